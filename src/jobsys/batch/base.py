@@ -1,0 +1,103 @@
+"""The seam between the leader and whatever runs commands on machines.
+
+A batch system sees batch jobs: an id, requirements and an order that is nothing but bytes to it. It never sees the graph.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jobsys.requirements import Requirements
+
+
+class Reason(StrEnum):
+    """Why an attempt ended without a commit."""
+
+    FAILED = "failed"  # the job's own code raised, or exited
+    MEMORY = "memory"  # it used more memory than it asked for
+    TIME_LIMIT = "time limit"
+    PREEMPTED = "preempted"
+    LOST = "lost"  # the batch system no longer knows it, or its host is gone
+    KILLED = "killed"  # a signal that jobsys did not send
+    CANCELED = "canceled"
+
+
+class BatchState(StrEnum):
+    """What a batch system can say of a batch job."""
+
+    RUNNING = "running"  # it began
+    MESSAGE = "message"  # its worker says something while it runs (payload)
+    COMPLETED = "completed"  # its worker sent the final report (payload)
+    ENDED = "ended"  # it ended without a report (reason)
+    RETURNED = "returned"  # it was never begun and must be submitted again; nothing is charged
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """One attempt, as handed to a batch system."""
+
+    id: int
+    name: str
+    requirements: Requirements
+    order: bytes
+    service: bool = False  # runs beside others until told to stop; never queued behind another job of its worker
+
+
+@dataclass(frozen=True, slots=True)
+class BatchUpdate:
+    """News about a batch job."""
+
+    id: int
+    state: BatchState
+    payload: bytes = b""
+    host: str = ""
+    pid: int | None = None
+    reason: Reason | None = None
+    exit_status: int | None = None  # negative: the signal's number
+    message: str = ""  # for people: what happened and what can be done
+    log: bytes = b""  # the tail of what the job printed
+    memory: int | None = None  # peak bytes, where known
+    limit: int | None = None  # the limit that was in force, for reason MEMORY
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A batch job that runs now."""
+
+    host: str
+    pid: int | None
+    since: float  # seconds since the epoch
+    memory: int | None = None  # bytes now, where known
+
+
+class BatchSystem(ABC):
+    """Runs batch jobs. Called from one thread only."""
+
+    @abstractmethod
+    def check(self, requirements: Requirements) -> None:
+        """Raise RequirementError, naming the requirement and the largest there is, if no machine here can ever meet it."""
+
+    @abstractmethod
+    def submit(self, jobs: Sequence[BatchJob]) -> None:
+        """Take jobs over; never blocks for one to start."""
+
+    @abstractmethod
+    def updates(self, timeout: float | None) -> list[BatchUpdate]:
+        """Collect news in order; wait up to ``timeout`` seconds for the first (None: for ever)."""
+
+    @abstractmethod
+    def cancel(self, ids: Collection[int]) -> None:
+        """Stop jobs, started or not, with all their processes; each gives one update ENDED, CANCELED."""
+
+    @abstractmethod
+    def tell(self, id: int, message: bytes) -> None:
+        """Send a message to the worker of a running job; ignored where the job has ended."""
+
+    @abstractmethod
+    def running(self) -> Mapping[int, RunningJob]:
+        """Tell which jobs run now."""
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""
