@@ -1,0 +1,46 @@
+# One tool call a target; everything happens in .venv, made once from pyproject.toml and constraints.txt.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo test check fix bench docs clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
+
+dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls]' --constraint constraints.txt
+	@touch $@
+
+demo: $(STAMP)  ## run a real workflow, kill it, resume it
+	$(BIN)/python contrib/examples/demo.py $(ARGS)
+
+test: $(STAMP)  ## run all tests with coverage; ARGS='tests/test_x.py -k y' runs some
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(STAMP)  ## lint, formatting, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
+
+fix: $(STAMP)  ## mend what can be mended mechanically
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP)  ## measure jobs per second, store operations a job, code shipping
+	$(BIN)/python contrib/bench/run.py $(ARGS)
+
+docs: $(STAMP)  ## check the documents: links, examples, commands, names of the specification
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_public_names.py
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

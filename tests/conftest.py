@@ -1,0 +1,70 @@
+"""What every test gets: a home and a temporary directory of its own, and a check that no process outlives the session."""
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+MARK = "JOBSYS_TEST_SESSION"
+GRACE = 5.0
+OWN_TO_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def left_processes(mark: str) -> list[psutil.Process]:
+    """List the processes that this session started and that still run: its children, and all that carry its mark."""
+    me = psutil.Process()
+    found = {child.pid: child for child in me.children(recursive=True)}
+    for process in psutil.process_iter():
+        try:
+            if process.pid != me.pid and process.environ().get(MARK) == mark:
+                found[process.pid] = process
+        except psutil.Error:
+            continue
+    return [process for process in found.values() if _counts(process)]
+
+
+def _counts(process: psutil.Process) -> bool:
+    try:
+        line = " ".join(process.cmdline())
+        return process.status() != psutil.STATUS_ZOMBIE and not any(name in line for name in OWN_TO_PYTHON)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _tell(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid}: {' '.join(process.cmdline()) or process.name()}"
+    except psutil.Error:
+        return f"{process.pid}: gone while being looked at"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_session() -> Iterator[None]:
+    """Give the session its own HOME and TMPDIR; fail at its end if a process of it is left."""
+    mark = uuid.uuid4().hex
+    # A short path: sockets below it must fit into 107 bytes.
+    base = Path(tempfile.mkdtemp(prefix="jt-", dir=os.environ.get("TMPDIR", "/tmp")))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("JOBSYS_", "JTRES_", "AWS_", "XDG_"))]:
+            patch.delenv(name)
+        for name, folder in (("HOME", "h"), ("TMPDIR", "t")):
+            (base / folder).mkdir()
+            patch.setenv(name, str(base / folder))
+        patch.setenv(MARK, mark)
+        patch.setattr(tempfile, "tempdir", None)
+        yield
+    deadline = time.monotonic() + GRACE
+    while (left := left_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    lines = [_tell(process) for process in left]
+    for process in left:
+        process.kill()
+    shutil.rmtree(base, ignore_errors=True)
+    if lines:
+        pytest.fail("processes of the test session were left running:\n" + "\n".join(lines), pytrace=False)
