@@ -1,10 +1,38 @@
 """What a back end of storage must write: bytes by key, whole or absent. Knows nothing of jobs."""
 
+import errno
+import os
+import re
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from jobsys.errors import NotFoundError, StorageError
+
+LONGEST_KEY = 900
+_PART = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~%=-]{1,255}"
+_KEY = re.compile(rf"(?!\.tmp(?:/|\Z)){_PART}(?:/{_PART})*")
+_TEXT = re.compile(r"[A-Za-z0-9._~%=-]*")
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_IN_PLAIN_WORDS = {
+    errno.EDQUOT: "your quota on this file system is used up; make room, then run again with --restart",
+    errno.EROFS: "this file system is mounted read-only; have it mounted writable, or choose another place",
+    errno.EACCES: "permission denied to user {user}; have the permissions changed, or choose another place",
+    errno.EPERM: "this file system or its permissions forbid it to user {user} (it may have no hard links); choose another place",
+    errno.EISDIR: "it is a directory",
+    errno.ENOTDIR: "a part of this path is a file, not a directory; choose another place",
+    errno.EMFILE: "this process has too many open files; raise the limit (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files; stop other programs or raise the limit (fs.file-max)",
+    errno.EFBIG: "the file is larger than this process or file system allows (ulimit -f); raise the limit, then run again with --restart",
+    errno.EIO: "the disk or file server failed to read or write; check it (dmesg), then run again with --restart",
+    errno.ESTALE: "the file server no longer knows this file or directory; mount it anew, then run again with --restart",
+    errno.ENOTCONN: "the file server is not connected; mount it anew, then run again with --restart",
+    errno.ETIMEDOUT: "the file server does not answer; when it does again, run again with --restart",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +46,12 @@ class Stat:
 class Storage(ABC):
     """Bytes by key under one root.
 
-    A key is ``part/part/…``: parts of ``[A-Za-z0-9._~%=-]``, none of them ``.`` or ``..``. An object is visible whole or not
-    at all, and once a call has returned it survives a kill of every process and, when ``durable``, a power cut.
-    All methods raise StorageError (NotFoundError where there is nothing under the key), never OSError.
+    A key is ``part/part/…``: parts of 1 to 255 of ``[A-Za-z0-9._~%=-]``, none of them ``.`` or ``..``, the first not ``.tmp``;
+    `check_key` refuses every other. No key may be the folder of another one (``a`` beside ``a/b``): directories can't hold both.
+    An object is visible whole or not at all, and once a call has returned it survives a kill of every process and, when
+    ``durable``, a power cut. A call that raised may have happened or not. A deletion alone may be undone by a power cut.
+    All methods raise StorageError (NotFoundError where there is nothing under the key), never OSError. They may be called from
+    many threads, and from a process forked off at any moment.
     """
 
     @abstractmethod
@@ -41,7 +72,7 @@ class Storage(ABC):
 
     @abstractmethod
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
-        """Go through the keys that begin with ``prefix`` (text, not a folder) and come after ``after``, sorted."""
+        """Go through the keys that begin with ``prefix`` (text, not a folder) and come after ``after``, sorted as text."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
@@ -56,9 +87,59 @@ class Storage(ABC):
         """Make a URL from which a worker can fetch the object (``file:///…`` percent-encoded, ``https://…``)."""
 
     def local_path(self, key: str) -> str | None:  # noqa: ARG002
-        """Give the object's own path where it is a file of this machine, else None. Never write to it."""
+        """Give the object's own path where it is a file of this machine, else None. Never write to it: its mode is read-only."""
         return None
 
     def destroy(self) -> None:
         """Delete everything under the root, and the root."""
         self.delete(list(self.list("")))
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no key, so that none can lead out of the root."""
+    if not _KEY.fullmatch(key) or len(key) > LONGEST_KEY:
+        raise StorageError(
+            f"{key[:200]!r} is no key: it must be parts of 1 to 255 characters A-Z a-z 0-9 . _ ~ % = - between single slashes, "
+            f"none of them '.' or '..', the first not '.tmp', and at most {LONGEST_KEY} characters"
+        )
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse what no key can begin with."""
+    folder, slash, rest = prefix.rpartition("/")
+    if slash:
+        check_key(folder)
+    if not _TEXT.fullmatch(rest):
+        raise StorageError(f"{prefix[:200]!r} can't be the beginning of a key")
+
+
+def check_range(start: int, length: int | None) -> None:
+    """Refuse a range that begins before the object or has less than no bytes."""
+    if start < 0 or (length is not None and length < 0):
+        raise StorageError(f"no range of bytes starts at {start} with length {length}: both must be 0 or more")
+
+
+def storage_error(error: OSError, doing: str, path: str) -> StorageError:
+    """Say in plain words why the operating system refused, and the way out. Raise what this returns ``from`` the error."""
+    known = _IN_PLAIN_WORDS.get(error.errno or 0)
+    if error.errno == errno.ENOSPC:
+        reason = f"the disk is full ({_free(path)}); make room, then run again with --restart"
+    elif error.errno == errno.ENOENT:
+        reason = "there is no such file or directory"
+    elif known:
+        reason = known.format(user=os.geteuid())
+    else:
+        reason = error.strerror or str(error)
+    kind = NotFoundError if error.errno in _ABSENT else StorageError
+    return kind(f"can't {doing} {path}: {reason}")
+
+
+def _free(path: str) -> str:
+    """Say how much is free where a path is, or would be."""
+    folder = os.path.dirname(path)
+    while folder and not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    try:
+        return f"{shutil.disk_usage(folder or '.').free / 2**20:.1f} MiB free in {folder}"
+    except OSError as error:
+        return f"how much is free can't be told: {error.strerror}"

@@ -1,0 +1,76 @@
+"""The words for what happened: frozen, storable, in the order of the journal. What is not an event did not happen."""
+
+import msgspec
+
+from jobsys.message import Report
+from jobsys.record import Blob
+from jobsys.requirements import Requirements
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to do about failures; fixed by the leader that starts or resumes a run."""
+
+    retries: int = 1
+    backoff: float = 1.0  # seconds before the first retry
+    backoff_factor: float = 2.0
+    max_backoff: float = 300.0
+    max_losses: int = 20  # attempts lost or preempted before a job counts as failed
+    memory_factor: float = 2.0
+    max_memory: int | None = None  # bytes; how far a job that ran out of memory may grow
+
+
+class LeaderStarted(msgspec.Struct, frozen=True, tag="leader", omit_defaults=True):
+    """A leader took the run over; also the fence: nothing of an earlier epoch may follow."""
+
+    epoch: int
+    owner: str
+    host: str
+    pid: int
+    time: float
+    policy: Policy
+
+
+class Committed(msgspec.Struct, frozen=True, tag="commit", omit_defaults=True):
+    """An attempt's commit was accepted; its new jobs are numbered from ``first`` on."""
+
+    report: Report
+    payload: Blob
+    first: int
+
+
+class AttemptFailed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=True):
+    """An attempt ended without a commit; says what is done about it."""
+
+    job: int
+    attempt: int
+    reason: str
+    time: float
+    host: str = ""
+    exit_status: int | None = None
+    message: str = ""
+    traceback: str = ""
+    log: Blob | None = None
+    seconds: float = 0.0
+    memory: int | None = None
+    charged: bool = True
+    retry: bool = False
+    delay: float = 0.0
+    requirements: Requirements | None = None  # what the next attempt asks for, where that changes
+
+
+class ServiceUp(msgspec.Struct, frozen=True, tag="service", omit_defaults=True):
+    """A service started; its clients may have its value."""
+
+    job: int
+    value: Blob
+    refs: tuple[int, ...] = ()
+
+
+class RunCanceled(msgspec.Struct, frozen=True, tag="canceled", omit_defaults=True):
+    """A person or a signal stopped the run; it can be resumed."""
+
+    time: float
+    reason: str
+
+
+Event = LeaderStarted | Committed | AttemptFailed | ServiceUp | RunCanceled

@@ -1,0 +1,282 @@
+"""Jobs in memory become records and pickled bodies, in one step and checked. Knows no store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from jobsys import pickling
+from jobsys.errors import GraphError
+from jobsys.job import FunctionJob, Job, PromisedRequirement, Service, VirtualJob, made
+from jobsys.promise import Promise
+from jobsys.record import SELF, Blob, JobRecord
+from jobsys.requirements import Requirements
+
+LAUNCHER: Final = Requirements(cores=0.1, memory=256 * 10**6)
+"""What the small job asks for that computes promised requirements."""
+
+
+class Encoded(NamedTuple):
+    """A commit's jobs and value: records, the bytes that their blobs point into, and the value's slots."""
+
+    jobs: tuple[JobRecord, ...]
+    payload: list[bytes]
+    value: Blob
+    refs: tuple[int, ...]
+
+
+def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str) -> Encoded:
+    """Turn what an attempt returned, and the jobs it made, into what its commit stores.
+
+    Args:
+        value: what was returned; promises in it become slots.
+        made_jobs: jobs that run as children of ``owner`` whether or not anything refers to them.
+        owner: the job that commits; None for a script on the leader.
+        what: how to call the value in error messages.
+
+    Raises:
+        GraphError: the graph has a cycle, or a promise of a job that does not belong to it.
+        PicklingError: something in it can't be pickled.
+    """
+    pickled, sources = pickling.dump(value, what)
+    collected = _Collector(owner)
+    collected.add(sources)
+    collected.add(made_jobs)
+    if owner is not None:
+        collected.add(_successors(owner))
+    collected.walk()
+    jobs = sorted(collected.bodies, key=lambda job: job._serial)  # noqa: SLF001
+    numbers: dict[Job, int] = {job: number for number, job in enumerate(jobs)}
+    if owner is not None:
+        numbers[owner] = SELF
+    payload, offset = [pickled], len(pickled)
+    records = []
+    for job in jobs:
+        body, needs = collected.bodies[job]
+        records.append(_record(job, Blob(0, offset, len(body)), needs, numbers))
+        if body:
+            payload.append(body)
+            offset += len(body)
+    check_acyclic(records, [job.name for job in jobs])
+    return Encoded(tuple(records), payload, Blob(0, 0, len(pickled)), tuple(_number(source, numbers) for source in sources))
+
+
+class _Collector:
+    """Finds every job that belongs to a commit, and pickles each once."""
+
+    def __init__(self, owner: Job | None) -> None:
+        self.owner = owner
+        self.bodies: dict[Job, tuple[bytes, tuple[Job, ...]]] = {}
+        self._queue: list[Job] = []
+        self._seen: set[Job] = set() if owner is None else {owner}
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job not in self._seen:
+                self._seen.add(job)
+                self._queue.append(job)
+
+    def walk(self) -> None:
+        while self._queue:
+            job = self._queue.pop()
+            if job._options.promised:  # noqa: SLF001
+                _split(job)
+            body, sources = _body(job)
+            self.bodies[job] = (body, sources)
+            self.add(sources)
+            if job._edges is not None:  # noqa: SLF001
+                self.add(_neighbours(job))
+
+
+def _neighbours(job: Job) -> Iterator[Job]:
+    edges = job._place()  # noqa: SLF001
+    yield from edges.parents
+    yield from edges.follows
+    yield from edges.after
+    yield from edges.successors
+    if edges.service_of is not None:
+        yield edges.service_of
+
+
+def _successors(job: Job) -> Sequence[Job]:
+    return () if job._edges is None else job._edges.successors  # noqa: SLF001
+
+
+def _body(job: Job) -> tuple[bytes, tuple[Job, ...]]:
+    if isinstance(job, VirtualJob):
+        return b"", ()
+    if job._options.promised:  # noqa: SLF001
+        return pickling.dump(_launcher(job), f"a promised requirement or an argument of {job!r}")
+    if isinstance(job, FunctionJob):
+        return pickling.dump(job.call, f"the call of {job.name!r} (its function or an argument)")
+    return pickling.dump(job, f"{job!r}")
+
+
+def _record(job: Job, body: Blob, needs: tuple[Job, ...], numbers: dict[Job, int]) -> JobRecord:
+    options = job._options  # noqa: SLF001
+    edges = job._edges  # noqa: SLF001
+    requirements = LAUNCHER if options.promised else options.requirements
+    refs = tuple([_number(source, numbers) for source in needs])
+    if edges is None:
+        return JobRecord(job.name, body, requirements, refs, checkpoint=options.checkpoint, retries=options.retries)
+    parents = tuple(_number(parent, numbers) for parent in edges.parents)
+    follows = tuple(_number(parent, numbers) for parent in edges.follows)
+    if not parents and not follows and edges.service_of is None:
+        parents = (SELF,)
+    if options.checkpoint and edges.successors:
+        raise GraphError(f"checkpoint {job.name!r} must have no successors yet when it is made; add them in its run")
+    return JobRecord(
+        name=job.name,
+        body=body,
+        requirements=requirements,
+        refs=refs,
+        after=tuple(_number(other, numbers) for other in edges.after),
+        child_of=parents,
+        follow_on_of=follows,
+        service_of=None if edges.service_of is None else _number(edges.service_of, numbers),
+        service_parent=None if edges.service_parent is None else _number(edges.service_parent, numbers),
+        checkpoint=options.checkpoint,
+        retries=options.retries,
+    )
+
+
+def _number(job: Job, numbers: dict[Job, int]) -> int:
+    try:
+        return numbers[job]
+    except KeyError:
+        raise GraphError(
+            f"{job!r} belongs to another run or was committed before; a promise can be used only by what is made together with its job"
+        ) from None
+
+
+def _split(job: Job) -> None:
+    """Put a knot behind a job with promised requirements, so that its successors wait for the real one."""
+    edges = job._place()  # noqa: SLF001
+    if not edges.successors:
+        return
+    tail = VirtualJob(name=f"after {job.name}")
+    tail._place().successors = edges.successors  # noqa: SLF001
+    for successor in edges.successors:
+        place = successor._place()  # noqa: SLF001
+        place.parents = [tail if parent is job else parent for parent in place.parents]
+        place.follows = [tail if parent is job else parent for parent in place.follows]
+        place.service_of = tail if place.service_of is job else place.service_of
+    edges.successors = []
+    job.add_follow_on(tail)
+
+
+def _launcher(job: Job) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    if isinstance(job, Service):
+        raise GraphError(f"service {job.name!r} can't have promised requirements; compute them in a job that adds the service")
+    options = job._options  # noqa: SLF001
+    wanted = {
+        key: (value.function, value.args) if isinstance(value, PromisedRequirement) else (None, (value,)) for key, value in options.promised
+    }
+    fixed = {"name": job.name, "retries": options.retries, "checkpoint": options.checkpoint}
+    if isinstance(job, FunctionJob):
+        return _launch_call, (job.call, wanted, options.requirements, fixed), {}
+    # the inner pickle is opaque to the outer one, so promises in the job's own attributes can't become slots of it
+    body, sources = pickling.dump(job, f"{job!r}")
+    return _launch_job, (body, [Promise(source) for source in sources], wanted, options.requirements, fixed), {}
+
+
+def _evaluated(wanted: dict[str, Any], fixed: Requirements) -> dict[str, Any]:
+    known = {name: getattr(fixed, name) for name in fixed.__struct_fields__}
+    return known | {key: args[0] if function is None else function(*args) for key, (function, args) in wanted.items()}
+
+
+def _launch_call(call: Any, wanted: dict[str, Any], fixed: Requirements, options: dict[str, Any]) -> Promise[Any]:
+    """Run in the small job: make the real one, with what was computed."""
+    function, args, kwargs = call
+    return _launched(FunctionJob(function, args, kwargs, **_evaluated(wanted, fixed), **options))
+
+
+def _launch_job(body: bytes, values: list[Any], wanted: dict[str, Any], fixed: Requirements, options: dict[str, Any]) -> Promise[Any]:
+    job: Job = pickling.load(body, values.__getitem__)
+    real = Job(**_evaluated(wanted, fixed), **options)
+    job._options = real._options  # noqa: SLF001
+    return _launched(job)
+
+
+def _launched(job: Job) -> Promise[Any]:
+    children = made.get()
+    if children is None:
+        raise GraphError(f"{job!r} with promised requirements was launched outside of a job")
+    children.append(job)
+    return job.rv()
+
+
+def check_acyclic(records: Sequence[JobRecord], names: Sequence[str]) -> None:
+    """Refuse a graph in which a job would wait for itself.
+
+    Raises:
+        GraphError: names the jobs on the cycle.
+    """
+    if all(_only_backwards(record, number) for number, record in enumerate(records)):
+        return
+    waits = _waits(records)
+    done: set[tuple[int, str]] = set()
+    for start in waits:
+        cycle = _find_cycle(start, waits, done)
+        if cycle:
+            jobs = list(dict.fromkeys(names[number] for number, _ in cycle if number >= 0))
+            raise GraphError(f"the jobs wait for each other in a circle: {' -> '.join([*jobs, jobs[0]])}")
+
+
+def _only_backwards(record: JobRecord, number: int) -> bool:
+    plain = record.child_of == (SELF,) and not record.follow_on_of and record.service_of is None
+    return plain and all(ref < number for ref in record.refs) and all(ref < number for ref in record.after)
+
+
+def _waits(records: Sequence[JobRecord]) -> dict[tuple[int, str], list[tuple[int, str]]]:
+    """Say which moment waits for which: S(tart), R(un done), C(hildren done), F(inished, subtree and all)."""
+    waits: dict[tuple[int, str], list[tuple[int, str]]] = {}
+
+    def wait(who: tuple[int, str], *what: tuple[int, str]) -> None:
+        waits.setdefault(who, []).extend(what)
+
+    for number in range(SELF, len(records)):
+        wait((number, "R"), (number, "S"))
+        wait((number, "C"), (number, "R"))
+        wait((number, "F"), (number, "C"))
+    for number, record in enumerate(records):
+        start = (number, "S")
+        wait(start, *((ref, "R") for ref in record.refs), *((other, "F") for other in record.after))
+        for parent in record.child_of:
+            wait(start, (parent, "R"))
+            wait((parent, "C"), (number, "F"))
+        for parent in record.follow_on_of:
+            wait(start, (parent, "C"))
+            wait((parent, "F"), (number, "F"))
+        if record.service_of is not None:
+            wait(start, (record.service_of, "R"))
+    return waits
+
+
+def _find_cycle(
+    start: tuple[int, str], waits: dict[tuple[int, str], list[tuple[int, str]]], done: set[tuple[int, str]]
+) -> list[tuple[int, str]]:
+    path: list[tuple[int, str]] = []
+    on_path: set[tuple[int, str]] = set()
+    stack: list[tuple[tuple[int, str], Iterator[tuple[int, str]]]] = []
+
+    def enter(moment: tuple[int, str]) -> None:
+        path.append(moment)
+        on_path.add(moment)
+        stack.append((moment, iter(waits.get(moment, ()))))
+
+    if start not in done:
+        enter(start)
+    while stack:
+        moment, rest = stack[-1]
+        following = next(rest, None)
+        if following is None:
+            stack.pop()
+            path.pop()
+            on_path.discard(moment)
+            done.add(moment)
+        elif following in on_path:
+            return path[path.index(following) :]
+        elif following not in done:
+            enter(following)
+    return []

@@ -1,0 +1,100 @@
+"""What leader and worker say to each other: both ends of the format, nothing of how it travels."""
+
+import struct
+from typing import Final
+
+import msgspec
+
+from jobsys.record import Blob, JobRecord
+from jobsys.requirements import Requirements
+
+_HEAD: Final = struct.Struct("<I")
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True):
+    """A job's value: where its pickle lies, and the jobs whose values its slots stand for."""
+
+    blob: Blob
+    refs: tuple[int, ...] = ()
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker needs to run one attempt of a job."""
+
+    job: int
+    attempt: int
+    name: str
+    body: Blob
+    token: str  # names this attempt among all attempts of all leaders
+    refs: tuple[int, ...] = ()
+    values: dict[int, Value] = {}
+    requirements: Requirements = Requirements()
+    service: bool = False
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an attempt failed, as the worker saw it."""
+
+    reason: str
+    message: str
+    traceback: str = ""
+    kind: str = ""  # the exception's class
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an attempt leaves; its blobs with ``where`` 0 lie in the payload that follows it."""
+
+    job: int
+    attempt: int
+    started: float  # seconds since the epoch
+    seconds: float  # wall time
+    token: str = ""
+    cpu: float = 0.0  # seconds
+    memory: int | None = None  # peak bytes
+    host: str = ""
+    value: Blob | None = None
+    refs: tuple[int, ...] = ()  # local references of the value's slots
+    jobs: tuple[JobRecord, ...] = ()
+    log: Blob | None = None
+    deleted: tuple[str, ...] = ()  # keys of global files to delete
+    files: bool = False  # global files were written under this attempt's token
+    failure: Failure | None = None
+
+
+class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a running job's worker says before its report."""
+
+    job: int
+    attempt: int
+    log: str = ""
+    level: int = 20
+    service_value: Blob | None = None  # the service is up; its value lies in the payload
+    refs: tuple[int, ...] = ()
+
+
+STOP: Final = b"stop"
+"""Told to a service: stop, and report."""
+
+encode_order = msgspec.json.Encoder().encode
+decode_order = msgspec.json.Decoder(Order).decode
+_encode = msgspec.json.Encoder().encode
+_decode_report = msgspec.json.Decoder(Report).decode
+_decode_said = msgspec.json.Decoder(Said).decode
+
+
+def encode_message(message: Report | Said, payload: bytes = b"") -> bytes:
+    """Put a report or a remark and its payload into one piece."""
+    head = _encode(message)
+    return b"".join((_HEAD.pack(len(head)), head, payload))
+
+
+def decode_report(data: bytes) -> tuple[Report, bytes]:
+    """Take a report and its payload apart."""
+    end = _HEAD.size + _HEAD.unpack_from(data)[0]
+    return _decode_report(data[_HEAD.size : end]), data[end:]
+
+
+def decode_said(data: bytes) -> tuple[Said, bytes]:
+    """Take a remark and its payload apart."""
+    end = _HEAD.size + _HEAD.unpack_from(data)[0]
+    return _decode_said(data[_HEAD.size : end]), data[end:]

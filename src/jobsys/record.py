@@ -1,0 +1,37 @@
+"""A job as it is stored: frozen, JSON, without the user's objects. Knows nobody who reads it."""
+
+from typing import Final
+
+import msgspec
+
+from jobsys.requirements import Requirements
+
+SELF: Final = -1
+"""In a commit's local references: the job that commits; 0, 1, … are the jobs it makes."""
+
+
+class Blob(msgspec.Struct, frozen=True, array_like=True):
+    """Where bytes lie in the job store.
+
+    ``where`` is the number of a journal segment, the key of an object, or 0: the payload of the message that carries this.
+    """
+
+    where: int | str
+    offset: int
+    length: int
+
+
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job as its maker commits it; every reference is local to the commit (see SELF)."""
+
+    name: str
+    body: Blob
+    requirements: Requirements = Requirements()
+    refs: tuple[int, ...] = ()  # jobs whose values the body needs, by slot
+    after: tuple[int, ...] = ()  # jobs that must be finished, subtree and all
+    child_of: tuple[int, ...] = (SELF,)
+    follow_on_of: tuple[int, ...] = ()
+    service_of: int | None = None
+    service_parent: int | None = None  # the service that must be up before this one starts
+    checkpoint: bool = False
+    retries: int | None = None  # None: the run's default

@@ -1,0 +1,264 @@
+"""Storage in a directory of this machine or of a shared file system: one file an object.
+
+A file is written beside (in ``.tmp`` under the same root), synced, then linked or renamed to its name. Nothing else than create-once by
+``link`` and replace by ``rename`` is asked of the file system, which NFS has too. There are no locks, so a fork can copy none.
+"""
+
+import errno
+import io
+import itertools
+import os
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from urllib.parse import quote
+
+from jobsys.errors import NotFoundError, StorageError
+from jobsys.files import sync_directory
+from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+TEMPORARY = ".tmp"
+OPEN_FILES = 64
+KNOWN_FOLDERS = 10_000
+RACES = 20
+DAY = 86_400.0
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def never(key: str) -> bool:  # noqa: ARG001
+    """Hold no key for immutable."""
+    return False
+
+
+class LocalStorage(Storage):
+    """Objects as files under a directory, which is made (mode 0700) by the first write.
+
+    ``immutable`` tells of a key whether its object, once written, is never replaced: files of such keys are kept open between reads.
+    Once the root has been seen, it must stay: it is never made a second time, so that a vanished job store is an error.
+    """
+
+    def __init__(self, root: str | Path, durable: bool = True, immutable: Callable[[str], bool] = never) -> None:
+        """Take a directory, which need not exist; ``durable`` syncs every write."""
+        self.root = os.path.abspath(root)
+        self.durable = durable
+        self._immutable = immutable
+        self._seen = os.path.isdir(self.root)
+        self._folders: set[str] = set()
+        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.", itertools.count())
+
+    def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
+        """Write a file whole: beside, synced, linked or renamed, its directory synced."""
+        check_key(key)
+        path = f"{self.root}/{key}"
+        temporary = ""
+        try:
+            temporary, descriptor = self._create(0o444)
+            try:
+                _write_all(descriptor, data)
+                if self.durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            return self._publish(temporary, path, if_absent)
+        except OSError as error:
+            self._fail(error, "write", path)
+        finally:
+            _discard(temporary)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Read a file or a range of it."""
+        check_key(key)
+        check_range(start, length)
+        path = f"{self.root}/{key}"
+        try:
+            if self._immutable(key):
+                return _read(self._kept(key, path), start, length)
+            return _read(_Descriptor(path), start, length)
+        except OSError as error:
+            self._open.pop(key, None)
+            self._fail(error, "read", path)
+
+    @contextmanager
+    def reader(self, key: str) -> Iterator[BinaryIO]:
+        """Open a file for reading."""
+        path = self.local_path(key)
+        try:
+            raw = _Reading(path)
+        except OSError as error:
+            self._fail(error, "read", path)
+        with io.BufferedReader(raw) as stream:
+            yield stream
+
+    @contextmanager
+    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
+        """Open a file beside; at a clean exit sync it and rename it to its name."""
+        path = self.local_path(key)
+        temporary = ""
+        try:
+            try:
+                temporary, descriptor = self._create(0o555 if executable else 0o444)
+                raw = _Writing(descriptor, path, self.durable)
+            except OSError as error:
+                self._fail(error, "write", path)
+            with raw.buffered() as stream:
+                yield stream
+            try:
+                self._publish(temporary, path, if_absent=False)
+            except OSError as error:
+                self._fail(error, "write", path)
+        finally:
+            _discard(temporary)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Walk only those directories that can hold such keys."""
+        check_prefix(prefix)
+        folder, slash, _ = prefix.rpartition("/")
+        try:
+            self._check_root()
+            yield from self._walk(folder + slash, prefix, after)
+        except OSError as error:
+            self._fail(error, "list", f"{self.root}/{folder}")
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Unlink files, then the directories below the first level that this left empty."""
+        folders = set()
+        for key in keys:
+            path = self.local_path(key)
+            self._open.pop(key, None)
+            try:
+                os.unlink(path)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                continue
+            except OSError as error:
+                self._fail(error, "delete", path)
+            if key.count("/") > 1:
+                folders.add(os.path.dirname(path))
+        for folder in folders:
+            with suppress(OSError):  # not empty, or filled again by now: then it stays
+                os.rmdir(folder)
+                self._folders.discard(folder)
+
+    def stat(self, key: str) -> Stat:
+        """Tell a file's size and time."""
+        path = self.local_path(key)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            self._fail(error, "find", path)
+        if not os.path.isfile(path):
+            raise NotFoundError(f"can't find {path}: it is a directory")
+        return Stat(found.st_size, found.st_mtime)
+
+    def url(self, key: str) -> str:
+        """Make a ``file://`` URL, percent-encoded."""
+        return "file://" + quote(os.fsencode(self.local_path(key)))
+
+    def local_path(self, key: str) -> str:
+        """Give the file's path. Never write to it: its mode is read-only."""
+        check_key(key)
+        return f"{self.root}/{key}"
+
+    def destroy(self) -> None:
+        """Delete everything under the root, and the root unless something is mounted on it."""
+        real = os.path.realpath(self.root)
+        try:
+            for attempt in range(RACES):
+                if _empty(real, last=attempt == RACES - 1):
+                    break
+            if os.path.islink(self.root):
+                os.unlink(self.root)
+        except OSError as error:
+            raise storage_error(error, "destroy", self.root) from error
+        finally:
+            self._open.clear()
+            self._folders.clear()
+        self._seen = False
+
+    def sweep(self, age: float = DAY) -> int:
+        """Delete temporary files of dead processes: those not written to for ``age`` seconds. Return how many."""
+        folder, oldest, swept = f"{self.root}/{TEMPORARY}", time.time() - age, 0
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # its process lives and has just finished
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry.path)
+                        swept += 1
+        return swept
+
+    def close(self) -> None:
+        """Close the files kept open; the storage can be used on."""
+        self._open.clear()
+
+    def _kept(self, key: str, path: str) -> "_Descriptor":
+        """Give the open file of an immutable key; one that falls out closes when its last reader in any thread is done."""
+        descriptor = self._open.pop(key, None) or _Descriptor(path)
+        self._open[key] = descriptor
+        while len(self._open) > OPEN_FILES:
+            with suppress(KeyError):  # another thread was faster
+                self._open.popitem(last=False)
+        return descriptor
+
+    def _create(self, mode: int) -> tuple[str, int]:
+        """Open a new temporary file; its name tells processes apart by number and by a token made before any fork."""
+        token, counter = self._names
+        path = f"{token}{os.getpid()}.{next(counter)}"
+        try:
+            return path, os.open(path, _NEW, mode)
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(path))
+            return path, os.open(path, _NEW, mode)
+
+    def _publish(self, temporary: str, path: str, if_absent: bool) -> bool:
+        """Give a finished file its name. A server's answer may be lost and the call repeated: then the name is ours already."""
+        ours = os.stat(temporary)
+        folder = os.path.dirname(path)
+        for last in [False] * RACES + [True]:
+            try:
+                if folder not in self._folders:
+                    self._make_folder(folder)
+                (os.link if if_absent else os.rename)(temporary, path)
+                break
+            except FileExistsError:
+                if not _is(path, ours):
+                    return False
+                break
+            except FileNotFoundError:
+                if _is(path, ours):
+                    break
+                self._folders.clear()
+                if last:
+                    raise
+        if self.durable:
+            sync_directory(folder)
+        return True
+
+    def _make_folder(self, folder: str) -> None:
+        """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""
+        parent = os.path.dirname(folder)
+        if folder == self.root:
+            self._check_root()
+            if not self._seen:
+                os.makedirs(parent, exist_ok=True)
+        elif parent not in self._folders:
+            self._make_folder(parent)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700 if folder == self.root else 0o777)
+        if self.durable:
+            sync_directory(parent)
+        if len(self._folders) > KNOWN_FOLDERS:
+            self._folders.clear()
+        self._folders.add(folder)
+        self._seen = True
+
+    def _check_root(self) -> None:
+        if self._seen and not os.path.isdir(self.root):
+            raise StorageError(f"the directory {self.root} is gone: it was deleted, or its file system is no longer mounted; bring it back")
