@@ -1,0 +1,1 @@
+"""Bytes by key: one file a back end, and import and export by URL."""

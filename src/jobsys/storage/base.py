@@ -130,7 +130,7 @@ def storage_error(error: OSError, doing: str, path: str) -> StorageError:
         reason = known.format(user=os.geteuid())
     else:
         reason = error.strerror or str(error)
-    kind = NotFoundError if error.errno in _ABSENT else StorageError
+    kind = NotFoundError if error.errno in _ABSENT and doing != "write" else StorageError
     return kind(f"can't {doing} {path}: {reason}")
 
 

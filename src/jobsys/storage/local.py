@@ -4,33 +4,29 @@ A file is written beside (in ``.tmp`` under the same root), synced, then linked 
 ``link`` and replace by ``rename`` is asked of the file system, which NFS has too. There are no locks, so a fork can copy none.
 """
 
-import errno
 import io
 import itertools
 import os
 import secrets
-import shutil
+import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 from urllib.parse import quote
 
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import sync_directory
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
+from jobsys.storage.folders import TEMPORARY, empty, walk
+from jobsys.storage.openfiles import NEW, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
-
-TEMPORARY = ".tmp"
 OPEN_FILES = 64
 KNOWN_FOLDERS = 10_000
 RACES = 20
 DAY = 86_400.0
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def never(key: str) -> bool:  # noqa: ARG001
@@ -52,7 +48,7 @@ class LocalStorage(Storage):
         self._immutable = immutable
         self._seen = os.path.isdir(self.root)
         self._folders: set[str] = set()
-        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._open: OrderedDict[str, Descriptor] = OrderedDict()
         self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.", itertools.count())
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
@@ -63,7 +59,7 @@ class LocalStorage(Storage):
         try:
             temporary, descriptor = self._create(0o444)
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
                 if self.durable:
                     os.fsync(descriptor)
             finally:
@@ -72,7 +68,7 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail(error, "write", path)
         finally:
-            _discard(temporary)
+            discard(temporary)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Read a file or a range of it."""
@@ -81,8 +77,8 @@ class LocalStorage(Storage):
         path = f"{self.root}/{key}"
         try:
             if self._immutable(key):
-                return _read(self._kept(key, path), start, length)
-            return _read(_Descriptor(path), start, length)
+                return read_range(self._kept(key, path), start, length)
+            return read_range(Descriptor(path), start, length)
         except OSError as error:
             self._open.pop(key, None)
             self._fail(error, "read", path)
@@ -92,7 +88,7 @@ class LocalStorage(Storage):
         """Open a file for reading."""
         path = self.local_path(key)
         try:
-            raw = _Reading(path)
+            raw = ReadingFile(path)
         except OSError as error:
             self._fail(error, "read", path)
         with io.BufferedReader(raw) as stream:
@@ -106,7 +102,7 @@ class LocalStorage(Storage):
         try:
             try:
                 temporary, descriptor = self._create(0o555 if executable else 0o444)
-                raw = _Writing(descriptor, path, self.durable)
+                raw = WritingFile(descriptor, path, self.durable)
             except OSError as error:
                 self._fail(error, "write", path)
             with raw.buffered() as stream:
@@ -116,7 +112,7 @@ class LocalStorage(Storage):
             except OSError as error:
                 self._fail(error, "write", path)
         finally:
-            _discard(temporary)
+            discard(temporary)
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Walk only those directories that can hold such keys."""
@@ -124,7 +120,7 @@ class LocalStorage(Storage):
         folder, slash, _ = prefix.rpartition("/")
         try:
             self._check_root()
-            yield from self._walk(folder + slash, prefix, after)
+            yield from walk(self.root, folder + slash, prefix, after)
         except OSError as error:
             self._fail(error, "list", f"{self.root}/{folder}")
 
@@ -154,8 +150,8 @@ class LocalStorage(Storage):
             found = os.stat(path)
         except OSError as error:
             self._fail(error, "find", path)
-        if not os.path.isfile(path):
-            raise NotFoundError(f"can't find {path}: it is a directory")
+        if not stat.S_ISREG(found.st_mode):
+            raise NotFoundError(f"can't find {path}: it is no file")
         return Stat(found.st_size, found.st_mtime)
 
     def url(self, key: str) -> str:
@@ -172,7 +168,7 @@ class LocalStorage(Storage):
         real = os.path.realpath(self.root)
         try:
             for attempt in range(RACES):
-                if _empty(real, last=attempt == RACES - 1):
+                if empty(real, last=attempt == RACES - 1):
                     break
             if os.path.islink(self.root):
                 os.unlink(self.root)
@@ -186,21 +182,24 @@ class LocalStorage(Storage):
     def sweep(self, age: float = DAY) -> int:
         """Delete temporary files of dead processes: those not written to for ``age`` seconds. Return how many."""
         folder, oldest, swept = f"{self.root}/{TEMPORARY}", time.time() - age, 0
-        with suppress(FileNotFoundError), os.scandir(folder) as entries:
-            for entry in entries:
+        try:
+            names = os.listdir(folder) if os.path.isdir(folder) else []
+            for name in names:
                 with suppress(FileNotFoundError):  # its process lives and has just finished
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        os.unlink(entry.path)
+                    if os.lstat(f"{folder}/{name}").st_mtime < oldest:
+                        os.unlink(f"{folder}/{name}")
                         swept += 1
+        except OSError as error:
+            self._fail(error, "sweep", folder)
         return swept
 
     def close(self) -> None:
         """Close the files kept open; the storage can be used on."""
         self._open.clear()
 
-    def _kept(self, key: str, path: str) -> "_Descriptor":
+    def _kept(self, key: str, path: str) -> Descriptor:
         """Give the open file of an immutable key; one that falls out closes when its last reader in any thread is done."""
-        descriptor = self._open.pop(key, None) or _Descriptor(path)
+        descriptor = self._open.pop(key, None) or Descriptor(path)
         self._open[key] = descriptor
         while len(self._open) > OPEN_FILES:
             with suppress(KeyError):  # another thread was faster
@@ -212,10 +211,10 @@ class LocalStorage(Storage):
         token, counter = self._names
         path = f"{token}{os.getpid()}.{next(counter)}"
         try:
-            return path, os.open(path, _NEW, mode)
+            return path, os.open(path, NEW, mode)
         except FileNotFoundError:
             self._make_folder(os.path.dirname(path))
-            return path, os.open(path, _NEW, mode)
+            return path, os.open(path, NEW, mode)
 
     def _publish(self, temporary: str, path: str, if_absent: bool) -> bool:
         """Give a finished file its name. A server's answer may be lost and the call repeated: then the name is ours already."""
@@ -228,11 +227,11 @@ class LocalStorage(Storage):
                 (os.link if if_absent else os.rename)(temporary, path)
                 break
             except FileExistsError:
-                if not _is(path, ours):
+                if not is_same(path, ours):
                     return False
                 break
             except FileNotFoundError:
-                if _is(path, ours):
+                if is_same(path, ours):
                     break
                 self._folders.clear()
                 if last:
@@ -243,22 +242,43 @@ class LocalStorage(Storage):
 
     def _make_folder(self, folder: str) -> None:
         """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""
-        parent = os.path.dirname(folder)
         if folder == self.root:
-            self._check_root()
-            if not self._seen:
-                os.makedirs(parent, exist_ok=True)
-        elif parent not in self._folders:
+            self._make_root()
+            return
+        parent = os.path.dirname(folder)
+        if parent not in self._folders:
             self._make_folder(parent)
         with suppress(FileExistsError):
-            os.mkdir(folder, 0o700 if folder == self.root else 0o777)
+            os.mkdir(folder)
         if self.durable:
             sync_directory(parent)
         if len(self._folders) > KNOWN_FOLDERS:
             self._folders.clear()
         self._folders.add(folder)
+
+    def _make_root(self) -> None:
+        self._check_root()
+        if not self._seen:
+            parent = os.path.dirname(self.root)
+            os.makedirs(parent, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(self.root, 0o700)
+                if self.durable:
+                    sync_directory(parent)
         self._seen = True
+        self._folders.add(self.root)
 
     def _check_root(self) -> None:
         if self._seen and not os.path.isdir(self.root):
-            raise StorageError(f"the directory {self.root} is gone: it was deleted, or its file system is no longer mounted; bring it back")
+            raise StorageError(
+                f"the directory {self.root} is gone: deleted, renamed, or its file system is no longer mounted; "
+                "bring it back, then run again with --restart"
+            )
+
+    def _fail(self, error: OSError, doing: str, path: str) -> NoReturn:
+        """Raise what an error of the operating system means here."""
+        try:
+            self._check_root()
+        except StorageError as gone:
+            raise gone from error
+        raise storage_error(error, doing, path) from error
