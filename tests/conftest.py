@@ -45,8 +45,9 @@ def _tell(process: psutil.Process) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def isolated_session() -> Iterator[None]:
+def isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give the session its own HOME and TMPDIR; fail at its end if a process of it is left."""
+    tmp_path_factory.getbasetemp()  # made now, so that tmp_path stays where pytest keeps it and can be looked at afterwards
     mark = uuid.uuid4().hex
     # A short path: sockets below it must fit into 107 bytes.
     base = Path(tempfile.mkdtemp(prefix="jt-", dir=os.environ.get("TMPDIR", "/tmp")))

@@ -38,7 +38,7 @@ def command_lines(page: Path) -> Iterator[str]:
 
 def words_after(program: str) -> set[str]:
     """Collect the word after a program's name, wherever a page names both; `x a, b, c` names three."""
-    found = set()
+    found: set[str] = set()
     for page in PAGES:
         for line in command_lines(page):
             if match := re.match(rf"{program} ([a-z]\w*(?:, [a-z]\w*)*)(?=\s|$|`)", line):
