@@ -57,6 +57,8 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str) -
         if body:
             payload.append(body)
             offset += len(body)
+    if owner is not None and owner in sources:
+        raise GraphError(f"{owner!r} returns the promise of its own value")
     check_acyclic(records, [job.name for job in jobs])
     return Encoded(tuple(records), payload, Blob(0, 0, len(pickled)), tuple(_number(source, numbers) for source in sources))
 

@@ -1,0 +1,6 @@
+"""A locator names a job store: ``file:/path``, a plain path, or ``memory:name``."""
+
+from jobsys.jobstores.base import FileId, JobStore, Lease
+from jobsys.jobstores.locators import create, locate, open_store
+
+__all__ = ["FileId", "JobStore", "Lease", "create", "locate", "open_store"]

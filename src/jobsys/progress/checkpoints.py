@@ -16,6 +16,7 @@ class Checkpoints:
     def __init__(self, progress: Progress) -> None:
         """Work on the state of ``progress``."""
         self._progress = progress
+        self._at_rest: list[Node] = []
 
     def count(self, node: Node, change: int) -> None:
         """Note that a job below one or more checkpoints became active, or is no longer."""
@@ -26,7 +27,7 @@ class Checkpoints:
                 return
             above.active += change
             if above.active == 0 and above.broken:
-                self._progress._todo.append((self._run_again, above))
+                self._at_rest.append(above)
             anchor = above.anchor
 
     def failed_below(self, node: Node) -> None:
@@ -35,15 +36,22 @@ class Checkpoints:
         if above is not None and not above.broken:
             above.broken = True
             if above.active == 0:
-                self._progress._todo.append((self._run_again, above))
+                self._at_rest.append(above)
 
     def reset(self) -> None:
         """Begin anew: a new leader tries the failed jobs themselves first."""
         for node in self._progress.nodes.values():
             node.broken = False
 
+    def run_one_again(self) -> bool:
+        """Deal with one checkpoint below which all is at rest; tell whether there was one."""
+        if not self._at_rest:
+            return False
+        self._run_again(self._at_rest.pop())
+        return True
+
     def _run_again(self, node: Node) -> None:
-        if not node.broken or node.active or node.state is not State.DONE:
+        if not node.broken or node.active or node.state is not State.DONE or node.id not in self._progress.nodes:
             return
         progress = self._progress
         retries = progress.policy.retries if node.retries is None else node.retries
@@ -56,6 +64,7 @@ class Checkpoints:
         node.broken, node.value, node.value_refs, node.available = False, None, (), False
         node.children, node.follow_ons, node.services, node.members = [], [], [], []
         node.open_children = node.open_follow_ons = node.open_services = node.services_down = 0
+        node.released = node.successors_done = False
         progress._set_state(node, State.READY)
         progress._effects.append(Submit(node.id))
 

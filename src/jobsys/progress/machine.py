@@ -44,6 +44,7 @@ class Progress:
         self._up: set[int] = set()
         self._effects: list[Effect] = []
         self._todo: deque[tuple[Callable[[Node], None], Node]] = deque()
+        self._dropped: list[Node] = []  # nodes that are gone, whose values' references are not yet given up
         self._checkpoints = Checkpoints(self)
 
     # -- asking ----------------------------------------------------------------------------------------------
@@ -135,11 +136,20 @@ class Progress:
                 self._leader_started(event)
             case RunCanceled():
                 self.canceled = True
-        while self._todo:
-            step, node = self._todo.popleft()
-            step(node)
+        self._settle()
         effects, self._effects = self._effects, []
         return effects
+
+    def _settle(self) -> None:
+        while True:
+            while self._todo:
+                step, node = self._todo.popleft()
+                if self.nodes.get(node.id) is node:
+                    step(node)
+            if self._dropped:
+                self._release(self._dropped.pop().value_refs)
+            elif not self._checkpoints.run_one_again():
+                return
 
     def _committed(self, event: Committed) -> None:
         report = event.report
@@ -168,8 +178,9 @@ class Progress:
             self.nodes[node.id] = node
         for node in nodes:
             self._link(node)
-        for node in nodes:
+        for node in _from_the_top(nodes):
             self._inherit(node)
+        for node in nodes:
             self._wait_for_values(node)
             if node.waiting == 0:
                 self._todo.append((self._start, node))
@@ -212,8 +223,8 @@ class Progress:
         node.waiting += len(node.parents) + len(node.follows)
 
     def _inherit(self, node: Node) -> None:
-        """Take the nearest checkpoint and client from the first predecessor; jobs come after their predecessors in ``nodes``."""
-        above = self.nodes[(node.parents or node.follows or (node.service_of or 0,))[0]]
+        """Take the nearest checkpoint and client from the first predecessor."""
+        above = self.nodes[_above(node)]
         node.anchor = above.id if above.checkpoint else above.anchor
         node.client = above.id if above.services and node.service_of is None else above.client
         if node.anchor is not None:
@@ -282,6 +293,7 @@ class Progress:
             self._release_children(node)
 
     def _release_children(self, node: Node) -> None:
+        node.released = True
         if node.open_children == 0:
             self._release_follow_ons(node)
         for child in self._nodes(node.children):
@@ -334,8 +346,11 @@ class Progress:
             if service.service_parent == node.id:
                 self._todo.append((self._met, service))
         client.services_down -= 1
-        if client.services_down == 0:
+        if client.services_down == 0 and not client.released:
             self._todo.append((self._release_children, client))
+        elif client.services_down == 0:
+            held_back, client.held_back = client.held_back, []
+            self._todo.extend((self._met, job) for job in self._nodes(held_back))
         if client.successors_done:
             self._effects.append(StopService(node.id))
 
@@ -363,12 +378,13 @@ class Progress:
             node = self.nodes[job]
             node.failures = node.losses = 0
             node.reason = ""
+            self._set_state(node, State.READY)
             if node.service_of is not None and node.available:
                 self._service_down(node)
-            self._set_state(node, State.READY)
         for job in sorted(self._up):
             self._service_down(self.nodes[job])
             self._set_state(self.nodes[job], State.READY)
+        self._order_services()
         self._checkpoints.reset()
         self._effects.extend(Submit(job) for job in sorted(self._ready))
 
@@ -384,14 +400,16 @@ class Progress:
         if client.services_down == 1:
             for node in list(self.nodes.values()):
                 if node.state is State.READY and self._below(node, client):
+                    client.held_back.append(node.id)
                     self._wait_again(node)
-                    if client.id not in node.parents:
-                        client.children.append(node.id)
-        self._drop_done_children(client)
 
-    def _drop_done_children(self, client: Node) -> None:
-        """Leave only those that must be released again when the services are up."""
-        client.children = [job for job in client.children if job in self.nodes and self.nodes[job].state is State.WAITING]
+    def _order_services(self) -> None:
+        """Let a service wait again for the one that must be up before it."""
+        for job in sorted(self._ready):
+            node = self.nodes[job]
+            parent = self.nodes.get(node.service_parent) if node.service_parent is not None else None
+            if parent is not None and parent.state is not State.UP:
+                self._wait_again(node)
 
     def _wait_again(self, node: Node) -> None:
         node.waiting += 1
@@ -438,16 +456,32 @@ class Progress:
             if node.value is not None and isinstance(node.value.where, str):
                 self._effects.append(Discard((node.value.where,)))
             if node.value_refs:
-                self._todo.append((self._release_value, node))
-
-    def _release_value(self, node: Node) -> None:
-        self._release(node.value_refs)
+                self._dropped.append(node)
 
     def _nodes(self, ids: list[int] | tuple[int, ...]) -> Iterator[Node]:
         for job in ids:
             node = self.nodes.get(job)
             if node is not None:
                 yield node
+
+
+def _above(node: Node) -> int:
+    return (node.parents or node.follows or (node.service_of or 0,))[0]
+
+
+def _from_the_top(nodes: list[Node]) -> list[Node]:
+    """Order new nodes so that each comes after its first predecessor."""
+    new = {node.id: node for node in nodes}
+    ordered: dict[int, Node] = {}
+    for node in nodes:
+        path = []
+        climbing: Node | None = node
+        while climbing is not None and climbing.id not in ordered:
+            path.append(climbing)
+            climbing = new.get(_above(climbing))
+        for passed in reversed(path):
+            ordered[passed.id] = passed
+    return list(ordered.values())
 
 
 def _globals(refs: tuple[int, ...], own: int, first: int) -> tuple[int, ...]:

@@ -1,0 +1,57 @@
+"""Locator -> job store."""
+
+import re
+
+from jobsys.errors import JobStoreExistsError, LocatorError, NotFoundError
+from jobsys.jobstores import file, keys, memory
+from jobsys.jobstores.base import JobStore, StoreInfo
+from jobsys.storage.base import Storage
+
+
+def locate(locator: str, durable: bool = True) -> JobStore:
+    """Turn a locator into a job store that may or may not be there yet.
+
+    Raises:
+        LocatorError: the text names no kind of job store that there is.
+    """
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", locator, re.DOTALL)
+    scheme, rest = (match[1].lower(), match[2]) if match else ("file", locator)
+    storage: Storage
+    if scheme == "file":
+        path = file.parse(rest)
+        locator, storage = f"file:{path}", file.storage(path, durable)
+    elif scheme == "memory":
+        storage = memory.storage(rest)
+    else:
+        raise LocatorError(f"{locator!r} names no job store: there is no {scheme!r} store; write file:/path, a plain path, or memory:name")
+    return JobStore(locator, storage)
+
+
+def open_store(locator: str, durable: bool = True) -> JobStore:
+    """Open a job store that is there.
+
+    Raises:
+        NoSuchJobStoreError: there is none.
+        FormatError: it is of another format.
+    """
+    store = locate(locator, durable)
+    store.info()
+    return store
+
+
+def create(locator: str, info: StoreInfo, durable: bool = True) -> JobStore:
+    """Make a new job store.
+
+    Raises:
+        JobStoreExistsError: there is one, or the directory holds something else.
+    """
+    store = locate(locator, durable)
+    try:
+        store.storage.stat(keys.STORE)
+    except NotFoundError:
+        if next(iter(store.storage.list("")), None) is not None:
+            raise JobStoreExistsError(
+                f"{store.locator} is not empty and no job store: nothing was written; choose a new or empty directory"
+            ) from None
+    store.create(info)
+    return store

@@ -1,0 +1,224 @@
+"""Processes of this machine: who descends from whom, how much memory they hold, and how to end a whole tree.
+
+On Linux this reads /proc; elsewhere it asks psutil, and the two prctl calls do nothing.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+LINUX: Final = sys.platform.startswith("linux")
+MARK: Final = "JOBSYS_PROCESSES"  # environment variable by which a sweep knows its own
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_SET_PARENT_DEATH_SIGNAL: Final = 1
+_SET_CHILD_SUBREAPER: Final = 36
+_LIBC: Final = ctypes.CDLL(None) if LINUX else None
+_ROUNDS: Final = 200
+_PAUSE: Final = 0.002
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; exit at once where that has happened already."""
+    if _LIBC is not None:
+        _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that none gets out of sight."""
+    if _LIBC is not None:
+        _LIBC.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def offer_to_oom_killer() -> None:
+    """Have the kernel take this process and its children first when memory runs out."""
+    if LINUX:
+        Path("/proc/self/oom_score_adj").write_bytes(b"1000")
+
+
+def oom_kills() -> int:
+    """Count the processes that the kernel has killed for want of memory, on this machine and in this control group."""
+    total = 0
+    for file in _oom_counters():
+        try:
+            text = file.read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill "))
+    return total
+
+
+def _oom_counters() -> Iterator[Path]:
+    yield Path("/proc/vmstat")
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield Path(f"/sys/fs/cgroup{path}/memory.events")
+        elif "memory" in controllers.split(","):
+            yield Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """Return state and parent of a process; None if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = text[text.rindex(b")") + 2 :].split(None, 2)
+    return fields[0].decode(), int(fields[1])
+
+
+def _all() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    if LINUX:
+        seen = _stat(pid)
+        return seen is not None and seen[0] not in "ZX"
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """List the direct children of a process; cheap, and may miss one that is born just now."""
+    if not LINUX:
+        return [child.pid for child in _psutil_children(pid, recursive=False)]
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+    except OSError:
+        return found  # it, or one of its threads, ended while being looked at
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """List all running processes below a process, zombies left out."""
+    if not LINUX:
+        return [child.pid for child in _psutil_children(pid, recursive=True) if is_running(child.pid)]
+    below: dict[int, list[tuple[int, str]]] = {}
+    for other in _all():
+        if (seen := _stat(other)) is not None:
+            below.setdefault(seen[1], []).append((other, seen[0]))
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        for child, state in below.get(todo.pop(), ()):
+            todo.append(child)
+            if state not in "ZX":
+                found.append(child)
+    return found
+
+
+def _psutil_children(pid: int, *, recursive: bool) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=recursive)
+    except psutil.Error:
+        return []
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process holds; 0 if it is gone."""
+    try:
+        if LINUX:
+            return int(Path(f"/proc/{pid}/statm").read_bytes().split(None, 2)[1]) * _PAGE
+        return int(psutil.Process(pid).memory_info().rss)
+    except (OSError, psutil.Error):
+        return 0
+
+
+def proportional(pid: int) -> int:
+    """Return the bytes of a process with what it shares divided among those who share it; its resident bytes where unknown."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines()
+    except OSError:
+        return resident(pid)
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))
+
+
+def family(pid: int) -> list[int]:
+    """List a process and its descendants; cheap, and may miss one that is born just now."""
+    found = [pid]
+    for member in found:
+        found += children(member)
+    return found
+
+
+def send(pid: int, number: int) -> bool:
+    """Send a signal; tell whether the process was there to take it."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def freeze(pid: int) -> None:
+    """Stop a process and wait until it stands still."""
+    send(pid, signal.SIGSTOP)
+    for _ in range(_ROUNDS):
+        seen = _stat(pid) if LINUX else None
+        if seen is None or seen[0] in "TtZXD":
+            return
+        time.sleep(_PAUSE / 10)
+
+
+def end_descendants(pid: int) -> bool:
+    """Kill everything below a process, also what is born meanwhile; tell whether all is gone."""
+    for _ in range(_ROUNDS):
+        found = descendants(pid)
+        if not found:
+            return True
+        for member in found:
+            send(member, signal.SIGKILL)
+        time.sleep(_PAUSE)
+    return False
+
+
+def end_tree(pid: int) -> None:
+    """Kill a process that adopts orphans, and everything below it."""
+    freeze(pid)
+    end_descendants(pid)
+    send(pid, signal.SIGKILL)
+
+
+def sweep(mark: str, spare: Collection[int] = ()) -> bool:
+    """Kill every process that was started with a mark in its environment; tell whether all are gone."""
+    if not LINUX:
+        return True
+    spared = {os.getpid(), *spare}
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _all() if pid not in spared and _carries(pid, mark.encode())]
+        if not found:
+            return True
+        for member in found:
+            end_descendants(member)
+            send(member, signal.SIGKILL)
+        time.sleep(_PAUSE)
+    return False
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False  # gone, or another user's
+    wanted = MARK.encode() + b"="
+    return any(part.startswith(wanted) and mark in part for part in environment.split(b"\0"))

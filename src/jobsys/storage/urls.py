@@ -1,0 +1,210 @@
+"""Import and export by URL: files and ``http:`` by own code, memory of this process, every other scheme by fsspec."""
+
+import io
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+from jobsys.errors import NotFoundError, StorageError
+from jobsys.files import sync_directory
+from jobsys.storage.base import storage_error
+from jobsys.storage.http import BUFFER, RemoteStream, cause, http_size, put_http, read_http, redact
+from jobsys.storage.memory import MemoryStorage
+from jobsys.storage.openfiles import NEW, ReadingFile, WritingFile, discard
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file|memory):", re.IGNORECASE)
+_DIGEST = re.compile(r"#(?:sha256|md5)=[0-9A-Fa-f]+\Z")
+
+
+def read_url(url: str) -> AbstractContextManager[BinaryIO]:
+    """Read a URL, or the path of a file, as a stream."""
+    scheme, url = _split(url)
+    if scheme == "file":
+        return _read_file(_path(url))
+    if scheme in ("http", "https"):
+        return read_http(url)
+    if scheme == "memory":
+        storage, key = MemoryStorage.at(url)
+        return storage.reader(key)
+    return _read_other(url)
+
+
+def write_url(url: str) -> AbstractContextManager[BinaryIO]:
+    """Write to a URL or path; nothing is there before a clean exit, and missing directories of this machine are made."""
+    scheme, url = _split(url)
+    if scheme == "file":
+        return _write_file(_path(url))
+    if scheme in ("http", "https"):
+        return _spooled(lambda content, _: put_http(url, content))
+    if scheme == "memory":
+        storage, key = MemoryStorage.at(url)
+        return storage.writer(key)
+    return _spooled(lambda _, spool: _put_other(url, spool))
+
+
+def url_name(url: str) -> str:
+    """Give the last part of a URL's path, decoded: the name that a copy of it would have."""
+    scheme, url = _split(url)
+    path = _path(url) if scheme == "file" else unquote(urlsplit(url).path.rpartition("/")[2]).replace("/", "_")
+    name = os.path.basename(path)
+    if name in ("", ".", ".."):
+        raise StorageError(f"{redact(url)} names a directory; only files can be imported and exported")
+    return name
+
+
+def url_size(url: str) -> int | None:
+    """Tell how many bytes a URL has; None where its scheme or server can't tell."""
+    scheme, url = _split(url)
+    if scheme == "file":
+        path = _path(url)
+        try:
+            return os.stat(path).st_size
+        except OSError as error:
+            raise storage_error(error, "find", path) from error
+    if scheme in ("http", "https"):
+        return http_size(url)
+    if scheme == "memory":
+        storage, key = MemoryStorage.at(url)
+        return storage.stat(key).size
+    with _driver(url) as (files, path):
+        size = files.size(path)
+    return size if isinstance(size, int) else None
+
+
+def local_file(url: str) -> Path | None:
+    """Give the path that a ``file:`` URL or a bare path means; None for every other scheme."""
+    scheme, url = _split(url)
+    return Path(_path(url)) if scheme == "file" else None
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Tell the scheme (``file`` for bare paths, which may hold colons), and the URL without a digest at its end."""
+    match = _SCHEME.match(url)
+    if not match:
+        return "file", url
+    return (match[1] or match[2]).lower(), _DIGEST.sub("", url)
+
+
+def _path(url: str) -> str:
+    """Decode ``file:///a%20b``, ``file://localhost/a``, ``file:/a`` and ``file:a``; a bare path is meant as it stands."""
+    match = _SCHEME.match(url)
+    if not match:
+        path = url
+    else:
+        rest = url[len("file:") :]
+        if rest.startswith("//"):
+            host, slash, rest = rest[2:].partition("/")
+            if host.lower() not in ("", "localhost"):
+                raise StorageError(f"{redact(url)} names a file of another machine ({host}); write file:///… with three slashes")
+            rest = slash + rest
+        path = unquote(rest, errors="surrogateescape")
+    if not path or "\0" in path:
+        raise StorageError(f"{url!r} names no file")
+    return os.path.abspath(path) + ("/" if path.endswith("/") else "")
+
+
+@contextmanager
+def _read_file(path: str) -> Iterator[BinaryIO]:
+    _refuse_directory(path)
+    try:
+        raw = ReadingFile(path)
+    except OSError as error:
+        raise storage_error(error, "read", path) from error
+    with io.BufferedReader(raw, BUFFER) as stream:
+        yield stream
+
+
+@contextmanager
+def _write_file(path: str) -> Iterator[BinaryIO]:
+    """Write beside and rename; what is there and no regular file (``/dev/stdout``, a pipe) is written to as it is."""
+    _refuse_directory(path)
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    special = os.path.exists(target) and not os.path.isfile(target)
+    temporary = "" if special else f"{folder}/.jobsys-{secrets.token_hex(8)}"
+    try:
+        try:
+            if not special:
+                os.makedirs(folder, exist_ok=True)
+            raw = WritingFile(os.open(target, os.O_WRONLY) if special else os.open(temporary, NEW, 0o666), target, sync=not special)
+        except OSError as error:
+            raise storage_error(error, "write", path) from error
+        with raw.buffered() as stream:
+            yield stream
+        if not special:
+            try:
+                os.rename(temporary, target)
+                sync_directory(folder)
+            except OSError as error:
+                raise storage_error(error, "write", path) from error
+    finally:
+        discard(temporary)
+
+
+def _refuse_directory(path: str) -> None:
+    if path.endswith("/") or os.path.isdir(path):
+        raise StorageError(f"{path} is a directory; only files can be imported and exported, so pack it first (tar) or name a file in it")
+
+
+@contextmanager
+def _spooled(send: Callable[[BinaryIO, str], None]) -> Iterator[BinaryIO]:
+    """Collect what is written in a file of this machine and send it at a clean exit."""
+    try:
+        spool = tempfile.NamedTemporaryFile(prefix="jobsys-")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise storage_error(error, "write", tempfile.gettempdir()) from error
+    with spool:
+        with WritingFile(os.dup(spool.fileno()), spool.name, sync=False).buffered() as stream:
+            yield stream
+        send(cast("BinaryIO", spool.file), spool.name)
+
+
+@contextmanager
+def _read_other(url: str) -> Iterator[BinaryIO]:
+    with _driver(url) as (files, path):
+        if files.isdir(path):
+            raise IsADirectoryError(path)
+        remote = files.open(path, "rb")
+
+    def read(size: int) -> bytes:
+        with _driver(url):
+            data: bytes = remote.read(size)
+        return data
+
+    with remote, io.BufferedReader(RemoteStream(url, read), BUFFER) as stream:
+        yield stream
+
+
+def _put_other(url: str, spool: str) -> None:
+    with _driver(url) as (files, path):
+        files.put_file(spool, path)
+
+
+@contextmanager
+def _driver(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
+    """Give what fsspec has for a scheme, and the path in it; say in plain words what fails in the block."""
+    shown = redact(url)
+    try:
+        import fsspec  # noqa: PLC0415 - an optional third party
+    except ImportError as error:
+        raise StorageError(f"{shown} needs fsspec: pip install 'jobsys[urls]'") from error
+    try:
+        yield fsspec.core.url_to_fs(url)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is nothing at {shown}") from cause(url, error)
+    except IsADirectoryError as error:
+        raise StorageError(f"{shown} is a directory; only files can be imported and exported") from cause(url, error)
+    except ImportError as error:
+        raise StorageError(f"{shown} needs a driver beside jobsys[urls]: {error}") from cause(url, error)
+    except Exception as error:  # noqa: BLE001 - each driver has its own errors, and they have no common base
+        detail = f": {error}" if shown == url else ""
+        raise StorageError(f"can't use {shown} ({type(error).__name__}{detail})") from cause(url, error)

@@ -1,0 +1,59 @@
+"""The command line of a worker host. A batch system starts it; a person has no use for it."""
+
+import argparse
+import importlib
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from jobsys import framing
+from jobsys.slots import Slots
+from jobsys.worker import guard
+from jobsys.worker.executor import Executor, Prepare
+from jobsys.worker.host import Host
+
+DEFAULT_EXECUTOR = "jobsys.worker.code:prepare"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Load the code, then serve the leader at the other end of a socket."""
+    parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
+    parser.add_argument("--connect", type=int, required=True)
+    parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--leader", type=int, required=True)
+    parser.add_argument("--mark", required=True)
+    parser.add_argument("--executor", default=DEFAULT_EXECUTOR)
+    options, rest = parser.parse_known_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guardian = guard.start(options.leader, options.directory, options.mark)
+    for descriptor in (options.connect, options.slots):
+        os.set_inheritable(descriptor, False)
+    control = socket.socket(fileno=options.connect)
+    executor = _prepare(options.executor, rest, control)
+    if executor is None:
+        os.kill(guardian, signal.SIGKILL)
+        return 1
+    Host(control, Slots(options.slots), options.directory, executor, guardian).serve()
+    return 0
+
+
+def _prepare(name: str, arguments: Sequence[str], control: socket.socket) -> Executor | None:
+    try:
+        module, _, attribute = name.partition(":")
+        prepare = cast(Prepare, getattr(importlib.import_module(module), attribute))
+        return prepare(arguments)
+    except BaseException as error:  # noqa: BLE001  # the user's code is imported here
+        traceback.print_exc()
+        text = "".join(traceback.format_exception_only(error)).strip()
+        control.sendall(framing.pack(framing.CANNOT_START, payload=text.encode()))
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

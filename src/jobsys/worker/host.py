@@ -1,0 +1,301 @@
+"""A worker host: loads the code once, then forks worker processes from itself, watches them and clears up behind them.
+
+It has one thread, so that forking is safe, and it runs no job.
+"""
+
+import gc
+import os
+import selectors
+import shutil
+import signal
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from jobsys import framing, processes, slots
+from jobsys.framing import Death, FrameReader
+from jobsys.slots import Slots
+from jobsys.worker import watch
+from jobsys.worker.executor import Executor
+from jobsys.worker.loop import Worker
+from jobsys.worker.watch import Excess
+
+_TICK: Final = 0.1
+_QUIET: Final = 1.0  # seconds without work after which the host sleeps until it is woken
+_GRACE: Final = 10.0  # for workers that save a report after the leader's death
+_AFTER_DEATH: Final = 30.0
+_LOG_TAIL: Final = 1 << 16
+_DESCRIPTORS: Final = 64
+
+
+@dataclass(slots=True)
+class _Child:
+    slot: int
+    directory: Path
+    excess: Excess | None = None  # why the host killed it
+
+
+@dataclass(slots=True)
+class _Cleaner:
+    directory: Path
+    deadline: float
+
+
+class Host:
+    """Forks and watches the workers of one code environment."""
+
+    def __init__(self, control: socket.socket, shared: Slots, directory: Path, executor: Executor, guard: int) -> None:
+        """Take over the socket to the leader, the shared slots, a directory of its own and the process that guards this one."""
+        self._control = control
+        self._slots = shared
+        self._directory = directory
+        self._executor = executor
+        self._guard = guard
+        self._reader = FrameReader()
+        self._links: deque[int] = deque()
+        self._children: dict[int, _Child] = {}
+        self._cleaners: dict[int, _Cleaner] = {}
+        self._forked = 0
+        self._busy = 0.0  # when a worker was last seen at work
+        self._ooms = processes.oom_kills()
+        self._stop = False
+        self._signals = -1
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self) -> None:
+        """Do what the leader asks until it says stop, or is gone."""
+        self._catch_signals()
+        processes.adopt_orphans()
+        gc.collect()
+        gc.freeze()
+        self._selector.register(self._control, selectors.EVENT_READ, self._listen)
+        self._tell(framing.READY)
+        while not self._stop:
+            self._turn()
+        self._end()
+
+    def _catch_signals(self) -> None:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._signals = reading
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop", True))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._selector.register(reading, selectors.EVENT_READ, self._reap)
+
+    def _turn(self) -> None:
+        watching = bool(self._cleaners) or (bool(self._children) and time.monotonic() - self._busy < _QUIET)
+        for key, _ in self._selector.select(_TICK if watching else None):
+            key.data()
+        if watching:
+            self._watch()
+
+    # ── the leader ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tell(self, kind: int, id: int = 0, payload: bytes = b"") -> None:
+        try:
+            self._control.sendall(framing.pack(kind, id, 0, payload))
+        except OSError:
+            self._stop = True
+
+    def _listen(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, _DESCRIPTORS)
+        except OSError:
+            data, descriptors = b"", []
+        self._links.extend(descriptors)
+        if not data:
+            self._stop = True
+        for kind, id, number, payload in self._reader.feed(data):
+            self._busy = time.monotonic()
+            if kind == framing.FORK:
+                self._fork(id, self._links.popleft(), msgspec.msgpack.decode(payload, type=list[str]), once=bool(number))
+            elif kind == framing.KILL:
+                self._kill(number, id)
+            elif kind == framing.STOP:
+                self._stop = True
+
+    def _kill(self, slot: int, job: int) -> None:
+        for pid, child in self._children.items():
+            if child.slot == slot:
+                self._punish(pid, child, Excess(job, "canceled", "canceled"))
+
+    # ── a worker's birth ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fork(self, slot: int, link: int, devices: list[str], *, once: bool) -> None:
+        self._forked += 1
+        directory = self._directory / f"worker-{self._forked}"
+        directory.mkdir(mode=0o700)
+        host = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._become_worker(host, slot, link, directory, devices, once=once)
+            finally:
+                os._exit(70)  # an exception was printed nowhere but here; the leader reports the death
+        os.close(link)
+        self._slots[slot][slots.PID] = pid
+        self._children[pid] = _Child(slot, directory)
+
+    def _become_worker(self, host: int, slot: int, link: int, directory: Path, devices: list[str], *, once: bool) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        processes.die_with_parent(host)
+        processes.adopt_orphans()
+        processes.offer_to_oom_killer()
+        self._selector.close()
+        self._control.close()
+        os.close(self._signals)
+        for other in self._links:
+            os.close(other)
+        log = os.open(directory / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if devices:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        row = self._slots[slot]
+        row[slots.BASELINE] = processes.resident(os.getpid())
+        row[slots.PID] = os.getpid()
+        with socket.socket(fileno=link) as connection:
+            Worker(connection, row, self._executor, directory, log).serve(once=once)
+        os._exit(0)
+
+    # ── a worker's life ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for pid, child in list(self._children.items()):
+            row = self._slots[child.slot]
+            if row[slots.STATE] in (slots.RUNNING, slots.DELIVERING):
+                self._busy = now
+            excess = watch.measure(pid, row)
+            if excess is not None:
+                self._punish(pid, child, excess)
+        for pid, cleaner in self._cleaners.items():
+            if now > cleaner.deadline:
+                processes.end_tree(pid)
+
+    def _punish(self, pid: int, child: _Child, excess: Excess) -> None:
+        """Kill a worker, unless the job in question is over by now."""
+        processes.freeze(pid)
+        if child.excess is None and watch.is_running(self._slots[child.slot], excess.job):
+            child.excess = excess
+            processes.end_tree(pid)
+        else:
+            processes.send(pid, signal.SIGCONT)
+
+    # ── a worker's death ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._signals, 4096)
+        except BlockingIOError:
+            return
+        self._collect()
+
+    def _collect(self) -> None:
+        ended: list[tuple[_Child, int]] = []
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                if (child := self._children.pop(pid, None)) is not None:
+                    ended.append((child, os.waitstatus_to_exitcode(status)))
+                elif (cleaner := self._cleaners.pop(pid, None)) is not None:
+                    shutil.rmtree(cleaner.directory, ignore_errors=True)
+        except ChildProcessError:
+            pass  # noqa: S110  # no child is left
+        if ended:
+            self._end_orphans()
+        for child, status in ended:
+            self._bury(child, status)
+
+    def _end_orphans(self) -> None:
+        """Kill what dead workers left: living workers keep their own, so whatever else comes to this process has no owner."""
+        known = {self._guard, *self._children, *self._cleaners}
+        for pid in processes.children(os.getpid()):
+            if pid not in known and processes.is_running(pid):
+                processes.end_tree(pid)
+
+    def _bury(self, child: _Child, status: int) -> None:
+        row = self._slots[child.slot]
+        in_job = row[slots.STATE] in (slots.RUNNING, slots.DELIVERING)
+        excess = child.excess
+        death = Death(exit_status=status)
+        if excess is not None:
+            death.reason, death.message, death.memory, death.limit = excess.reason, excess.message, excess.memory, excess.limit
+        elif status == -signal.SIGKILL and self._kernel_killed():
+            death.reason, death.message = "memory", "killed by the kernel: the machine, or the control group, ran out of memory"
+        elif status < 0:
+            death.reason = "killed"
+            death.message = f"its process was killed by signal {-status} ({signal.Signals(-status).name})"
+        elif in_job:
+            death.reason, death.message = "failed", f"its process exited with status {status} in the middle of the job"
+        if death.memory is None and row[slots.PEAK_JOB] == row[slots.JOB]:
+            death.memory = row[slots.PEAK] or None
+        death.log = _tail(child.directory / "log", row[slots.LOG_START])
+        self._tell(framing.DIED, child.slot, framing.pack_death(death))
+        if in_job and hasattr(self._executor, "after_death"):
+            self._clean(child.directory)
+        else:
+            shutil.rmtree(child.directory, ignore_errors=True)
+
+    def _kernel_killed(self) -> bool:
+        before, self._ooms = self._ooms, processes.oom_kills()
+        return self._ooms > before
+
+    def _clean(self, directory: Path) -> None:
+        host = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._cleaners[pid] = _Cleaner(directory, time.monotonic() + _AFTER_DEATH)
+            return
+        try:
+            signal.set_wakeup_fd(-1)
+            os.setsid()
+            processes.die_with_parent(host)
+            self._selector.close()
+            self._control.close()
+            self._executor.after_death(directory)  # type: ignore[attr-defined]  # asked for before the fork
+        finally:
+            os._exit(0)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self) -> None:
+        """End all workers, let what clears up behind them finish, remove the directory."""
+        deadline = time.monotonic() + _GRACE
+        while self._children and time.monotonic() < deadline:
+            for pid, child in self._children.items():
+                if self._slots[child.slot][slots.STATE] != slots.DELIVERING:
+                    processes.end_tree(pid)
+            time.sleep(0.005)
+            self._collect()
+        for pid in self._children:
+            processes.end_tree(pid)
+        while self._cleaners and time.monotonic() < deadline + _AFTER_DEATH:
+            time.sleep(0.01)
+            self._collect()
+            self._watch()
+        self._collect()
+        processes.send(self._guard, signal.SIGKILL)
+        processes.end_descendants(os.getpid())
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _tail(path: Path, start: int) -> bytes:
+    try:
+        with path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(start, size - _LOG_TAIL))
+            return log.read(_LOG_TAIL)
+    except OSError:
+        return b""

@@ -1,0 +1,223 @@
+"""A worker process: takes orders from its socket, runs them one after the other, and sends the reports.
+
+While a job is short, one thread does everything. When a job takes longer, a second thread listens in its stead.
+"""
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from jobsys import framing, processes, slots
+from jobsys.framing import FrameReader, header
+from jobsys.worker.executor import Channel, Executor
+
+_TICK: Final = 0.02  # a job that outlives a tick is listened for
+_IDLE_TICKS: Final = 10
+_LISTEN: Final = 500  # milliseconds
+_READ: Final = 1 << 18
+_LOG_LIMIT: Final = 1 << 20  # the log of finished jobs is thrown away beyond that
+
+_now = time.monotonic_ns
+
+
+class Worker(Channel):
+    """Runs the orders of one worker process."""
+
+    def __init__(self, link: socket.socket, slot: slots.Slot, executor: Executor, directory: Path, log: int) -> None:
+        """Take over the worker's socket, its row of shared memory, its directory and its log."""
+        self.directory = directory
+        self.log = log
+        self.log_start = 0
+        self._link = link
+        self._slot = slot
+        self._executor = executor
+        self._pid = os.getpid()
+        self._orders: deque[tuple[int, bytes]] = deque()
+        self._reader = FrameReader()
+        self._reading = threading.Lock()
+        self._sending = threading.Lock()
+        self._job: int | None = None
+        self._begun = 0  # how many jobs were
+        self._told: dict[int, deque[bytes]] = {}
+        self._news = threading.Condition()
+        self._parked = False
+        self._wake = threading.Event()
+
+    def serve(self, *, once: bool = False) -> None:
+        """Run orders until the leader closes the socket; with ``once``, only one."""
+        threading.Thread(target=self._listen, name="jobsys-listen", daemon=True).start()
+        self._slot[slots.STATE] = slots.IDLE
+        orders = self._orders
+        while True:
+            if orders:
+                try:
+                    id, order = orders.popleft()
+                except IndexError:  # recalled a moment ago
+                    continue
+                self._run(id, order)
+                if once:
+                    return
+            else:
+                with self._reading:
+                    if not self._read():
+                        return
+
+    def say(self, message: bytes) -> None:
+        """Send a message to the leader now."""
+        if self._job is not None:
+            self._send(framing.SAY, self._job, 0, message)
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        """Wait for a message from the leader to this job; None if none came in time."""
+        if self._job is None:
+            return None
+        with self._news:
+            inbox = self._told.setdefault(self._job, deque())
+            if self._news.wait_for(lambda: inbox, timeout):
+                return inbox.popleft()
+        return None
+
+    # ── one job ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self, id: int, order: bytes) -> None:
+        slot = self._slot
+        self.log_start = size = os.fstat(self.log).st_size
+        if size > _LOG_LIMIT:
+            os.ftruncate(self.log, 0)
+            self.log_start = size = 0
+        slot[slots.LOG_START] = size
+        slot[slots.JOB] = id
+        slot[slots.BEGUN] = begun = _now()
+        slot[slots.STATE] = slots.RUNNING
+        self._begun += 1
+        self._job = id
+        if self._parked:
+            self._wake.set()
+        kind = framing.DONE
+        try:
+            report = self._executor.run(order, self)
+        except BaseException:  # noqa: BLE001  # the one place around code that is not ours
+            kind, report = framing.FAILED, traceback.format_exc().encode()
+        if os.getpid() != self._pid:  # a child that the job forked came back here
+            os._exit(1)
+        slot[slots.STATE] = slots.DELIVERING
+        self._job = None
+        took = (_now() - begun) // 1000
+        clean = self._is_childless()
+        if self._told:
+            self._told.pop(id, None)
+        try:
+            self._send(kind, id, min(took, framing.NUMBER_MAX), report)
+        except OSError:
+            self._undelivered(report)
+            os._exit(0)
+        slot[slots.STATE] = slots.IDLE
+        if not clean:
+            self._retire()
+
+    def _is_childless(self) -> bool:
+        """Kill what the job left behind; tell whether nothing of it ran any more."""
+        clean = True
+        try:
+            while True:
+                if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                    clean = False
+                    if not processes.end_descendants(self._pid):
+                        return False
+        except ChildProcessError:
+            return clean
+
+    def _retire(self) -> None:
+        """Leave, with the orders not begun given back: who knows what the killed children meant to this process."""
+        self._give_back()
+        os._exit(0)
+
+    def _undelivered(self, report: bytes) -> None:
+        save = getattr(self._executor, "undelivered", None)
+        if save is not None:
+            save(report)
+
+    # ── the socket ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, kind: int, id: int, number: int, payload: bytes) -> None:
+        with self._sending:
+            self._link.sendall(header(kind, id, number, len(payload)) + payload)
+
+    def _read(self, flags: int = 0) -> bool:
+        """Take what the leader sent; False if it has gone. To be called with the reading lock held."""
+        try:
+            data = self._link.recv(_READ, flags)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        for kind, id, number, payload in self._reader.feed(data):
+            if kind == framing.ORDER:
+                self._orders.append((id, payload))
+            elif kind == framing.LIMITS:
+                self._slot[slots.MEMORY_LIMIT] = id
+                self._slot[slots.TIME_LIMIT] = number * 1_000_000
+            elif kind == framing.TELL:
+                with self._news:
+                    self._told.setdefault(id, deque()).append(payload)
+                    self._news.notify_all()
+            elif kind == framing.RECALL:
+                self._give_back()
+        return True
+
+    def _give_back(self) -> None:
+        ids = []
+        while self._orders:
+            try:
+                ids.append(self._orders.pop()[0])
+            except IndexError:  # begun a moment ago
+                break
+        with suppress(OSError):  # the leader has gone; the end of the stream follows
+            self._send(framing.GAVE_BACK, 0, 0, framing.pack_ids(reversed(ids)))
+
+    def _listen(self) -> None:
+        """Read the socket while a job runs that takes longer than a tick."""
+        seen = quiet = 0
+        waiting = select.poll()
+        waiting.register(self._link, select.POLLIN)
+        while True:
+            if self._job is None:
+                quiet += 1
+                if quiet > _IDLE_TICKS:
+                    self._park()
+                    quiet = 0
+                time.sleep(_TICK)
+            elif seen != self._begun:
+                seen, quiet = self._begun, 0
+                time.sleep(_TICK)
+            elif waiting.poll(_LISTEN) and self._reading.acquire(blocking=False):
+                try:
+                    if self._job is not None and not self._read(socket.MSG_DONTWAIT):
+                        self._abandon()
+                finally:
+                    self._reading.release()
+
+    def _park(self) -> None:
+        """Sleep until the next job begins."""
+        self._wake.clear()
+        self._parked = True
+        if self._job is None:
+            self._wake.wait()
+        self._parked = False
+
+    def _abandon(self) -> None:
+        """End in the middle of a job: the leader has gone. A report on its way is left to the other thread."""
+        if self._job is not None:
+            processes.end_descendants(self._pid)
+            os.kill(self._pid, signal.SIGKILL)
+        time.sleep(_TICK)
