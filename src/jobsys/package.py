@@ -47,7 +47,7 @@ _NOT_CODE: Final = frozenset(
     (".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox", ".nox", "node_modules")
 )
 _NOT_CODE_IF_INSIDE: Final = ("pyvenv.cfg", "jobsys-store.json")
-_UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
+UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
 _SYSTEM: Final = (
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/bin /usr/lib "
     "/usr/local /usr/local/bin /usr/sbin /usr/share /var /var/lib /var/run /var/tmp /Users /private/tmp /private/var"
@@ -188,7 +188,7 @@ class Scanner:
         if no_code or any(fnmatch(name, pattern) or fnmatch(relative, pattern) for pattern in self.ignored):
             logger.debug("Leaving out %s", child.path)
             return True
-        if _UNPORTABLE.search(relative):
+        if UNPORTABLE.search(relative):
             logger.warning("Leaving out %s: a name with a backslash or a drive letter can't be shipped; rename it", child.path)
             return True
         return False
@@ -208,9 +208,10 @@ class Scanner:
         with _naming(path):
             target = os.readlink(path)
         real = os.path.realpath(path)
-        if is_inside(real, self.real_root):
-            kept = bool(not foreign and not os.path.isabs(target) and is_safe_link(relative, target))
-            inner = os.path.relpath(real, self.real_root)
+        inner = os.path.relpath(real, self.real_root)
+        shipped = self.only is None or inner.partition("/")[0] in self.only
+        if is_inside(real, self.real_root) and shipped:
+            kept = not foreign and is_safe_link(relative, target)
             yield Member(relative, "link", target if kept else os.path.relpath(inner, os.path.dirname(relative) or "."))
         elif os.path.isdir(real):
             if is_inside(self.real_root, real) or any(is_inside(around, real) for around in foreign) or is_system_directory(real):
@@ -459,7 +460,11 @@ def _local_header(block: _Block, name: bytes, flags: int, compressed: int) -> by
         size = 0
     crc = 0 if late else block.crc
     version = 45 if extra else 20
-    return struct.pack("<4s5H3L2H", b"PK\3\4", version, flags, block.method, 0, _DATE, crc, compressed, size, len(name), len(extra)) + name + extra
+    return (
+        struct.pack("<4s5H3L2H", b"PK\3\4", version, flags, block.method, 0, _DATE, crc, compressed, size, len(name), len(extra))
+        + name
+        + extra
+    )
 
 
 def _central_header(block: _Block, name: bytes, flags: int, compressed: int, start: int) -> bytes:

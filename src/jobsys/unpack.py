@@ -1,0 +1,334 @@
+"""Fetch an archive that ``package.py`` wrote, unpack it safely, and find out later whether the tree is still what was unpacked.
+
+Nothing in an archive is believed. The manifest is rebuilt from its central directory and must have the expected digest before the first
+byte is written; each file must then have the size and the SHA-256 of its line, so nothing can grow beyond what the manifest declares.
+Even a manifest with the right digest can't leave the target: names with ``..``, a backslash, a drive letter or a leading slash, names
+that come twice or out of order, and files below anything but a directory of this archive are refused, links are made last, and only
+those that stay inside.
+"""
+# ruff: noqa: PTH  # a hot path works on text and descriptors, not on Path objects
+
+import logging
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import BinaryIO, Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import msgspec
+import requests
+
+from jobsys.digest import ContentDigest
+from jobsys.errors import IntegrityError, NotFoundError, StorageError
+from jobsys.package import DEFLATED, DIGEST_FIELD, STORED, THREADS, UNPORTABLE, Entry, Kind, PackageError, is_safe_link, order
+
+logger = logging.getLogger(__name__)
+
+PIECE: Final = 1 << 18
+SMALL_TREE: Final = 8_000_000
+"""Up to this size in bytes, a tree is read in full whenever it is used again."""
+_BATCH: Final = 64
+_MAX_TARGET: Final = 4096
+_KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
+_TIMEOUTS: Final = (20, 60)
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """A file, link or directory as it was unpacked: its line of the manifest and what ``lstat`` said then."""
+
+    path: str
+    kind: Kind
+    mode: int
+    size: int
+    sha256: str
+    modified: int = 0
+    changed: int = 0
+    inode: int = 0
+
+    @property
+    def entry(self) -> Entry:
+        """Give the line of the manifest."""
+        return Entry(self.path, self.kind, self.mode, self.size, self.sha256)
+
+
+class Packed(NamedTuple):
+    """An entry and where its data is in the archive."""
+
+    entry: Entry
+    header: int
+    compressed: int
+    method: int
+
+
+# ── fetch ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TransferError(StorageError):
+    """A transfer broke off; another try may succeed."""
+
+
+def local_file(url: str) -> str | None:
+    """Give the path that a ``file:`` URL means on this machine, or None for another URL."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return None
+    if parts.netloc not in {"", "localhost"}:
+        raise NotFoundError(f"{url} names the host {parts.netloc}; write it as file:///path")
+    return url2pathname(parts.path)
+
+
+def shown(url: str) -> str:
+    """Write a URL for a message, without the signature that its query may carry."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def fetch(url: str, target: str) -> None:
+    """Download over HTTP into a file, going on where an earlier try broke off.
+
+    Raises:
+        TransferError: the server was out of order or the connection broke.
+        NotFoundError: the server refuses the URL.
+    """
+    have = os.path.getsize(target) if os.path.exists(target) else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    address = urlsplit(url)._replace(fragment="").geturl()
+    try:
+        with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUTS) as answer:
+            if answer.status_code in {408, 416, 425, 429} or answer.status_code >= 500:
+                if answer.status_code == 416:
+                    os.truncate(target, 0)
+                raise TransferError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
+            if answer.status_code not in {200, 206}:
+                raise NotFoundError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
+            with open(target, "ab" if answer.status_code == 206 else "wb") as stream:
+                for piece in answer.iter_content(PIECE):
+                    stream.write(piece)
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        raise TransferError(f"{shown(url)}: the transfer broke off: {error}") from error
+
+
+# ── unpack ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_directory(archive: str) -> list[Packed]:
+    """Read what an archive says of itself, believing none of it.
+
+    Raises:
+        IntegrityError: it is no archive, or a broken one.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return [_packed(info) for info in opened.infolist()]
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeError, ValueError, EOFError) as error:
+        raise IntegrityError(f"{archive} is no archive of jobsys, or a broken one: {error}") from error
+
+
+def _packed(info: zipfile.ZipInfo) -> Packed:
+    name = info.orig_filename if info.flag_bits & 0x800 else os.fsdecode(info.orig_filename.encode("cp437"))
+    mode = info.external_attr >> 16
+    kind = _KINDS.get(stat.S_IFMT(mode))
+    digest = "-" if kind == "directory" else _digest_field(info.extra)
+    if kind is None or digest is None or info.flag_bits & 1 or info.compress_type not in {STORED, DEFLATED}:
+        raise ValueError(f"{name!r} is encrypted, compressed in another way, of another kind, or has no SHA-256")
+    path = name.removesuffix("/") if kind == "directory" else name
+    return Packed(Entry(path, kind, mode & 0o777, info.file_size, digest), info.header_offset, info.compress_size, info.compress_type)
+
+
+def _digest_field(extra: bytes) -> str | None:
+    while len(extra) >= 4:
+        key, length = int.from_bytes(extra[:2], "little"), int.from_bytes(extra[2:4], "little")
+        if key == DIGEST_FIELD and length == 32 and len(extra) >= 36:
+            return extra[4:36].hex()
+        extra = extra[4 + length :]
+    return None
+
+
+def check_names(packed: list[Packed]) -> None:
+    """Make sure that no entry can be written outside the target, or twice.
+
+    Raises:
+        PackageError: one could be; the message names it.
+    """
+    directories = {""}
+    before = b""
+    for entry, *_ in packed:
+        path = entry.path
+        parts = path.split("/")
+        if {"", ".", ".."} & set(parts) or "\0" in path or UNPORTABLE.search(path):
+            raise PackageError(f"The archive holds the unsafe name {path!r}")
+        if "/".join(parts[:-1]) not in directories:
+            raise PackageError(f"The archive puts {path!r} into something that is not one of its directories")
+        if order(path) <= before:
+            raise PackageError(f"The archive holds {path!r} twice or out of order")
+        before = order(path)
+        if entry.kind == "directory":
+            directories.add(path)
+
+
+def unpack(archive: str, packed: list[Packed], target: str) -> list[Kept]:
+    """Unpack into a new directory and tell what is there now.
+
+    Raises:
+        IntegrityError: the data is not what the manifest says.
+        PackageError: a name or a link would leave the directory.
+    """
+    check_names(packed)
+    os.mkdir(target, 0o700)
+    for entry, *_ in packed:
+        if entry.kind == "directory":
+            os.mkdir(f"{target}/{entry.path}", 0o700)
+    files = [each for each in packed if each.entry.kind == "file"]
+    batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+    with open(archive, "rb", buffering=0) as stream:
+        with ThreadPoolExecutor(THREADS) as pool:
+            try:
+                kept = [each for batch in pool.map(lambda batch: _write_files(stream, batch, target), batches) for each in batch]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        kept += [_write_link(stream, each, target) for each in packed if each.entry.kind == "link"]
+    for entry, *_ in reversed(packed):
+        if entry.kind == "directory":
+            os.chmod(f"{target}/{entry.path}", entry.mode | 0o700)
+            kept.append(Kept(*entry))
+    return sorted(kept, key=lambda each: order(each.path))
+
+
+def _data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
+    """Read the data of an entry: never more than its size, in pieces."""
+    descriptor = stream.fileno()
+    header = os.pread(descriptor, 30, each.header)
+    if len(header) < 30 or header[:4] != b"PK\3\4":
+        raise IntegrityError(f"{each.entry.path!r} is damaged in the archive")
+    position = each.header + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    end = position + (each.compressed if each.method == DEFLATED else each.entry.size)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS) if each.method == DEFLATED else None
+    while position < end and (piece := os.pread(descriptor, min(PIECE, end - position), position)):
+        position += len(piece)
+        if inflater is None:
+            yield piece
+            continue
+        while piece:
+            yield inflater.decompress(piece, PIECE)
+            piece = inflater.unconsumed_tail
+
+
+def _checked_data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
+    entry = each.entry
+    digest = sha256()
+    size = 0
+    try:
+        for piece in _data(stream, each):
+            size += len(piece)
+            if size > entry.size:
+                break
+            digest.update(piece)
+            yield piece
+    except zlib.error as error:
+        raise IntegrityError(f"{entry.path!r} is damaged in the archive: {error}") from error
+    if size != entry.size or digest.hexdigest() != entry.sha256:
+        raise IntegrityError(f"{entry.path!r} is not what was packed: size or SHA-256 differ")
+
+
+def _write_files(stream: BinaryIO, batch: list[Packed], target: str) -> list[Kept]:
+    return [write_file(f"{target}/{each.entry.path}", each.entry, _checked_data(stream, each)) for each in batch]
+
+
+def write_file(path: str, entry: Entry, pieces: Iterator[bytes]) -> Kept:
+    """Write a new file and note what ``fstat`` says of it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        os.fchmod(descriptor, entry.mode)
+        return _kept(entry, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _write_link(stream: BinaryIO, each: Packed, target: str) -> Kept:
+    entry = each.entry
+    if entry.size > _MAX_TARGET:
+        raise PackageError(f"The archive's link {entry.path!r} is longer than a link can be")
+    goal = os.fsdecode(b"".join(_checked_data(stream, each)))
+    if "\0" in goal or not is_safe_link(entry.path, goal):
+        raise PackageError(f"The archive's link {entry.path!r} leads outside, to {goal!r}")
+    path = f"{target}/{entry.path}"
+    os.symlink(goal, path)
+    return _kept(entry, os.lstat(path))
+
+
+def _kept(entry: Entry, found: os.stat_result) -> Kept:
+    return Kept(*entry, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+# ── look again ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def damage(base: str, kept: list[Kept], *, alone: bool) -> str | None:
+    """Find out how a tree differs from what was unpacked; None if it does not.
+
+    Every name, kind, permission and size is compared. Content is read in full where the tree is small, else where the inode or a time of
+    modification or change is not the one that was noted: whoever writes to a file changes the latter, even if he sets back the former.
+    With ``alone``, names that were not unpacked are damage too, but for ``__pycache__``: Python makes these itself.
+    Damage that no ``stat`` shows (a failing disk) in a large tree is not found.
+    """
+    small = sum(each.size for each in kept) <= SMALL_TREE
+    if alone:
+        known = {each.path for each in kept}
+        directories = ["", *(each.path for each in kept if each.kind == "directory")]
+        if extra := next(_unknown(base, directories, known), None):
+            return f"{extra} was not shipped"
+    for each in kept:
+        if reason := _damage_of(base, each, small):
+            return f"{each.path} {reason}"
+    return None
+
+
+def _unknown(base: str, directories: list[str], known: set[str]) -> Iterator[str]:
+    for directory in directories:
+        try:
+            with os.scandir(f"{base}/{directory}") as found:
+                names = [child.name for child in found]
+        except OSError:
+            yield directory
+            continue
+        for name in names:
+            path = f"{directory}/{name}" if directory else name
+            if path not in known and name != "__pycache__":
+                yield path
+
+
+def _damage_of(base: str, each: Kept, read: bool) -> str | None:
+    path = f"{base}/{each.path}"
+    try:
+        found = os.lstat(path)
+        if _KINDS.get(stat.S_IFMT(found.st_mode)) != each.kind:
+            return "is of another kind"
+        if each.kind == "directory":
+            return None
+        if found.st_size != each.size or (each.kind == "file" and found.st_mode & 0o7777 != each.mode):
+            return "has another size or other permissions"
+        stamps = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        if (read or stamps != (each.modified, each.changed, each.inode)) and _content(path, each.kind) != each.sha256:
+            return "has another content"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    return None
+
+
+def _content(path: str, kind: Kind) -> str:
+    if kind == "link":
+        return sha256(os.fsencode(os.readlink(path))).hexdigest()
+    digest = ContentDigest()
+    with open(path, "rb", buffering=0) as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+    return digest.sha256
