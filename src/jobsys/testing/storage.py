@@ -115,7 +115,7 @@ def check_bad_keys(make: Make) -> None:
     """What is no key is refused by every method, and nothing is written."""
     with made(make) as storage:
         for key in BAD_KEYS:
-            for call in (storage.get, storage.stat, storage.url, storage.local_path):
+            for call in (storage.get, storage.stat, storage.url):
                 refused(call, key)
             refused(storage.put, key, b"")
             refused(storage.delete, [key])
