@@ -6,7 +6,8 @@ Even a manifest with the right digest can't leave the target: names with ``..``,
 that come twice or out of order, and files below anything but a directory of this archive are refused, links are made last, and only
 those that stay inside.
 """
-# ruff: noqa: PTH  # a hot path works on text and descriptors, not on Path objects
+
+# A hot path works on text and descriptors, not on Path objects.
 
 import logging
 import os
@@ -25,7 +26,8 @@ import requests
 
 from jobsys.digest import ContentDigest
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
-from jobsys.package import DEFLATED, DIGEST_FIELD, STORED, THREADS, UNPORTABLE, Entry, Kind, PackageError, is_safe_link, order
+from jobsys.package import DEFLATED, DIGEST_FIELD, STORED
+from jobsys.tree import THREADS, UNPORTABLE, Entry, Kind, PackageError, is_safe_link, order
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,271 @@
+"""A directory as jobsys ships it: what of it is code, and the manifest that describes it. Knows no archive and no module.
+
+A tree is described by its *manifest*: one line an entry, sorted, with kind, mode, size and SHA-256. The digests of a tree are digests
+of that manifest, not of an archive: the same tree has the same digests anywhere, whatever the version of zlib that compressed it, and
+what was saved once is recognised without packing it again.
+
+What belongs to a tree: regular files and empty directories too, permission bits (``rwx``, no set-user-id), no times. A symbolic link
+that points inside the tree stays a link, relative, also when it dangles. One that points outside is replaced by what it points to; one
+that dangles outside, that leads back to a directory around it or to a directory of the system, is left out with a warning. So are
+pipes, sockets, devices and names that other systems can't write (a backslash, a drive letter). ``Scanner`` tells what is no code.
+"""
+
+# A hot path works on text and descriptors, not on Path objects.
+
+import logging
+import os
+import re
+import stat
+import tempfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple
+
+from jobsys.digest import ContentDigest
+from jobsys.errors import JobsysError
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["directory", "file", "link"]
+
+PIECE: Final = 1 << 20
+THREADS: Final = min(4, os.cpu_count() or 1)
+IGNORE_FILE: Final = ".jobsysignore"
+BATCH: Final = 64
+_NOT_CODE: Final = frozenset(
+    (".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox", ".nox", "node_modules")
+)
+_NOT_CODE_IF_INSIDE: Final = ("pyvenv.cfg", "jobsys-store.json")
+UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
+_SYSTEM: Final = (
+    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/bin /usr/lib "
+    "/usr/local /usr/local/bin /usr/sbin /usr/share /var /var/lib /var/run /var/tmp /Users /private/tmp /private/var"
+)
+
+
+class PackageError(JobsysError):
+    """Something can't be packed or unpacked; the message names the file."""
+
+
+class Member(NamedTuple):
+    """One thing to pack: its path in the tree, and where its content is (for a link: its target)."""
+
+    path: str
+    kind: Kind
+    source: str
+
+
+class Entry(NamedTuple):
+    """One line of a manifest."""
+
+    path: str
+    kind: Kind
+    mode: int
+    size: int
+    sha256: str
+
+    def line(self) -> bytes:
+        """Write the line as the digests see it."""
+        return b"%s %o %d %s %s\0" % (self.kind.encode(), self.mode, self.size, self.sha256.encode(), os.fsencode(self.path))
+
+
+class Item(NamedTuple):
+    """An entry, where its content is, and the CRC-32 from its beginning to the end of each piece."""
+
+    entry: Entry
+    source: str
+    checks: tuple[int, ...]
+
+
+class Tree(NamedTuple):
+    """A directory as it was read: sorted items and the digests of their manifest."""
+
+    items: list[Item]
+    md5: str
+    sha256: str
+    size: int
+
+
+def is_system_directory(path: str) -> bool:
+    """Tell whether a directory holds more than one person's project: such as ``/tmp`` or a home."""
+    known = {*_SYSTEM.split(), os.path.expanduser("~"), tempfile.gettempdir()}
+    return bool({os.path.abspath(path), os.path.realpath(path)} & (known | {os.path.realpath(each) for each in known}))
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Tell whether a path is a directory or lies in it, by its components."""
+    return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
+
+
+def manifest_digest(entries: Iterable[Entry]) -> ContentDigest:
+    """Digest a manifest; its entries must be sorted by ``order``."""
+    digest = ContentDigest()
+    digest.update(b"jobsys manifest 1\0")
+    for entry in entries:
+        digest.update(entry.line())
+    return digest
+
+
+def order(path: str) -> bytes:
+    """Give the sort key of a path in a manifest; a directory comes before what is in it."""
+    return os.fsencode(path)
+
+
+def read_tree(root: str, only: Collection[str] | None = None) -> Tree:
+    """Find and hash what there is to pack in a directory, or in those of its top-level names that are in ``only``.
+
+    Raises:
+        PackageError: the directory, or a file in it, can't be read.
+    """
+    members = sorted(Scanner(root, only).scan(), key=lambda member: order(member.path))
+    batches = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        items = [item for batch in pool.map(_hash_members, batches) for item in batch]
+    digest = manifest_digest(item.entry for item in items)
+    return Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
+
+
+class Scanner:
+    """Finds what there is to pack in one directory.
+
+    Left out as no code: caches of Python and of tools, version control, ``node_modules``, virtual environments and job stores below
+    the root, a ``.pyc`` beside its ``.py``, and what a pattern in the root's ``.jobsysignore`` matches (one a line, against the
+    name or the path in the tree).
+    """
+
+    def __init__(self, root: str, only: Collection[str] | None = None) -> None:
+        """Prepare to scan ``root``, or only some top-level names in it."""
+        self.root = os.path.abspath(root)
+        self.real_root = os.path.realpath(root)
+        self.only = only
+        self.ignored = self._read_ignore_file()
+        self._todo: list[tuple[str, str, tuple[str, ...]]] = []
+
+    def _read_ignore_file(self) -> list[str]:
+        path = os.path.join(self.root, IGNORE_FILE)
+        if not os.path.isfile(path):
+            return []
+        with naming(path), open(path, encoding="utf-8") as stream:
+            return [line.strip().rstrip("/") for line in stream if line.strip() and not line.startswith("#")]
+
+    def scan(self) -> Iterator[Member]:
+        """Go through the members, in no particular order.
+
+        Raises:
+            PackageError: a directory can't be read.
+        """
+        self._todo = [(self.root, "", ())]
+        while self._todo:
+            path, relative, foreign = self._todo.pop()
+            with naming(path), os.scandir(path) as found:
+                children = {child.name: child for child in found}
+            if relative and any(name in children for name in _NOT_CODE_IF_INSIDE):
+                logger.debug("Leaving out %s: a virtual environment or a job store, no code", path)
+                continue
+            if relative:
+                yield Member(relative, "directory", path)
+            for name, child in children.items():
+                inner = f"{relative}/{name}" if relative else name
+                if not self._left_out(inner, child, children):
+                    yield from self._member(inner, child, foreign)
+
+    def _left_out(self, relative: str, child: os.DirEntry[str], siblings: Collection[str]) -> bool:
+        name = child.name
+        if self.only is not None and relative == name and name not in self.only:
+            return True
+        no_code = name in _NOT_CODE or (name.endswith(".pyc") and name[:-1] in siblings)
+        if no_code or any(fnmatch(name, pattern) or fnmatch(relative, pattern) for pattern in self.ignored):
+            logger.debug("Leaving out %s", child.path)
+            return True
+        if UNPORTABLE.search(relative):
+            logger.warning("Leaving out %s: a name with a backslash or a drive letter can't be shipped; rename it", child.path)
+            return True
+        return False
+
+    def _member(self, relative: str, child: os.DirEntry[str], foreign: tuple[str, ...]) -> Iterator[Member]:
+        if child.is_symlink():
+            yield from self._link(relative, child.path, foreign)
+        elif child.is_dir(follow_symlinks=False):
+            self._todo.append((child.path, relative, foreign))
+        elif child.is_file(follow_symlinks=False):
+            yield Member(relative, "file", child.path)
+        else:
+            logger.warning("Leaving out %s: it is a pipe, a socket or a device", child.path)
+
+    def _link(self, relative: str, path: str, foreign: tuple[str, ...]) -> Iterator[Member]:
+        """Keep a link that stays inside the tree; follow one that leaves it, but not in a circle."""
+        with naming(path):
+            target = os.readlink(path)
+        real = os.path.realpath(path)
+        inner = os.path.relpath(real, self.real_root)
+        shipped = self.only is None or inner.partition("/")[0] in self.only
+        if is_inside(real, self.real_root) and shipped:
+            kept = not foreign and is_safe_link(relative, target)
+            yield Member(relative, "link", target if kept else os.path.relpath(inner, os.path.dirname(relative) or "."))
+        elif os.path.isdir(real):
+            if is_inside(self.real_root, real) or any(is_inside(around, real) for around in foreign) or is_system_directory(real):
+                logger.warning("Leaving out %s: it links to %s, which is around it or belongs to the system", path, real)
+            else:
+                self._todo.append((real, relative, (*foreign, real)))
+        elif os.path.isfile(real):
+            yield Member(relative, "file", real)
+        else:
+            logger.warning("Leaving out %s: it links to %s, which is not there or no file", path, target)
+
+
+def is_safe_link(path: str, target: str) -> bool:
+    """Tell whether a link at ``path`` stays in its tree: relative, ``..`` only at the beginning, and not too many of them."""
+    parts = target.split("/")
+    climbs = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
+    return bool(target) and not target.startswith("/") and ".." not in parts[climbs:] and climbs <= path.count("/")
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Say which file could not be read."""
+    try:
+        yield
+    except OSError as error:
+        raise PackageError(f"{path} can't be read: {error.strerror}. Make it readable, or list it in {IGNORE_FILE}.") from error
+
+
+def open_file(path: str) -> int:
+    """Open a regular file to read, and never wait for a pipe that took its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PackageError(f"{path} changed while it was being packed. Keep it still and start again.")
+    return descriptor
+
+
+def _hash_members(members: list[Member]) -> list[Item]:
+    return [_hash_member(member) for member in members]
+
+
+def _hash_member(member: Member) -> Item:
+    path, kind, source = member
+    if kind == "link":
+        target = os.fsencode(source)
+        return Item(Entry(path, kind, 0o777, len(target), sha256(target).hexdigest()), source, (zlib.crc32(target),))
+    with naming(source):
+        if kind == "directory":
+            return Item(Entry(path, kind, os.stat(source).st_mode & 0o777 | 0o700, 0, "-"), source, (0,))
+        descriptor = open_file(source)
+        try:
+            mode = os.fstat(descriptor).st_mode & 0o777 | 0o400
+            digest = sha256()
+            checks = [0]
+            size = 0
+            while data := os.read(descriptor, PIECE):
+                while len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
+                    data += more
+                digest.update(data)
+                checks.append(zlib.crc32(data, checks[-1]))
+                size += len(data)
+        finally:
+            os.close(descriptor)
+    return Item(Entry(path, kind, mode, size, digest.hexdigest()), source, tuple(checks[1:]) or (0,))
