@@ -1,0 +1,54 @@
+"""The contract of a storage over every back end of ours."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobsys.storage.base import Storage
+from jobsys.storage.faulty import FaultyStorage
+from jobsys.storage.local import LocalStorage
+from jobsys.storage.memory import MemoryStorage
+from jobsys.testing.storage import RULES, SHARED_RULES, check_storage
+
+KINDS = ("local", "local-durable", "local-kept-open", "local-odd-root", "memory", "faulty")
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
+    def root() -> Path:
+        return tmp_path / uuid.uuid4().hex
+
+    kinds: dict[str, Callable[[], Storage]] = {
+        "local": lambda: LocalStorage(root(), durable=False),
+        "local-durable": lambda: LocalStorage(root(), durable=True),
+        # Keeping open is promised for immutable keys only; "a" is replaced by some rules.
+        "local-kept-open": lambda: LocalStorage(root(), durable=False, immutable=lambda key: key.startswith(("journal/", "d/", "own/"))),
+        "local-odd-root": lambda: LocalStorage(root() / "sp ace 'q\" ünï\n%20#?"),
+        "memory": MemoryStorage,
+        "faulty": lambda: FaultyStorage(LocalStorage(root(), durable=False)),
+    }
+    return kinds[request.param]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule(rule: Callable[[Callable[[], Storage]], None], make: Callable[[], Storage], request: pytest.FixtureRequest) -> None:
+    if "memory" in request.node.callspec.params.values() and rule in SHARED_RULES:
+        assert not list(make().list("")), "a storage in memory is shared with no process"
+    else:
+        rule(make)
+
+
+def test_all_rules_at_once(tmp_path: Path) -> None:
+    check_storage(lambda: LocalStorage(tmp_path / uuid.uuid4().hex, durable=False))
+    check_storage(MemoryStorage, in_memory=True)
+
+
+def test_a_broken_storage_is_found_out() -> None:
+    class Broken(MemoryStorage):
+        def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
+            return super().put(key, data)
+
+    with pytest.raises(AssertionError):
+        check_storage(Broken, in_memory=True)

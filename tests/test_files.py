@@ -1,0 +1,68 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobsys.files import locked, sync_directory, write_whole
+
+
+def test_written_whole_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 255)
+    for data in (b"one", memoryview(b"two"), b""):
+        for sync in (True, False):
+            write_whole(target, data, sync=sync)
+            assert target.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failure_leaves_the_old_content_and_nothing_beside(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+    with pytest.raises(TypeError):
+        write_whole(target, "no bytes")  # type: ignore[arg-type]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_whole(folder, b"x")
+    assert target.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [target, folder]
+
+
+def test_only_directories_are_synced_as_such(tmp_path: Path) -> None:
+    sync_directory(tmp_path)
+    (tmp_path / "a").touch()
+    with pytest.raises(NotADirectoryError):
+        sync_directory(tmp_path / "a")
+
+
+def test_a_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    inside, seen = [0], []
+
+    def work() -> None:
+        for _ in range(50):
+            with locked(tmp_path / "lock"):
+                inside[0] += 1
+                seen.append(inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 200
+
+
+def test_the_kernel_frees_the_lock_of_a_dead_process(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        with locked(tmp_path / "lock"):
+            os.write(writer, b"x")
+            os.kill(os.getpid(), 9)
+    os.read(reader, 1)
+    with locked(tmp_path / "lock"):
+        os.waitpid(child, 0)
+    os.close(reader)
+    os.close(writer)
