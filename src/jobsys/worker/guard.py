@@ -36,6 +36,7 @@ def start(leader: int, directory: Path, mark: str) -> int:
 def _watch(leader: int, host: int, directory: Path, mark: str) -> None:
     _wait_for_end([leader, host], None)
     if processes.is_running(host):
+        processes.send(host, signal.SIGTERM)  # it may not have noticed: another process can hold the leader's end of the socket
         _wait_for_end([host], _GRACE)
         processes.send(host, signal.SIGKILL)
     processes.sweep(mark)

@@ -212,7 +212,7 @@ class Host:
                 elif (cleaner := self._cleaners.pop(pid, None)) is not None:
                     shutil.rmtree(cleaner.directory, ignore_errors=True)
         except ChildProcessError:
-            pass  # noqa: S110  # no child is left
+            pass  # no child is left
         if ended:
             self._end_orphans()
         for child, status in ended:

@@ -202,10 +202,13 @@ class Worker(Channel):
                 time.sleep(_TICK)
             elif waiting.poll(_LISTEN) and self._reading.acquire(blocking=False):
                 try:
-                    if self._job is not None and not self._read(socket.MSG_DONTWAIT):
-                        self._abandon()
+                    self._listen_once()
                 finally:
                     self._reading.release()
+
+    def _listen_once(self) -> None:
+        if self._job is not None and not self._read(socket.MSG_DONTWAIT):
+            self._abandon()
 
     def _park(self) -> None:
         """Sleep until the next job begins."""

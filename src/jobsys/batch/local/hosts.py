@@ -1,0 +1,99 @@
+"""The leader's side of a worker host: start it, hand it sockets for its workers, stop it, and leave nothing of it."""
+
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from jobsys import framing, processes
+from jobsys.batch.local.link import Link
+from jobsys.errors import BatchSystemError
+from jobsys.slots import Slots
+
+SLOTS: Final = 1024
+_STOP_SECONDS: Final = 45.0  # the host gives what clears up behind dead workers 30
+_LOG_TAIL: Final = 4096
+
+
+class HostProcess:
+    """A running worker host."""
+
+    def __init__(self, command: Sequence[str], directory: Path) -> None:
+        """Start a host that keeps its files in a new directory.
+
+        Raises:
+            BatchSystemError: the command can't be started.
+        """
+        self.ready = False
+        self.slots = Slots.create(SLOTS)
+        self.free_slots = list(range(SLOTS - 1, -1, -1))
+        self._mark = uuid.uuid4().hex
+        self._log = directory / "host.log"
+        ours, theirs = socket.socketpair()
+        passed = (theirs.fileno(), self.slots.descriptor)
+        arguments = [
+            *command,
+            *("--connect", str(passed[0]), "--slots", str(passed[1])),
+            *("--directory", str(directory), "--leader", str(os.getpid()), "--mark", self._mark),
+        ]
+        marks = [mark for mark in (os.environ.get(processes.MARK), self._mark) if mark]
+        environment = os.environ | {processes.MARK: ":".join(marks)}
+        try:
+            with theirs, self._log.open("ab") as log:
+                self._process = subprocess.Popen(  # the command is the leader's own
+                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=passed, start_new_session=True
+                )
+        except OSError as error:
+            ours.close()
+            self.slots.close()
+            raise BatchSystemError(f"the worker host can't be started: {error}") from error
+        self.link = Link(ours)
+        self.pid = self._process.pid
+
+    def fork(self, slot: int, devices: Sequence[str], *, once: bool) -> Link:
+        """Ask for a worker and return the way to it."""
+        ours, theirs = socket.socketpair()
+        request = framing.pack(framing.FORK, slot, int(once), msgspec.msgpack.encode(devices))
+        self.link.send(request, theirs.detach())
+        return Link(ours)
+
+    def kill(self, slot: int, job: int) -> None:
+        """Ask to end the worker in a slot with all its processes, if it runs that job."""
+        self.link.send(framing.pack(framing.KILL, job, slot))
+
+    def wake(self) -> None:
+        """Ask the host to look after its workers again."""
+        self.link.send(framing.pack(framing.WAKE))
+
+    def stop(self) -> None:
+        """End the host, its workers and all their processes."""
+        if self.ready:
+            self.link.send(framing.pack(framing.STOP))
+        else:
+            self._process.terminate()  # it may load code for long
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self.bury()
+
+    def bury(self) -> int:
+        """Clear up behind a host that is dead or dying; return its exit status."""
+        self._process.kill()
+        status = self._process.wait()
+        processes.sweep(self._mark)
+        self.link.close()
+        self.slots.close()
+        return status
+
+    def printed(self) -> str:
+        """Return the end of what the host printed."""
+        try:
+            return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace").strip()
+        except OSError:
+            return ""

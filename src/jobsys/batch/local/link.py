@@ -1,0 +1,84 @@
+"""The leader's end of a socket to a worker or a worker host: never blocks."""
+
+import os
+import socket
+from collections import deque
+from typing import Final
+
+from jobsys.framing import Frame, FrameReader
+
+_READ: Final = 1 << 20
+
+
+class Link:
+    """A stream of frames both ways."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Take over a connected socket."""
+        connection.setblocking(False)
+        self._socket = connection
+        self._reader = FrameReader()
+        self._unsent: deque[tuple[memoryview, int | None]] = deque()
+        self.open = True
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
+    @property
+    def stuffed(self) -> bool:
+        """Tell whether something waits for room on its way out."""
+        return bool(self._unsent)
+
+    def send(self, data: bytes, descriptor: int | None = None) -> None:
+        """Send now what the kernel takes and keep the rest; a descriptor travels along and is closed here.
+
+        That the other end has gone shows when reading, not here.
+        """
+        self._unsent.append((memoryview(data), descriptor))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send on what was kept."""
+        unsent = self._unsent
+        try:
+            while unsent:
+                view, descriptor = unsent[0]
+                if descriptor is None:
+                    count = self._socket.send(view)
+                else:
+                    count = socket.send_fds(self._socket, [view], [descriptor])
+                    os.close(descriptor)
+                if count == len(view):
+                    unsent.popleft()
+                else:
+                    unsent[0] = (view[count:], None)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._forget()
+
+    def receive(self) -> list[Frame]:
+        """Take what has arrived; ``open`` is False once the other end has gone and everything was read."""
+        try:
+            data = self._socket.recv(_READ)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.open = False
+            return []
+        return self._reader.feed(data)
+
+    def close(self) -> None:
+        """Close the socket; the other end reads the end of the stream."""
+        self.open = False
+        self._forget()
+        self._socket.close()
+
+    def _forget(self) -> None:
+        for _, descriptor in self._unsent:
+            if descriptor is not None:
+                os.close(descriptor)
+        self._unsent.clear()

@@ -1,0 +1,392 @@
+"""The local batch system: joins decisions (lanes) to processes (hosts) over sockets. One thread, no waiting but in ``updates``."""
+
+import os
+import selectors
+import shutil
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from jobsys import framing, slots
+from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
+from jobsys.batch.local.amount import check_fits
+from jobsys.batch.local.hosts import HostProcess
+from jobsys.batch.local.lanes import Lane, Lanes, Work
+from jobsys.batch.local.link import Link
+from jobsys.batch.local.machine import Machine
+from jobsys.errors import BatchSystemError
+from jobsys.framing import Death, header
+from jobsys.requirements import Requirements
+
+_LONG: Final = 50_000_000  # nanoseconds after which a job counts as long: it is announced, and what waits behind it is recalled
+_TICK: Final = 0.05
+_WAKE: Final = 0.5
+_IDLE_MOST: Final = 64
+_IDLE_SECONDS: Final = 60.0
+_LANES_MAX: Final = 900
+_HOST_DEATHS: Final = 3
+_HOST_SECONDS: Final = 10.0
+_WORKER_DEATHS: Final = 10
+
+
+class _Worker:
+    """A worker process, seen from here."""
+
+    __slots__ = ("announced", "lane", "limits", "link", "row", "slot")
+
+    def __init__(self, lane: Lane, link: Link, slot: int, row: slots.Slot) -> None:
+        self.lane = lane
+        self.link = link
+        self.slot = slot
+        self.row = row
+        self.limits: Requirements | None = None  # in force there
+        self.announced = False  # its first job was said to run
+
+    def begun(self) -> Work | None:
+        """Return the job that the worker runs, or ran when it died."""
+        row, sent = self.row, self.lane.sent
+        if sent and row[slots.STATE] in (slots.RUNNING, slots.DELIVERING) and sent[0].job.id == row[slots.JOB]:
+            return sent[0]
+        return None
+
+
+class LocalBatchSystem(BatchSystem):
+    """Runs batch jobs on this machine, as many at once as its cores, memory, disk and accelerators allow."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        machine: Machine | None = None,
+        max_jobs: int | None = None,
+        isolation: Literal["warm", "process"] = "warm",
+        directory: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the command that starts a worker host; nothing is started before the first job comes.
+
+        Args:
+            command: to which the arguments for the connection are appended.
+            machine: what jobs may use; this machine, if it is not given.
+            max_jobs: how many jobs run at once at most.
+            isolation: ``process`` runs each job in a process of its own, ``warm`` one after the other in few.
+            directory: below which a directory for the workers' files is made; the system's temporary one, if it is not given.
+            clock: tells the seconds that pass.
+        """
+        self._command = list(command)
+        self._machine = machine or Machine.here(directory)
+        self._once = isolation == "process"
+        self._clock = clock
+        self._parent = directory
+        self._directory: Path | None = None
+        self._lanes = Lanes(self._machine, max_lanes=min(max_jobs or _LANES_MAX, _LANES_MAX), ahead=not self._once)
+        self._host: HostProcess | None = None
+        self._host_deaths: deque[float] = deque(maxlen=_HOST_DEATHS)
+        self._worker_deaths = 0  # in a row, of workers that had begun no job
+        self._workers: dict[int, _Worker] = {}
+        self._news: list[BatchUpdate] = []
+        self._selector = selectors.DefaultSelector()
+        self._name = socket.gethostname()
+        self._next_tick = 0.0
+        self._woken = 0.0
+        self._error: BatchSystemError | None = None
+        self._closed = False
+
+    def check(self, requirements: Requirements) -> None:
+        """Raise RequirementError if this machine can never meet the requirements."""
+        check_fits(requirements, self._machine)
+
+    def submit(self, jobs: Sequence[BatchJob]) -> None:
+        """Take jobs over; those that fit start at once."""
+        if self._closed:
+            raise BatchSystemError("the local batch system is shut down")
+        add = self._lanes.add
+        for job in jobs:
+            add(job)
+        self._dispatch()
+
+    def updates(self, timeout: float | None) -> list[BatchUpdate]:
+        """Collect news in order; wait up to ``timeout`` seconds for the first (None: for ever).
+
+        Raises:
+            BatchSystemError: the workers' code can't be loaded, or worker hosts die again and again.
+        """
+        end = None if timeout is None else self._clock() + timeout
+        while True:
+            now = self._clock()
+            for key, mask in self._selector.select(self._wait(now, end)):
+                key.data(mask)
+            self._tick()
+            self._dispatch()
+            if self._news:
+                news, self._news = self._news, []
+                return news
+            if self._error is not None:
+                raise self._error
+            if end is not None and self._clock() >= end:
+                return []
+
+    def cancel(self, ids: Collection[int]) -> None:
+        """Stop jobs, started or not, with all their processes; each gives one update ENDED, CANCELED."""
+        for id in ids:
+            work = self._lanes.cancel(id)
+            if work is None:
+                continue
+            if work.lane is None:
+                self._say_canceled(work)
+            elif (worker := self._workers.get(work.lane.number)) is not None:
+                self._stop(worker, work)
+        self._next_tick = 0.0
+
+    def tell(self, id: int, message: bytes) -> None:
+        """Send a message to the worker of a running job; ignored where the job has ended."""
+        work = self._lanes.find(id)
+        if work is not None and work.lane is not None and (worker := self._workers.get(work.lane.number)) is not None:
+            self._send(worker, framing.pack(framing.TELL, id, 0, message))
+
+    def running(self) -> Mapping[int, RunningJob]:
+        """Tell which jobs run now."""
+        epoch = time.time() - time.monotonic()
+        found = {}
+        for worker in self._workers.values():
+            row = worker.row
+            if (work := worker.begun()) is not None:
+                memory = row[slots.MEMORY] if row[slots.PEAK_JOB] == work.job.id else 0
+                found[work.job.id] = RunningJob(self._name, row[slots.PID], epoch + row[slots.BEGUN] / 1e9, memory or None)
+        return found
+
+    def shutdown(self) -> None:
+        """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""
+        self._closed = True
+        for worker in self._workers.values():
+            worker.link.close()
+        self._workers.clear()
+        self._lanes = Lanes(self._machine, max_lanes=1)
+        host, self._host = self._host, None
+        if host is not None:
+            host.stop()
+        self._selector.close()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _dispatch(self) -> None:
+        now = self._clock()
+        for lane in self._lanes.dispatch(now) if self._error is None else ():
+            worker = self._workers.get(lane.number)
+            if worker is None:
+                worker = self._start_worker(lane)
+                if worker is None:
+                    return
+            if now - self._woken > _WAKE and self._host is not None:
+                self._woken = now
+                self._host.wake()
+            parts = []
+            requirements = lane.fresh[0].job.requirements
+            if requirements is not worker.limits:
+                worker.limits = requirements
+                parts.append(header(framing.LIMITS, requirements.memory or 0, round((requirements.walltime or 0) * 1000), 0))
+            for work in lane.fresh:
+                order = work.job.order
+                parts += (header(framing.ORDER, work.job.id, 0, len(order)), order)
+            lane.fresh.clear()
+            self._send(worker, b"".join(parts))
+
+    def _send(self, worker: _Worker, data: bytes) -> None:
+        link = worker.link
+        if link.open:
+            link.send(data)
+            if link.stuffed:
+                self._selector.modify(link, selectors.EVENT_READ | selectors.EVENT_WRITE, self._selector.get_key(link).data)
+
+    def _stop(self, worker: _Worker, work: Work) -> None:
+        """End a job that was sent: kill it if it is the first of its lane, else have it given back."""
+        if worker.lane.sent[0] is work:
+            if self._host is not None:
+                self._host.kill(worker.slot, work.job.id)
+        else:
+            self._recall(worker)
+
+    def _recall(self, worker: _Worker) -> None:
+        if not worker.lane.recalled:
+            worker.lane.recalled = True
+            self._send(worker, framing.pack(framing.RECALL))
+
+    def _tick(self) -> None:
+        """Look at jobs that take long: announce them, take back what waits behind them, end those that were canceled."""
+        now = self._clock()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + _TICK
+        clock = time.monotonic_ns()
+        for lane in self._lanes.busy.values():
+            worker = self._workers.get(lane.number)
+            work = worker.begun() if worker is not None else None
+            if worker is None or work is None:
+                continue
+            if not worker.announced and clock - worker.row[slots.BEGUN] > _LONG:
+                worker.announced = lane.stuck = True
+                self._news.append(BatchUpdate(work.job.id, BatchState.RUNNING, host=self._name, pid=worker.row[slots.PID]))
+                if len(lane.sent) > 1:
+                    self._recall(worker)
+            if work.canceled:
+                self._stop(worker, work)
+        for lane in self._lanes.surplus(now, keep=int(self._machine.cores), seconds=_IDLE_SECONDS, most=_IDLE_MOST):
+            self._drop_link(self._workers[lane.number])
+
+    def _wait(self, now: float, end: float | None) -> float | None:
+        """Tell how long to sleep at most."""
+        if self._news or self._error is not None:
+            return 0.0
+        ends = [] if end is None else [end]
+        for lane in self._lanes.busy.values():
+            worker = self._workers.get(lane.number)
+            if worker is not None and (not worker.announced or any(work.canceled for work in lane.sent)):
+                ends.append(self._next_tick)
+                break
+        return max(0.0, min(ends) - now) if ends else None
+
+    # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _handle_worker(self, worker: _Worker, mask: int) -> None:
+        link = worker.link
+        if mask & selectors.EVENT_WRITE:
+            link.flush()
+            if not link.stuffed:
+                self._selector.modify(link, selectors.EVENT_READ, self._selector.get_key(link).data)
+        if mask & selectors.EVENT_READ:
+            self._read(worker)
+            if not link.open:
+                self._drop_link(worker)
+
+    def _read(self, worker: _Worker) -> bool:
+        """Take what a worker says; False if there was nothing."""
+        frames = worker.link.receive()
+        for kind, id, number, payload in frames:
+            if kind in (framing.DONE, framing.FAILED):
+                self._finish(worker, kind, id, number, payload)
+            elif kind == framing.SAY:
+                self._news.append(BatchUpdate(id, BatchState.MESSAGE, payload, self._name, worker.row[slots.PID]))
+            elif kind == framing.GAVE_BACK:
+                for work in self._lanes.given_back(worker.lane, framing.unpack_ids(payload)):
+                    self._say_canceled(work)
+        return bool(frames)
+
+    def _finish(self, worker: _Worker, kind: int, id: int, number: int, payload: bytes) -> None:
+        work = self._lanes.ended(worker.lane, number * 1e-6)
+        if work.job.id != id:
+            raise BatchSystemError(f"a worker answered for job {id} instead of {work.job.id}")
+        worker.announced = False
+        self._worker_deaths = 0
+        row = worker.row
+        memory = row[slots.PEAK] if row[slots.PEAK_JOB] == id else 0
+        if work.canceled:
+            self._say_canceled(work)
+        elif kind == framing.DONE:
+            self._news.append(
+                BatchUpdate(id, BatchState.COMPLETED, payload, self._name, row[slots.PID], None, None, "", b"", memory or None)
+            )
+        else:
+            text = payload.decode(errors="replace")
+            self._news.append(BatchUpdate(id, BatchState.ENDED, b"", self._name, row[slots.PID], Reason.FAILED, None, text))
+
+    def _say_canceled(self, work: Work) -> None:
+        self._news.append(BatchUpdate(work.job.id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled"))
+
+    # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_worker(self, lane: Lane) -> _Worker | None:
+        host = self._host or self._start_host()
+        if host is None:
+            return None
+        slot = host.free_slots.pop()
+        link = host.fork(slot, lane.devices, once=self._once)
+        worker = self._workers[lane.number] = _Worker(lane, link, slot, host.slots[slot])
+        self._selector.register(link, selectors.EVENT_READ, lambda mask: self._handle_worker(worker, mask))
+        return worker
+
+    def _start_host(self) -> HostProcess | None:
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix=f"jobsys-{os.getuid()}-", dir=self._parent))
+        try:
+            self._host = host = HostProcess(self._command, self._directory)
+        except BatchSystemError as error:
+            self._error = error
+            return None
+        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
+        return host
+
+    def _handle_host(self, host: HostProcess) -> None:
+        for kind, id, _, payload in host.link.receive():
+            if kind == framing.READY:
+                host.ready = True
+            elif kind == framing.CANNOT_START:
+                self._error = BatchSystemError(f"the workers can't start: {payload.decode(errors='replace')}\n{host.printed()}".strip())
+            elif kind == framing.DIED:
+                for worker in [worker for worker in self._workers.values() if worker.slot == id]:
+                    self._bury(worker, framing.unpack_death(payload))
+                host.slots.clear(id)
+                host.free_slots.append(id)
+        if not host.link.open:
+            self._host_died(host)
+
+    def _bury(self, worker: _Worker, death: Death) -> None:
+        """Report the end of a worker: first what it said, then the job it died in; what it had not begun waits again."""
+        while worker.link.open and self._read(worker):
+            pass
+        self._drop_link(worker)
+        del self._workers[worker.lane.number]
+        work = worker.begun()
+        if work is not None:
+            self._lanes.ended(worker.lane, None)
+            self._say_ended(worker, work, death)
+        elif death.exit_status:
+            self._worker_deaths += 1
+            if self._worker_deaths >= _WORKER_DEATHS:
+                log = death.log.decode(errors="replace").strip()
+                self._error = BatchSystemError(f"workers end before they begin a job: {death.message}\n{log}".strip())
+        for canceled in self._lanes.close(worker.lane):
+            self._say_canceled(canceled)
+
+    def _say_ended(self, worker: _Worker, work: Work, death: Death) -> None:
+        if work.canceled:
+            self._say_canceled(work)
+            return
+        reason = Reason(death.reason or Reason.LOST)
+        self._news.append(
+            BatchUpdate(
+                work.job.id,
+                BatchState.ENDED,
+                host=self._name,
+                pid=worker.row[slots.PID],
+                reason=reason,
+                exit_status=death.exit_status,
+                message=death.message,
+                log=death.log,
+                memory=death.memory,
+                limit=death.limit,
+            )
+        )
+
+    def _drop_link(self, worker: _Worker) -> None:
+        if worker.link.fileno() >= 0:
+            self._selector.unregister(worker.link)
+            worker.link.close()
+
+    def _host_died(self, host: HostProcess) -> None:
+        """Report what ran as lost, let the rest wait for the next host."""
+        self._selector.unregister(host.link)
+        self._host = None
+        for worker in list(self._workers.values()):
+            self._bury(worker, Death(reason=Reason.LOST, message="its worker host died"))
+        status = host.bury()
+        now = self._clock()
+        self._host_deaths.append(now)
+        if self._error is None and len(self._host_deaths) == _HOST_DEATHS and now - self._host_deaths[0] < _HOST_SECONDS:
+            self._error = BatchSystemError(f"worker hosts die again and again, the last with status {status}\n{host.printed()}".strip())
