@@ -1,4 +1,5 @@
 import os
+from typing import Literal
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_any_counts_over_all_operations() -> None:
 
 
 @pytest.mark.parametrize(("when", "there"), [("before", False), ("after", True)])
-def test_after_a_crash_nothing_happens_any_more(when: str, there: bool) -> None:
+def test_after_a_crash_nothing_happens_any_more(when: Literal["before", "after"], there: bool) -> None:
     storage = FaultyStorage(MemoryStorage(), [Fault("writer", 1, when, "crash")])
     with pytest.raises(Crash), storage.writer("a") as stream:
         stream.write(b"x")
