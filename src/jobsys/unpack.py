@@ -1,4 +1,4 @@
-"""Fetch an archive that ``package.py`` wrote, unpack it safely, and find out later whether the tree is still what was unpacked.
+"""Unpack an archive that ``package.py`` wrote, safely, and find out later whether the tree is still what was unpacked.
 
 Nothing in an archive is believed. The manifest is rebuilt from its central directory and must have the expected digest before the first
 byte is written; each file must then have the size and the SHA-256 of its line, so nothing can grow beyond what the manifest declares.
@@ -9,27 +9,20 @@ those that stay inside.
 
 # A hot path works on text and descriptors, not on Path objects.
 
-import logging
 import os
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from typing import BinaryIO, Final, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import msgspec
-import requests
 
-from jobsys.digest import ContentDigest
-from jobsys.errors import IntegrityError, NotFoundError, StorageError
+from jobsys.errors import IntegrityError
 from jobsys.package import DEFLATED, DIGEST_FIELD, STORED
 from jobsys.tree import THREADS, UNPORTABLE, Entry, Kind, PackageError, is_safe_link, order
-
-logger = logging.getLogger(__name__)
 
 PIECE: Final = 1 << 18
 SMALL_TREE: Final = 8_000_000
@@ -37,7 +30,6 @@ SMALL_TREE: Final = 8_000_000
 _BATCH: Final = 64
 _MAX_TARGET: Final = 4096
 _KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
-_TIMEOUTS: Final = (20, 60)
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -65,53 +57,6 @@ class Packed(NamedTuple):
     header: int
     compressed: int
     method: int
-
-
-# ── fetch ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class TransferError(StorageError):
-    """A transfer broke off; another try may succeed."""
-
-
-def local_file(url: str) -> str | None:
-    """Give the path that a ``file:`` URL means on this machine, or None for another URL."""
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        return None
-    if parts.netloc not in {"", "localhost"}:
-        raise NotFoundError(f"{url} names the host {parts.netloc}; write it as file:///path")
-    return url2pathname(parts.path)
-
-
-def shown(url: str) -> str:
-    """Write a URL for a message, without the signature that its query may carry."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()
-
-
-def fetch(url: str, target: str) -> None:
-    """Download over HTTP into a file, going on where an earlier try broke off.
-
-    Raises:
-        TransferError: the server was out of order or the connection broke.
-        NotFoundError: the server refuses the URL.
-    """
-    have = os.path.getsize(target) if os.path.exists(target) else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    address = urlsplit(url)._replace(fragment="").geturl()
-    try:
-        with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUTS) as answer:
-            if answer.status_code in {408, 416, 425, 429} or answer.status_code >= 500:
-                if answer.status_code == 416:
-                    os.truncate(target, 0)
-                raise TransferError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
-            if answer.status_code not in {200, 206}:
-                raise NotFoundError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
-            with open(target, "ab" if answer.status_code == 206 else "wb") as stream:
-                for piece in answer.iter_content(PIECE):
-                    stream.write(piece)
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise TransferError(f"{shown(url)}: the transfer broke off: {error}") from error
 
 
 # ── unpack ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -329,8 +274,5 @@ def _damage_of(base: str, each: Kept, read: bool) -> str | None:
 def _content(path: str, kind: Kind) -> str:
     if kind == "link":
         return sha256(os.fsencode(os.readlink(path))).hexdigest()
-    digest = ContentDigest()
     with open(path, "rb", buffering=0) as stream:
-        while piece := stream.read(PIECE):
-            digest.update(piece)
-    return digest.sha256
+        return file_digest(stream, "sha256").hexdigest()
