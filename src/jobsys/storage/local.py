@@ -220,6 +220,7 @@ class LocalStorage(Storage):
         """Give a finished file its name. A server's answer may be lost and the call repeated: then the name is ours already."""
         ours = os.stat(temporary)
         folder = os.path.dirname(path)
+        won = True
         for last in [False] * RACES + [True]:
             try:
                 if folder not in self._folders:
@@ -227,8 +228,7 @@ class LocalStorage(Storage):
                 (os.link if if_absent else os.rename)(temporary, path)
                 break
             except FileExistsError:
-                if not is_same(path, ours):
-                    return False
+                won = is_same(path, ours)
                 break
             except FileNotFoundError:
                 if is_same(path, ours):
@@ -237,8 +237,8 @@ class LocalStorage(Storage):
                 if last:
                     raise
         if self.durable:
-            sync_directory(folder)
-        return True
+            sync_directory(folder)  # who lost syncs too: what it has seen must not be undone by a power cut
+        return won
 
     def _make_folder(self, folder: str) -> None:
         """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""
