@@ -1,10 +1,24 @@
 """The words for what happened: frozen, storable, in the order of the journal. What is not an event did not happen."""
 
+from enum import StrEnum
+
 import msgspec
 
 from jobsys.message import Report
 from jobsys.record import Blob
 from jobsys.requirements import Requirements
+
+
+class Reason(StrEnum):
+    """Why an attempt ended without a commit."""
+
+    FAILED = "failed"  # the job's own code raised, or exited
+    MEMORY = "memory"  # it used more memory than it asked for
+    TIME_LIMIT = "time limit"
+    PREEMPTED = "preempted"
+    LOST = "lost"  # the batch system no longer knows it, or its host is gone
+    KILLED = "killed"  # a signal that jobsys did not send
+    CANCELED = "canceled"
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):

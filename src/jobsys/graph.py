@@ -16,6 +16,10 @@ LAUNCHER: Final = Requirements(cores=0.1, memory=256 * 10**6)
 """What the small job asks for that computes promised requirements."""
 
 
+SPILL: Final = 256 * 1024
+"""Bytes from which on a value or a body is an object of its own, and does not travel through the leader."""
+
+
 class Encoded(NamedTuple):
     """A commit's jobs and value: records, the bytes that their blobs point into, and the value's slots."""
 
@@ -25,7 +29,7 @@ class Encoded(NamedTuple):
     refs: tuple[int, ...]
 
 
-def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str) -> Encoded:
+def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, spill: Callable[[bytes], Blob]) -> Encoded:
     """Turn what an attempt returned, and the jobs it made, into what its commit stores.
 
     Args:
@@ -33,6 +37,7 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str) -
         made_jobs: jobs that run as children of ``owner`` whether or not anything refers to them.
         owner: the job that commits; None for a script on the leader.
         what: how to call the value in error messages.
+        spill: keeps large bytes as an object of their own.
 
     Raises:
         GraphError: the graph has a cycle, or a promise of a job that does not belong to it.
@@ -49,18 +54,31 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str) -
     numbers: dict[Job, int] = {job: number for number, job in enumerate(jobs)}
     if owner is not None:
         numbers[owner] = SELF
-    payload, offset = [pickled], len(pickled)
-    records = []
-    for job in jobs:
-        body, needs = collected.bodies[job]
-        records.append(_record(job, Blob(0, offset, len(body)), needs, numbers))
-        if body:
-            payload.append(body)
-            offset += len(body)
+    payload = _Payload(spill)
+    records = [_record(job, payload.add(body), needs, numbers) for job in jobs for body, needs in [collected.bodies[job]]]
     if owner is not None and owner in sources:
         raise GraphError(f"{owner!r} returns the promise of its own value")
     check_acyclic(records, [job.name for job in jobs])
-    return Encoded(tuple(records), payload, Blob(0, 0, len(pickled)), tuple(_number(source, numbers) for source in sources))
+    place = payload.add(pickled)
+    return Encoded(tuple(records), payload.pieces, place, tuple(_number(source, numbers) for source in sources))
+
+
+class _Payload:
+    """Lays bytes one after the other."""
+
+    def __init__(self, spill: Callable[[bytes], Blob]) -> None:
+        self.pieces: list[bytes] = []
+        self._size = 0
+        self._spill = spill
+
+    def add(self, data: bytes) -> Blob:
+        if len(data) >= SPILL:
+            return self._spill(data)
+        place = Blob(0, self._size, len(data))
+        if data:
+            self.pieces.append(data)
+            self._size += len(data)
+        return place
 
 
 class _Collector:

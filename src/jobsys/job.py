@@ -21,6 +21,10 @@ made: ContextVar[list[Job] | None] = ContextVar("made", default=None)
 """The jobs that the running job has made by calling job functions; None where no job runs."""
 
 
+loading: ContextVar[bool] = ContextVar("loading", default=False)
+"""True while a worker imports the user's script."""
+
+
 @dataclass(frozen=True, slots=True)
 class PromisedRequirement:
     """A requirement computed from values that are not there yet: ``PromisedRequirement(lambda size: 2 * size, promise)``."""

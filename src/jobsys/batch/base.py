@@ -8,19 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jobsys.events import Reason as Reason
 from jobsys.requirements import Requirements
-
-
-class Reason(StrEnum):
-    """Why an attempt ended without a commit."""
-
-    FAILED = "failed"  # the job's own code raised, or exited
-    MEMORY = "memory"  # it used more memory than it asked for
-    TIME_LIMIT = "time limit"
-    PREEMPTED = "preempted"
-    LOST = "lost"  # the batch system no longer knows it, or its host is gone
-    KILLED = "killed"  # a signal that jobsys did not send
-    CANCELED = "canceled"
 
 
 class BatchState(StrEnum):

@@ -73,7 +73,7 @@ class JobStore:
         """Use what is in ``storage``; nothing is read or written yet."""
         self.locator = locator
         self.storage = storage
-        self._file_serial = itertools.count()
+        self._serial = itertools.count()
 
     # -- the store itself ------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class JobStore:
 
     def write_value(self, job: int, token: str, data: bytes) -> Blob:
         """Keep a large value of an attempt."""
-        key = keys.value(job, token)
+        key = keys.value(job, token, next(self._serial))
         self.storage.put(key, data)
         return Blob(key, 0, len(data))
 
@@ -203,15 +203,14 @@ class JobStore:
 
     def delete_files_of(self, job: int, token: str) -> None:
         """Delete what an attempt that did not commit left behind."""
-        self.storage.delete(list(self.storage.list(keys.files(job, token))))
-        self.storage.delete([keys.value(job, token), keys.log(job, token)])
+        self.storage.delete([*self.storage.list(keys.files(job, token)), *self.storage.list(keys.values(job, token))])
 
     # -- files -----------------------------------------------------------------------------------------------
 
     @contextmanager
     def write_file(self, job: int, token: str, name: str, *, executable: bool = False) -> Iterator[tuple[BinaryIO, FileId]]:
         """Write a global file as a stream; its id is complete when the block ends."""
-        made = FileId(keys.file(job, token, next(self._file_serial), name), 0, executable)
+        made = FileId(keys.file(job, token, next(self._serial), name), 0, executable)
         with self.storage.writer(str(made), executable=executable) as stream:
             yield stream, made
             stream.flush()

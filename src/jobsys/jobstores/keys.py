@@ -42,9 +42,14 @@ def number(key: str) -> int:
     return int(key.rpartition("/")[2])
 
 
-def value(job: int, token: str) -> str:
-    """A large value, or a large log, of an attempt."""
-    return f"values/{job}-{token}"
+def value(job: int, token: str, serial: int) -> str:
+    """A large value, or a large body of a new job, of an attempt."""
+    return f"{values(job, token)}{serial}"
+
+
+def values(job: int, token: str) -> str:
+    """All large values of an attempt."""
+    return f"values/{job}-{token}/"
 
 
 def log(job: int, token: str) -> str:

@@ -453,8 +453,9 @@ class Progress:
     def _drop_if_unused(self, node: Node) -> None:
         if node.finished and node.available and node.uses == 0 and node.id in self.nodes:
             del self.nodes[node.id]
-            if node.value is not None and isinstance(node.value.where, str):
-                self._effects.append(Discard((node.value.where,)))
+            keys = tuple(blob.where for blob in (node.body, node.value) if blob is not None and isinstance(blob.where, str))
+            if keys:
+                self._effects.append(Discard(keys))
             if node.value_refs:
                 self._dropped.append(node)
 

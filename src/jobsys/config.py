@@ -1,0 +1,157 @@
+"""Every option of a run, as a typed field with its help; the command line is derived from here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobsys.errors import UsageError
+from jobsys.events import Policy
+from jobsys.requirements import parse_bytes, parse_cores, parse_seconds
+
+
+def option(default: Any, help: str, parse: Callable[[str], Any] = str, group: str = "run", choices: tuple[str, ...] | None = None) -> Any:
+    """Declare an option with its help; ``parse`` reads it from text."""
+    return dataclasses.field(default=default, metadata={"help": help, "parse": parse, "group": group, "choices": choices})
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+_GROUPS: Final = {
+    "run": "run",
+    "failures": "failures",
+    "machine": "batch system",
+    "defaults": "requirements of jobs that don't say",
+    "output": "output",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a run was asked to be. ``None`` leaves the choice to the part that knows best."""
+
+    job_store: str = ""
+    restart: bool = option(False, "resume the run in this job store; jobs that are done do not run again", parse=bool)
+    clean: str = option(
+        "never", "when to delete the job store at the end (default: never)", choices=("never", "on-success", "always")
+    )
+    durability: str = option(
+        "power-cut",
+        "what the store survives: 'power-cut' syncs to disk, 'kill' only survives the death of processes (default: power-cut)",
+        choices=("power-cut", "kill"),
+    )
+    retries: int = option(1, "how often a failed job is tried again (default: 1); lost and preempted attempts don't count", _count, "failures")
+    backoff: float = option(1.0, "seconds before the first retry, doubled for each further one (default: 1)", float, "failures")
+    stop_on_first_failure: bool = option(False, "end the run as soon as one job has failed for good", bool, "failures")
+    max_retry_memory: int | None = option(
+        None, "how far a job that ran out of memory may grow, e.g. 16G (default: the machine's memory)", parse_bytes, "failures"
+    )
+    batch_system: str = option("local", "where jobs run: 'local' or 'inline' (in this process, for pdb)", group="machine")
+    max_cores: float | None = option(None, "cores to use at most (default: all)", parse_cores, "machine")
+    max_memory: int | None = option(None, "memory to use at most, e.g. 8G (default: 90 %% of the machine's)", parse_bytes, "machine")
+    max_disk: int | None = option(None, "disk to use at most (default: what is free in the work directory)", parse_bytes, "machine")
+    isolation: str = option(
+        "warm",
+        "'warm' keeps worker processes for many jobs, 'process' starts a fresh one for each (default: warm)",
+        group="machine",
+        choices=("warm", "process"),
+    )
+    work_dir: str | None = option(None, "directory for the workers' temporary files (default: the system's)", group="machine")
+    default_cores: float | None = option(None, "cores of a job that does not say (default: 1)", parse_cores, "defaults")
+    default_memory: int | None = option(None, "memory of a job that does not say (default: a core's share of the machine)", parse_bytes, "defaults")
+    default_disk: int | None = option(None, "disk of a job that does not say (default: not counted)", parse_bytes, "defaults")
+    default_walltime: float | None = option(None, "walltime of a job that does not say, e.g. 2h (default: none)", parse_seconds, "defaults")
+    progress: str = option(
+        "auto", "how progress is shown: a live display, plain lines, or nothing (default: by terminal)", group="output",
+        choices=("auto", "live", "plain", "off"),
+    )
+    log_level: str = option("warning", "jobsys' own log (default: warning)", group="output", choices=("debug", "info", "warning", "error"))
+    max_log_size: int = option(10_000_000, "bytes kept of what an attempt prints, from its end (default: 10M)", parse_bytes, "output")
+
+    @property
+    def policy(self) -> Policy:
+        """What is done about failures."""
+        return Policy(retries=self.retries, backoff=self.backoff, max_memory=self.max_retry_memory)
+
+    def stored(self) -> dict[str, Any]:
+        """Give the options as they are kept in the job store."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, options: Config | argparse.Namespace | str | None, **changes: Any) -> Config:
+        """Take options from a parsed command line, a locator, or keyword arguments; keywords win.
+
+        Raises:
+            UsageError: there is no such option, or no job store was named.
+        """
+        given: dict[str, Any] = {}
+        if isinstance(options, Config):
+            given = dataclasses.asdict(options)
+        elif isinstance(options, argparse.Namespace):
+            names = {field.name for field in dataclasses.fields(cls)}
+            given = {key: value for key, value in vars(options).items() if key in names}
+        elif isinstance(options, str) or hasattr(options, "__fspath__"):
+            given = {"job_store": str(options)}
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        for key, value in changes.items():
+            if key not in known:
+                raise UsageError(f"there is no option {key!r}; there are {', '.join(sorted(known))}")
+            parse = known[key].metadata.get("parse", str)
+            given[key] = parse(value) if isinstance(value, str) else value
+        config = cls(**given)
+        if not config.job_store:
+            raise UsageError("no job store was named: give a locator such as file:/path/to/store")
+        return config
+
+
+def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
+    """Make a command line for a script: a positional job store and every option; add your own arguments to it.
+
+    Args:
+        kwargs: passed to argparse.ArgumentParser.
+    """
+    kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(**kwargs)
+    parser.add_argument("job_store", metavar="JOB_STORE", help="where the run is kept: file:/path, or a plain path")
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option of a run to a command line."""
+    groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
+    for field in dataclasses.fields(Config):
+        if "help" not in field.metadata:
+            continue
+        name = "--" + field.name.replace("_", "-")
+        group = groups[field.metadata["group"]]
+        if field.metadata["parse"] is bool:
+            group.add_argument(name, action="store_true", help=field.metadata["help"])
+        else:
+            group.add_argument(
+                name,
+                default=field.default,
+                type=_typed(field.metadata["parse"]),
+                choices=field.metadata["choices"],
+                help=field.metadata["help"],
+                metavar=None if field.metadata["choices"] else field.name.rpartition("_")[2].upper(),
+            )
+
+
+def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    read.__name__ = getattr(parse, "__name__", "value").removeprefix("parse_").removeprefix("_")
+    return read

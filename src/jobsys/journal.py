@@ -1,0 +1,141 @@
+"""The durable log of events over the job store, and with it the fence between leaders.
+
+A segment is ``magic, payloads, events (JSON), footer``; it is created once under the next number. A leader that was replaced
+finds the number taken, and can write no more.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from jobsys.errors import IntegrityError, LeaseLostError
+from jobsys.events import Event
+from jobsys.jobstores import JobStore
+from jobsys.progress import Progress
+from jobsys.progress.machine import Snapshot
+from jobsys.record import Blob
+
+_MAGIC: Final = b"jobsys1\n"
+_FOOTER: Final = struct.Struct("<Q32s")
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The events of one segment, and who wrote them."""
+
+    segment: int
+    epoch: int
+    owner: str
+    events: list[Event]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Page).decode
+
+
+class Journal:
+    """Collects events and writes many at once."""
+
+    def __init__(self, store: JobStore, epoch: int, owner: str, segment: int) -> None:
+        """Write for the leader of ``epoch``; ``segment`` is the next number."""
+        self._store = store
+        self._epoch = epoch
+        self._owner = owner
+        self.segment = segment
+        self._events: list[Event] = []
+        self._payloads: list[bytes] = [_MAGIC]
+        self._size = len(_MAGIC)
+
+    @property
+    def pending(self) -> int:
+        """How many events are not written yet."""
+        return len(self._events)
+
+    def place(self, payload: bytes) -> Blob:
+        """Put bytes into the segment that is being collected; say where they will lie."""
+        blob = Blob(self.segment, self._size, len(payload))
+        if payload:
+            self._payloads.append(payload)
+            self._size += len(payload)
+        return blob
+
+    def add(self, event: Event) -> None:
+        """Put an event into the segment that is being collected."""
+        self._events.append(event)
+
+    def flush(self) -> None:
+        """Write what was collected; when this returns it is durable.
+
+        Raises:
+            LeaseLostError: another leader took the run over.
+            StorageError: it can't be written; nothing is lost in the store.
+        """
+        events = _encode(Page(self.segment, self._epoch, self._owner, self._events))
+        body = b"".join((*self._payloads, events))
+        if not self._store.append(self.segment, body + _FOOTER.pack(len(events), hashlib.sha256(body).digest())):
+            page = read(self._store, self.segment)
+            raise LeaseLostError(
+                f"another leader (epoch {page.epoch}) took over the run in {self._store.locator}: this one stops; "
+                f"what it had not written will be done again by the other"
+            )
+        self.segment += 1
+        self._events, self._payloads, self._size = [], [_MAGIC], len(_MAGIC)
+
+
+def read(store: JobStore, segment: int) -> Page:
+    """Read one segment.
+
+    Raises:
+        IntegrityError: it is not what was written.
+    """
+    data = store.segment(segment)
+    end = len(data) - _FOOTER.size
+    if end < len(_MAGIC) or not data.startswith(_MAGIC):
+        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: it is no segment")
+    length, digest = _FOOTER.unpack_from(data, end)
+    if hashlib.sha256(memoryview(data)[:end]).digest() != digest:
+        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: its SHA-256 does not match")
+    return _decode(memoryview(data)[end - length : end])
+
+
+def pages(store: JobStore, after: int = 0) -> Iterator[Page]:
+    """Read the segments after a number, in order."""
+    for segment in store.segments(after):
+        yield read(store, segment)
+
+
+def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple[Progress, int]:
+    """Restore the state of a run: the last readable snapshot, then the journal.
+
+    Args:
+        store: where the run is.
+        see: called with every event; given, the whole journal is read and no snapshot.
+
+    Returns:
+        the state, and the number of the last segment.
+    """
+    progress, last = (None, 0) if see else _from_snapshot(store)
+    progress = progress or Progress()
+    for page in pages(store, last):
+        for event in page.events:
+            progress.apply(event)
+            if see is not None:
+                see(event)
+        last = page.segment
+    return progress, last
+
+
+def write_snapshot(store: JobStore, progress: Progress, segment: int) -> None:
+    """Keep the state after a segment, so that a restart need not read what came before."""
+    body = _encode(progress.snapshot())
+    store.write_snapshot(segment, body + hashlib.sha256(body).digest())
+
+
+def _from_snapshot(store: JobStore) -> tuple[Progress | None, int]:
+    for segment in store.snapshots():
+        data = store.snapshot(segment)
+        if hashlib.sha256(data[:-32]).digest() == data[-32:]:
+            return Progress.restore(msgspec.json.decode(data[:-32], type=Snapshot)), segment
+    return None, 0

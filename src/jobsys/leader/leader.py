@@ -1,0 +1,332 @@
+"""The leader's loop: submit what is ready, take in what came back, journal it, and only then act on it."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
+from jobsys.errors import RequirementError
+from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy, Reason, RunCanceled, ServiceUp
+from jobsys.jobstores import JobStore, Lease
+from jobsys.journal import Journal, write_snapshot
+from jobsys.leader.attempts import Attempt, Attempts
+from jobsys.leader.lease import BEAT
+from jobsys.leader.listener import Listener
+from jobsys.leader.view import View
+from jobsys.message import STOP, Report, decode_report, decode_said
+from jobsys.progress import Discard, Effect, Node, Progress, StopService, Submit
+from jobsys.progress.policy import judge
+from jobsys.record import Blob
+from jobsys.requirements import Requirements
+from jobsys.status import RunStatus
+
+logger = logging.getLogger(__name__)
+
+WINDOW: Final = 4096
+"""How many attempts the batch system has at most; more wait as numbers only."""
+TICK: Final = 0.25
+STATUS_EVERY: Final = 1.0
+SNAPSHOT_EVERY: Final = 50_000  # events
+DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
+
+
+class Leader:
+    """Runs one run to its end. Everything it decides comes from ``progress``, everything it knows is in the journal."""
+
+    def __init__(
+        self, store: JobStore, lease: Lease, progress: Progress, last_segment: int, batch: BatchSystem, listeners: Sequence[Listener] = ()
+    ) -> None:
+        """Lead the run in ``store`` from the state that was replayed."""
+        self.store = store
+        self.progress = progress
+        self.canceled = ""
+        self._lease = lease
+        self._journal = Journal(store, lease.epoch, lease.owner, last_segment + 1)
+        self._batch = batch
+        self._listeners = listeners
+        self._attempts = Attempts(progress, lease.epoch)
+        self._effects: list[Effect] = []
+        self._unseen: list[tuple[Event, str]] = []
+        self._stop_on_failure = False
+        self._checked: dict[Requirements, str] = {}
+        self._beats = 0
+        self._due = dict.fromkeys(("beat", "status", "kill"), 0.0)
+        self._since_snapshot = 0
+        self._only_services_since: float | None = None
+        self._view = View(progress, store, lease)
+
+    # -- the way in ------------------------------------------------------------------------------------------
+
+    def start(self, policy: Policy, first: tuple[Report, bytes] | None = None, stop_on_failure: bool = False) -> None:
+        """Take the run over in the journal; with ``first``, the script's own commit, begin it.
+
+        Raises:
+            LeaseLostError: another leader was quicker.
+        """
+        self._stop_on_failure = stop_on_failure
+        lease = self._lease
+        self._record(LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy))
+        if first is not None:
+            self._commit(*first)
+        self._flush()
+        self._adopt_commits()
+
+    def run(self) -> None:
+        """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``)."""
+        while not self._at_end():
+            self._submit()
+            for update in self._batch.updates(self._timeout()):
+                self._take(update)
+            self._flush()
+            self._tick()
+        if self.canceled:
+            self._record(RunCanceled(time.time(), self.canceled))
+            self._flush()
+
+    def cancel(self, reason: str) -> None:
+        """Ask the loop to end; safe to call from a signal handler."""
+        self.canceled = self.canceled or reason
+
+    def close(self) -> None:
+        """Leave: stop what runs, show the last status, give the lease back."""
+        self._batch.shutdown()
+        self._show(final=True)
+        for listener in self._listeners:
+            listener.close()
+        self.store.beat(self._lease.epoch, self._beats + 1, time.time(), released=True)
+
+    def status(self, final: bool = False) -> RunStatus:
+        """Tell how the run is going."""
+        return self._view.status(self._attempts, self._batch, self.canceled, final)
+
+    def deadlocked(self) -> str:
+        """Say why nothing can go on, where that is so although nothing failed; else an empty text."""
+        if self._only_services_since is not None and time.monotonic() - self._only_services_since > DEADLOCK_AFTER:
+            return "only services run, and the jobs that use them find no room beside them: use a larger machine, or fewer cores or less memory"
+        return ""
+
+    # -- the loop's steps ------------------------------------------------------------------------------------
+
+    def _at_end(self) -> bool:
+        if self.canceled or self.progress.finished or self.deadlocked():
+            return True
+        if self._stop_on_failure and self.progress.failed:
+            return True
+        return self.progress.idle and not self._journal.pending and not self._effects
+
+    def _timeout(self) -> float:
+        due = self._attempts.next_due()
+        return TICK if due is None else max(0.0, min(TICK, due - time.monotonic()))
+
+    def _submit(self) -> None:
+        room = WINDOW - len(self._attempts.out)
+        if room < WINDOW // 8 or not self._attempts.waiting:
+            return
+        jobs = []
+        for node in self._attempts.due(time.monotonic(), room):
+            problem = self._problem(node)
+            if problem:
+                self._fail(node, AttemptFailed(node.id, 0, Reason.FAILED, time.time(), message=problem))
+            else:
+                jobs.append(self._attempts.order(node))
+        if jobs:
+            self._batch.submit(jobs)
+
+    def _problem(self, node: Node) -> str:
+        requirements = node.requirements
+        if requirements not in self._checked:
+            self._checked[requirements] = self.refusal(requirements)
+        return self._checked[requirements]
+
+    def refusal(self, requirements: Requirements) -> str:
+        """Say why no machine can ever meet these requirements; an empty text if one can."""
+        try:
+            self._batch.check(requirements)
+        except RequirementError as error:
+            return str(error)
+        return ""
+
+    def _take(self, update: BatchUpdate) -> None:
+        attempt = self._attempts.out.get(update.id)
+        if attempt is None:
+            logger.info("news of an attempt that is closed: %s", update.state, extra={"event": "late-update"})
+            return
+        match update.state:
+            case BatchState.COMPLETED:
+                self._attempts.take(update.id)
+                self._completed(attempt, update)
+            case BatchState.ENDED:
+                self._attempts.take(update.id)
+                self._ended(attempt, update)
+            case BatchState.RETURNED:
+                self._attempts.again(update.id)
+            case BatchState.MESSAGE:
+                self._said(attempt, update)
+            case BatchState.RUNNING:
+                self._view.began(update.id, update)
+
+    def _completed(self, attempt: Attempt, update: BatchUpdate) -> None:
+        report, payload = decode_report(update.payload)
+        failure = report.failure
+        if failure is None:
+            self._commit(report, payload)
+            return
+        node = self.progress.nodes.get(attempt.job)
+        if node is None or not self.progress.accepts(attempt.job):
+            return
+        log = report.log
+        if log is not None and log.where == 0:
+            log = self._journal.place(payload[log.offset : log.offset + log.length])
+        failed = AttemptFailed(
+            job=attempt.job,
+            attempt=attempt.number,
+            reason=failure.reason,
+            time=time.time(),
+            host=report.host,
+            message=failure.message,
+            traceback=failure.traceback,
+            log=log,
+            seconds=report.seconds,
+            memory=report.memory,
+        )
+        self._fail(node, failed, attempt)
+
+    def _commit(self, report: Report, payload: bytes) -> bool:
+        """Accept a commit, unless the job has one: the first wins."""
+        if not self.progress.accepts(report.job):
+            logger.info("job %s was committed before", report.job, extra={"event": "commit-refused", "job": report.job})
+            return False
+        self._record(Committed(report, self._journal.place(payload), self.progress.next_id))
+        return True
+
+    def _ended(self, attempt: Attempt, update: BatchUpdate) -> None:
+        node = self.progress.nodes.get(attempt.job)
+        if node is None or not self.progress.accepts(attempt.job):
+            return
+        failed = AttemptFailed(
+            job=attempt.job,
+            attempt=attempt.number,
+            reason=update.reason or Reason.LOST,
+            time=time.time(),
+            host=update.host or socket.gethostname(),
+            exit_status=update.exit_status,
+            message=update.message,
+            log=self._journal.place(update.log) if update.log else None,
+            memory=update.memory,
+        )
+        self._fail(node, failed, attempt, update.limit)
+
+    def _fail(self, node: Node, failed: AttemptFailed, attempt: Attempt | None = None, limit: int | None = None) -> None:
+        if attempt is None:
+            judged = failed  # nothing was tried: trying again can't help
+        elif attempt.service and node.id in self.progress.up:
+            judged = failed  # its clients have its value: another start would give another one
+        else:
+            judged = judge(self.progress.policy, node, failed, limit, lambda wanted: not self.refusal(wanted))
+        self._record(judged)
+        self._view.failed(judged, node)
+        if attempt is not None:
+            self.store.delete_files_of(attempt.job, attempt.token)
+
+    def _said(self, attempt: Attempt, update: BatchUpdate) -> None:
+        said, payload = decode_said(update.payload)
+        if said.service_value is not None and self.progress.accepts(attempt.job):
+            value = said.service_value
+            if value.where == 0:
+                place = self._journal.place(payload)
+                value = Blob(place.where, place.offset + value.offset, value.length)
+            self._record(ServiceUp(attempt.job, value))
+        if said.log:
+            for listener in self._listeners:
+                listener.on_log(attempt.job, attempt.name, said.level, said.log)
+
+    # -- remembering, then acting ----------------------------------------------------------------------------
+
+    def _record(self, event: Event) -> None:
+        job = event.report.job if isinstance(event, Committed) else getattr(event, "job", 0)
+        node = self.progress.nodes.get(job)
+        self._journal.add(event)
+        self._effects += self.progress.apply(event)
+        if self._listeners:
+            self._unseen.append((event, node.name if node else ""))
+
+    def _flush(self) -> None:
+        """Write the journal, and only then do what follows from it."""
+        if self._journal.pending:
+            self._since_snapshot += self._journal.pending
+            self._journal.flush()
+        effects, self._effects = self._effects, []
+        now = time.monotonic()
+        discarded: list[str] = []
+        for effect in effects:
+            match effect:
+                case Submit():
+                    self._attempts.add(effect, now)
+                case StopService():
+                    self._stop_service(effect.job)
+                case Discard():
+                    discarded += effect.keys
+        if discarded:
+            self.store.delete(discarded)
+        unseen, self._unseen = self._unseen, []
+        for event, name in unseen:
+            for listener in self._listeners:
+                listener.on_event(event, name)
+
+    def _stop_service(self, job: int) -> None:
+        id = self._attempts.id_of(job)
+        if id is not None:
+            self._batch.tell(id, STOP)
+
+    def _adopt_commits(self) -> None:
+        """Take in the commits of workers that outlived the last leader."""
+        adopted = []
+        for key, data in self.store.commits():
+            adopted.append(key)
+            report, payload = decode_report(data)
+            if report.failure is None:
+                self._commit(report, payload)
+        self._flush()
+        self.store.delete(adopted)
+
+    # -- now and then ----------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._every("beat", BEAT, now, self._beat)
+        self._every("status", STATUS_EVERY, now, self._show)
+        self._every("kill", 2.0, now, self._look_for_kill)
+        if self._since_snapshot > SNAPSHOT_EVERY + 2 * len(self.progress.nodes):
+            self._since_snapshot = 0
+            write_snapshot(self.store, self.progress, self._journal.segment - 1)
+        self._watch_services(now)
+
+    def _every(self, what: str, seconds: float, now: float, act: Callable[[], None]) -> None:
+        if now >= self._due[what]:
+            self._due[what] = now + seconds
+            act()
+
+    def _beat(self) -> None:
+        self._beats += 1
+        self.store.beat(self._lease.epoch, self._beats, time.time())
+
+    def _show(self, final: bool = False) -> None:
+        status = self.status(final)
+        self._view.save(status)
+        for listener in self._listeners:
+            listener.on_status(status)
+
+    def _look_for_kill(self) -> None:
+        request = self.store.asked_to_stop()
+        if request is not None:
+            self.cancel(request.decode(errors="replace"))
+
+    def _watch_services(self, now: float) -> None:
+        up = self.progress.up
+        stuck = bool(up) and bool(self._attempts.out) and set(self._batch.running()) <= {self._attempts.id_of(job) for job in up}
+        if not stuck or self._attempts.next_due() is not None:
+            self._only_services_since = None
+        elif self._only_services_since is None:
+            self._only_services_since = now

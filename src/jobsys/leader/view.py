@@ -1,0 +1,90 @@
+"""What the leader shows of a run: counts, what runs, what failed."""
+
+import time
+from typing import Final
+
+import msgspec
+
+from jobsys.batch.base import BatchSystem, BatchUpdate
+from jobsys.events import AttemptFailed
+from jobsys.jobstores import JobStore, Lease
+from jobsys.leader.attempts import Attempts
+from jobsys.progress import Node, Progress
+from jobsys.status import FailureStatus, RunningStatus, RunStatus, failure_status, tail
+
+SHOWN_RUNNING: Final = 200
+SHOWN_FAILURES: Final = 100
+
+
+class View:
+    """Makes statuses, and keeps the newest in the job store for others to read."""
+
+    def __init__(self, progress: Progress, store: JobStore, lease: Lease) -> None:
+        """Show ``progress``."""
+        self._progress = progress
+        self._store = store
+        self._lease = lease
+        self._done_before = progress.counts.done
+        self._failures: dict[int, AttemptFailed] = {}
+        self._saved: RunStatus | None = None
+
+    def began(self, id: int, update: BatchUpdate) -> None:
+        """Note that an attempt began."""
+
+    def failed(self, failed: AttemptFailed, node: Node) -> None:
+        """Note a failed attempt."""
+        if failed.retry:
+            return
+        self._failures[failed.job] = failed
+        del node
+
+    def failures(self) -> list[FailureStatus]:
+        """Tell about the jobs that failed for good in this leader's time."""
+        shown = []
+        for job in self._progress.failed:
+            failed = self._failures.get(job)
+            if failed is not None:
+                node = self._progress.nodes[job]
+                log = tail(self._store.read(failed.log)) if failed.log is not None else b""
+                shown.append(failure_status(failed, node.name, node.failures + node.losses, log))
+        return shown
+
+    def status(self, attempts: Attempts, batch: BatchSystem, canceled: str, final: bool) -> RunStatus:
+        """Make the status of this moment."""
+        running = [] if final else self._running(attempts, batch)
+        failed = self._progress.failed
+        return RunStatus(
+            state=self._state(canceled, final),
+            counts=self._progress.counts,
+            running=running[:SHOWN_RUNNING],
+            running_count=len(running),
+            failures=self.failures()[:SHOWN_FAILURES],
+            failures_omitted=max(0, len(failed) - SHOWN_FAILURES),
+            epoch=self._lease.epoch,
+            host=self._lease.host,
+            pid=self._lease.pid,
+            started=self._lease.time,
+            updated=time.time(),
+            done_before=self._done_before,
+        )
+
+    def save(self, status: RunStatus) -> None:
+        """Keep a status in the store, unless nothing changed but the time."""
+        if self._saved is None or msgspec.structs.replace(status, updated=0.0) != msgspec.structs.replace(self._saved, updated=0.0):
+            self._store.write_status(msgspec.json.encode(status))
+            self._saved = status
+
+    def _state(self, canceled: str, final: bool) -> str:
+        if self._progress.finished:
+            return "done"
+        if not final:
+            return "running"
+        return "canceled" if canceled else "failed"
+
+    def _running(self, attempts: Attempts, batch: BatchSystem) -> list[RunningStatus]:
+        shown = []
+        for id, job in batch.running().items():
+            attempt = attempts.out.get(id)
+            if attempt is not None:
+                shown.append(RunningStatus(attempt.job, attempt.name, attempt.number, job.host, job.since, job.pid, job.memory, attempt.service))
+        return shown

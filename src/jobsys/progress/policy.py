@@ -1,0 +1,52 @@
+"""What is done about a failed attempt: a pure decision, which the journal then keeps."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from jobsys.events import AttemptFailed, Policy, Reason
+from jobsys.progress.node import Node
+from jobsys.requirements import Requirements, format_bytes
+
+UNCHARGED: Final = frozenset({Reason.LOST, Reason.PREEMPTED, Reason.CANCELED})
+
+
+def judge(policy: Policy, node: Node, failed: AttemptFailed, limit: int | None, fits: Callable[[Requirements], bool]) -> AttemptFailed:
+    """Decide whether a failed attempt is followed by another, when, and what that one asks for.
+
+    Args:
+        policy: the run's policy.
+        node: the job, as it stands before the failure counts.
+        failed: what happened.
+        limit: the memory limit in force, bytes, for reason ``memory``.
+        fits: whether some machine has what is asked for.
+    """
+    if failed.reason in UNCHARGED:
+        retry = node.losses < policy.max_losses
+        return msgspec.structs.replace(failed, charged=False, retry=retry, delay=_delay(policy, node.losses) if node.losses else 0.0)
+    if failed.reason == Reason.MEMORY:
+        return _more_memory(policy, node, failed, limit, fits)
+    retries = policy.retries if node.retries is None else node.retries
+    return msgspec.structs.replace(failed, retry=node.failures < retries, delay=_delay(policy, node.failures))
+
+
+def _delay(policy: Policy, before: int) -> float:
+    return min(policy.backoff * policy.backoff_factor ** min(before, 64), policy.max_backoff)
+
+
+def _more_memory(
+    policy: Policy, node: Node, failed: AttemptFailed, limit: int | None, fits: Callable[[Requirements], bool]
+) -> AttemptFailed:
+    had = limit or node.requirements.memory
+    if not had:
+        return failed
+    wanted = int(had * policy.memory_factor)
+    if policy.max_memory is not None:
+        wanted = min(wanted, policy.max_memory)
+    requirements = msgspec.structs.replace(node.requirements, memory=wanted)
+    if wanted <= had or not fits(requirements):
+        told = f"{failed.message}; no more than {format_bytes(had)} can be asked for (--max-memory, or the machine's size)"
+        return msgspec.structs.replace(failed, message=told.lstrip("; "))
+    told = f"{failed.message}; the next attempt asks for {format_bytes(wanted)} instead of {format_bytes(had)}"
+    return msgspec.structs.replace(failed, message=told.lstrip("; "), retry=True, requirements=requirements)

@@ -1,0 +1,103 @@
+"""What code a run's workers need: found and saved by the leader, fetched and loaded by a worker. Both ends of one format."""
+
+import os
+import sys
+import types
+from collections.abc import Iterable
+
+import msgspec
+
+from jobsys.errors import JobsysError, UsageError
+from jobsys.job import loading
+from jobsys.jobstores import JobStore
+from jobsys.resource import ModuleDescriptor, Resource, ResourceException
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """The code of one epoch: modules and the resources they are in, in the order of the leader's import path."""
+
+    python: tuple[int, int]
+    argv: list[str]
+    path: list[str]
+    environment: dict[str, str]  # how resources register themselves
+    modules: list[tuple[str, str, bool]]  # ModuleDescriptors; the first is the script's
+
+
+def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) -> Shipment:
+    """Save the modules' code as resources, and say so in the store; called by the leader.
+
+    Raises:
+        ResourceException: code can't be shipped.
+    """
+    environment, described = {}, []
+    for module in modules:
+        descriptor = ModuleDescriptor.forModule(module)
+        resource = descriptor.saveAsResourceTo(store)
+        if resource is not None:
+            environment.update(_registration(resource))
+        described.append(tuple(descriptor))
+    main = sys.modules["__main__"]
+    if described:
+        # what workers send back names the script's classes by its real name
+        sys.modules.setdefault(described[0][1], main)
+    shipment = Shipment(sys.version_info[:2], list(sys.argv), list(sys.path), environment, described)
+    store.write_code(epoch, msgspec.json.encode(shipment))
+    return shipment
+
+
+def _registration(resource: Resource) -> dict[str, str]:
+    """Say what ``register`` puts into the environment, without leaving it there."""
+    before = dict(os.environ)
+    resource.register()
+    added = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    for name in added:
+        del os.environ[name]
+    return added
+
+
+def read(store: JobStore, epoch: int) -> Shipment:
+    """Read what was shipped for an epoch."""
+    return msgspec.json.decode(store.read_code(epoch), type=Shipment)
+
+
+def check_python(shipment: Shipment) -> None:
+    """Refuse to run the leader's code with another version of Python.
+
+    Raises:
+        JobsysError: the versions differ.
+    """
+    mine = sys.version_info[:2]
+    if mine != shipment.python:
+        there = ".".join(map(str, shipment.python))
+        raise JobsysError(
+            f"this worker runs Python {mine[0]}.{mine[1]} ({sys.executable}), the leader runs {there}: pickles and packages "
+            f"do not travel between them; start workers with Python {there}"
+        )
+
+
+def load_script(descriptor: ModuleDescriptor, argv: list[str]) -> types.ModuleType | None:
+    """Import the script that was shipped, under its own name, and let ``__main__`` mean it.
+
+    Raises:
+        UsageError: the script runs its workflow when it is imported.
+    """
+    before, sys.argv = sys.argv, argv
+    token = loading.set(True)
+    try:
+        module = descriptor.load()
+    except SystemExit as error:
+        raise UsageError(
+            f"the script {descriptor.name!r} called sys.exit({error.code!r}) while a worker imported it: put what only the leader "
+            f'should do under `if __name__ == "__main__":`'
+        ) from error
+    except ImportError as error:
+        raise ResourceException(
+            f"a worker can't import {descriptor.name!r} from what was shipped: {error}. Modules beside the script travel with it; "
+            f"others must be installed where workers run"
+        ) from error
+    finally:
+        loading.reset(token)
+        sys.argv = before
+    if module is not None:
+        sys.modules["__main__"] = module
+    return module
