@@ -88,7 +88,7 @@ def _serve(channel: SayAndReceive) -> bytes:
 
 
 def _spawn(channel: SayAndReceive, seconds: float) -> bytes:
-    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # noqa: S607  # wherever it is
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # wherever it is
     channel.say(str(child.pid).encode())
     time.sleep(seconds)
     return str(child.pid).encode()

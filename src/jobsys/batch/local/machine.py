@@ -1,11 +1,13 @@
 """What this machine has for jobs: as much as the kernel and the control group let this process use."""
 
+import math
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,20 +24,18 @@ class Machine:
     disk: int
     accelerators: tuple[str, ...] = ()
 
-    @classmethod
-    def here(cls, directory: str | os.PathLike[str] | None = None) -> "Machine":
-        """Look at this machine; disk is what is free where ``directory`` is."""
-        free = shutil.disk_usage(directory or tempfile.gettempdir()).free
-        return cls(_cores(), int(_memory() * _MEMORY_SHARE), free, _accelerators())
 
-    def at_most(self, *, cores: float | None = None, memory: int | None = None, disk: int | None = None) -> "Machine":
-        """Return a machine that has no more than that; None leaves a figure as it is."""
-        return replace(
-            self,
-            cores=self.cores if cores is None else min(cores, self.cores),
-            memory=self.memory if memory is None else min(memory, self.memory),
-            disk=self.disk if disk is None else min(disk, self.disk),
-        )
+def this_machine(
+    *, cores: float | None = None, memory: int | None = None, disk: int | None = None, work_dir: str | os.PathLike[str] | None = None
+) -> Machine:
+    """Look at this machine; cores, memory and disk say how much of it may be used at most, ``work_dir`` where its disk is looked at."""
+    free = shutil.disk_usage(work_dir or tempfile.gettempdir()).free
+    return Machine(
+        cores=min(_cores(), cores or math.inf),
+        memory=min(int(_memory() * _MEMORY_SHARE), memory or sys.maxsize),
+        disk=min(free, sys.maxsize if disk is None else disk),
+        accelerators=_accelerators(),
+    )
 
 
 def _cores() -> float:

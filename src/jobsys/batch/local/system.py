@@ -17,7 +17,7 @@ from jobsys.batch.local.amount import check_fits
 from jobsys.batch.local.hosts import HostProcess
 from jobsys.batch.local.lanes import Lane, Lanes, Work
 from jobsys.batch.local.link import Link
-from jobsys.batch.local.machine import Machine
+from jobsys.batch.local.machine import Machine, this_machine
 from jobsys.errors import BatchSystemError
 from jobsys.framing import Death, header
 from jobsys.requirements import Requirements
@@ -78,7 +78,7 @@ class LocalBatchSystem(BatchSystem):
             clock: tells the seconds that pass.
         """
         self._command = list(command)
-        self._machine = machine or Machine.here(directory)
+        self._machine = machine or this_machine(work_dir=directory)
         self._once = isolation == "process"
         self._clock = clock
         self._parent = directory
