@@ -19,7 +19,7 @@ import msgspec
 from jobsys import shipment
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.inline import InlineBatchSystem
-from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.local import LocalBatchSystem, this_machine
 from jobsys.config import Config
 from jobsys.display import make_display
 from jobsys.errors import (
@@ -175,7 +175,7 @@ def _batch_system(config: Config, store: JobStore, lease: Lease) -> BatchSystem:
         raise UsageError("a memory: job store can't be seen by other processes: use --batch-system inline with it, or a file: store")
     shipment.ship(store, lease.epoch)
     command = [sys.executable, "-m", "jobsys.worker", *arguments(store.locator, lease.epoch, config.max_log_size, config.durability == "power-cut")]
-    machine = Machine.here(config.work_dir).at_most(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk)
+    machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=config.work_dir)
     return LocalBatchSystem(command, machine=machine, isolation="process" if config.isolation == "process" else "warm", directory=config.work_dir)
 
 
