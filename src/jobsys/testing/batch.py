@@ -283,17 +283,16 @@ def check_shutdown(make: Make) -> None:
 def check_impossible(make: Make) -> None:
     """Refuse what no machine here can ever meet, with what was asked for in the message."""
     system = make()
+    refusal = ""
     try:
         system.check(Requirements())
-        try:
-            system.check(Requirements(cores=1_000_000))
-        except RequirementError as error:
-            assert "1e+06" in str(error) or "1000000" in str(error)
-            assert "cores" in str(error)
-        else:
-            raise AssertionError("a million cores were promised")
+        system.check(Requirements(cores=1_000_000))
+    except RequirementError as error:
+        refusal = str(error)
     finally:
         system.shutdown()
+    assert "1e+06" in refusal or "1000000" in refusal, refusal
+    assert "cores" in refusal
 
 
 def check_dead_worker(make: Make) -> None:

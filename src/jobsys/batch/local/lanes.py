@@ -33,7 +33,7 @@ class Shape:
         self.need = need
         self.alone = alone  # never send a second job to a lane of these
         self.waiting: deque[Work] = deque()
-        self.entry: int | None = None  # by which it is found among the queues that wait
+        self.entry: int | None = None  # the one that counts, of its entries in the heap of the queues that wait
         self.lanes: dict[int, Lane] = {}
         self.seconds: dict[str, float] = {}  # mean run time by the jobs' name; "" for all
 
@@ -192,7 +192,8 @@ class Lanes:
                 continue
             work.lane = None
             work.shape.waiting.appendleft(work)
-            self._enqueue(work.shape)
+        for shape in {work.shape for work in works if work.lane is None}:
+            self._enqueue(shape)
         return canceled
 
     def _shape(self, requirements: Requirements, *, alone: bool) -> Shape:
@@ -206,9 +207,9 @@ class Lanes:
         return shape
 
     def _enqueue(self, shape: Shape) -> None:
-        shape.entry = number = shape.waiting[0].number
         self._entries += 1
-        heapq.heappush(self._heap, (number, self._entries, shape))
+        shape.entry = self._entries
+        heapq.heappush(self._heap, (shape.waiting[0].number, self._entries, shape))
 
     # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,9 +235,9 @@ class Lanes:
     def _pop(self) -> Shape | None:
         """Take the queue with the oldest waiting job."""
         while self._heap:
-            number, _, shape = heapq.heappop(self._heap)
-            if shape.entry != number:
-                continue  # a later entry took its place
+            number, entry, shape = heapq.heappop(self._heap)
+            if shape.entry != entry:
+                continue  # a later one took its place
             shape.entry = None
             self._skip_canceled(shape)
             if shape.waiting and shape.waiting[0].number > number:
