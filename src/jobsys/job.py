@@ -269,7 +269,7 @@ class VirtualJob(Job):
     """A job without work: a knot in the graph, which no worker sees."""
 
 
-class EncapsulatedJob(Job):
+class EncapsulatedJob(VirtualJob):
     """A knot, the encapsulated job as its child, and a second knot that takes what is added later."""
 
     def __init__(self, job: Job) -> None:

@@ -49,9 +49,6 @@ from jobsys.tree import PackageError, Tree, is_inside, is_system_directory, read
 
 logger = logging.getLogger(__name__)
 
-LARGE_RESOURCE: Final = 1_000_000_000
-"""From this size in bytes on, the leader warns of what it ships."""
-
 
 class ResourceException(JobsysError):
     """Code can't be shipped or loaded; the message names the file, the cause and the way out."""
@@ -256,8 +253,6 @@ class DirectoryResource(Resource):
         """Save a directory, or some names in it, as the resource of ``leaderPath``."""
         with _explained(root):
             tree = read_tree(root, only)
-        if tree.size > LARGE_RESOURCE:
-            _warn_of_size(root, tree)
 
         def write(stream: BinaryIO, compress: bool) -> None:
             try:
@@ -321,12 +316,6 @@ def _copy(path: str, stream: BinaryIO | None) -> ContentDigest:
             if stream is not None:
                 stream.write(piece)
     return digest
-
-
-def _warn_of_size(root: str, tree: Tree) -> None:
-    largest = sorted(tree.items, key=lambda item: item.entry.size)[-3:]
-    names = ", ".join(f"{item.entry.path} ({item.entry.size / 1e6:.0f} MB)" for item in reversed(largest))
-    logger.warning("Shipping %.1f GB of %s; largest: %s. List what is no code in .jobsysignore.", tree.size / 1e9, root, names)
 
 
 class ModuleDescriptor(NamedTuple("ModuleDescriptor", [("dirPath", str), ("name", str), ("fromVirtualEnv", bool)])):

@@ -34,6 +34,8 @@ Kind = Literal["directory", "file", "link"]
 
 PIECE: Final = 1 << 20
 THREADS: Final = min(4, os.cpu_count() or 1)
+LARGE_TREE: Final = 1_000_000_000
+"""From this size in bytes on, the leader warns of what it ships."""
 IGNORE_FILE: Final = ".jobsysignore"
 BATCH: Final = 64
 _NOT_CODE: Final = frozenset(
@@ -126,7 +128,12 @@ def read_tree(root: str, only: Collection[str] | None = None) -> Tree:
     with ThreadPoolExecutor(THREADS) as pool:
         items = [item for batch in pool.map(_hash_members, batches) for item in batch]
     digest = manifest_digest(item.entry for item in items)
-    return Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
+    tree = Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
+    if tree.size > LARGE_TREE:
+        largest = sorted(items, key=lambda item: -item.entry.size)[:3]
+        names = ", ".join(f"{item.entry.path} ({item.entry.size / 1e6:.0f} MB)" for item in largest)
+        logger.warning("Shipping %.1f GB of %s; largest: %s. List what is no code in %s.", tree.size / 1e9, root, names, IGNORE_FILE)
+    return tree
 
 
 class Scanner:
