@@ -78,7 +78,7 @@ def fetch(url: str, target: str) -> None:
     try:
         with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUTS) as answer:
             if answer.status_code in {408, 416, 425, 429} or answer.status_code >= 500:
-                if answer.status_code == 416:
+                if answer.status_code == 416 and have:
                     os.truncate(target, 0)
                 raise TransferError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
             if answer.status_code not in {200, 206}:

@@ -430,6 +430,8 @@ class ModuleDescriptor(NamedTuple("ModuleDescriptor", [("dirPath", str), ("name"
         Raises:
             ResourceException: this process has loaded another module of that name.
         """
+        if self.belongsToJobsys:
+            return importlib.import_module(self.name)
         here = self.localize()
         make_importable(here.dirPath, here.fromVirtualEnv)
         path = find_file(here.dirPath, here.name)
@@ -443,7 +445,9 @@ class ModuleDescriptor(NamedTuple("ModuleDescriptor", [("dirPath", str), ("name"
     def _check(self, module: ModuleType) -> None:
         """Make sure that an imported module is the one that is meant."""
         path = getattr(module, "__file__", None)
-        if path is None or not os.path.exists(self.dirPath) or is_inside(os.path.realpath(path), os.path.realpath(self.dirPath)):
+        if path is None or not os.path.exists(self.dirPath):
+            return
+        if is_inside(os.path.abspath(path), self.dirPath) or is_inside(os.path.realpath(path), os.path.realpath(self.dirPath)):
             return
         problem = f"The module {self.name} was to be loaded from {self.dirPath}, but this process has loaded another one from {path}."
         if not self.fromVirtualEnv:
