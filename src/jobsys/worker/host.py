@@ -50,10 +50,11 @@ class Host:
     """Forks and watches the workers of one code environment."""
 
     def __init__(self, control: socket.socket, shared: Slots, directory: Path, executor: Executor, guard: int) -> None:
-        """Take over the socket to the leader, the shared slots, a directory of its own and the process that guards this one."""
+        """Take over the socket to the leader, the shared slots, the run's directory here and the process that guards this one."""
         self._control = control
         self._slots = shared
-        self._directory = directory
+        self._base = directory
+        self._directory = directory / f"host-{os.getpid()}"
         self._executor = executor
         self._guard = guard
         self._reader = FrameReader()
@@ -64,6 +65,7 @@ class Host:
         self._busy = 0.0  # when a worker was last seen at work
         self._ooms = processes.oom_kills()
         self._stop = False
+        self._orphaned = False  # the leader has gone
         self._signals = -1
         self._selector = selectors.DefaultSelector()
 
@@ -73,6 +75,9 @@ class Host:
         processes.adopt_orphans()
         gc.collect()
         gc.freeze()
+        for left in self._base.glob("host-*/worker-*") if hasattr(self._executor, "after_death") else ():
+            self._clean(left)  # an earlier host was killed
+        self._directory.mkdir(mode=0o700)
         self._selector.register(self._control, selectors.EVENT_READ, self._listen)
         self._tell(framing.READY)
         while not self._stop:
@@ -101,7 +106,7 @@ class Host:
         try:
             self._control.sendall(framing.pack(kind, id, 0, payload))
         except OSError:
-            self._stop = True
+            self._stop = self._orphaned = True
 
     def _listen(self) -> None:
         try:
@@ -110,7 +115,7 @@ class Host:
             data, descriptors = b"", []
         self._links.extend(descriptors)
         if not data:
-            self._stop = True
+            self._stop = self._orphaned = True
         for kind, id, number, payload in self._reader.feed(data):
             self._busy = time.monotonic()
             if kind == framing.FORK:
@@ -288,7 +293,7 @@ class Host:
         self._collect()
         processes.send(self._guard, signal.SIGKILL)
         processes.end_descendants(os.getpid())
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self._base if self._orphaned else self._directory, ignore_errors=True)
 
 
 def _tail(path: Path, start: int) -> bytes:

@@ -284,6 +284,8 @@ class LocalBatchSystem(BatchSystem):
             raise BatchSystemError(f"a worker answered for job {id} instead of {work.job.id}")
         worker.announced = False
         self._worker_deaths = 0
+        if self._host_deaths:
+            self._host_deaths.clear()
         row = worker.row
         memory = row[slots.PEAK] if row[slots.PEAK_JOB] == id else 0
         if work.canceled:
