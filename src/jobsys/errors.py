@@ -24,6 +24,9 @@ JobsysError
     └── CanceledError          the run was stopped by a person or a signal
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class JobsysError(Exception):
     """Base of all errors that jobsys raises on purpose."""
@@ -102,7 +105,12 @@ class WorkflowError(JobsysError):
 
 
 class FailedJobsError(WorkflowError):
-    """Jobs failed for good; the message lists each of them."""
+    """Jobs failed for good; the message lists each of them, and ``failures`` holds them as data (``jobsys.status.FailureStatus``)."""
+
+    def __init__(self, message: str, failures: Sequence[Any] = ()) -> None:
+        """Tell about ``failures``."""
+        super().__init__(message)
+        self.failures = list(failures)
 
 
 class DeadlockError(WorkflowError):

@@ -7,14 +7,14 @@ finds the number taken, and can write no more.
 import hashlib
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from jobsys.errors import IntegrityError, LeaseLostError
-from jobsys.events import Event
-from jobsys.jobstores import JobStore
-from jobsys.progress import Progress
+from jobsys.events import Event, LeaderStarted, Policy
+from jobsys.jobstores import JobStore, Lease
+from jobsys.progress import Effect, Progress
 from jobsys.progress.machine import Snapshot
 from jobsys.record import Blob
 
@@ -125,6 +125,44 @@ def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple
                 see(event)
         last = page.segment
     return progress, last
+
+
+class Started(NamedTuple):
+    """A run that a leader has taken over: its state, what is to be done first, and the journal to go on with."""
+
+    progress: Progress
+    effects: list[Effect]
+    journal: Journal
+
+
+def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress, last: int) -> Started:
+    """Put the fence into the journal: behind it, no earlier leader can write.
+
+    Args:
+        store: where the run is.
+        lease: the new leader's.
+        policy: what it does about failures.
+        progress: the state as replayed.
+        last: the number of the segment up to which it was.
+
+    Raises:
+        LeaseLostError: a later leader was there first.
+    """
+    fence = LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy)
+    while True:
+        journal = Journal(store, lease.epoch, lease.owner, last + 1)
+        journal.add(fence)
+        try:
+            journal.flush()
+        except LeaseLostError:
+            page = read(store, last + 1)
+            if page.epoch > lease.epoch:
+                raise
+            for event in page.events:  # an earlier leader was still writing
+                progress.apply(event)
+            last += 1
+        else:
+            return Started(progress, progress.apply(fence), journal)
 
 
 def write_snapshot(store: JobStore, progress: Progress, segment: int) -> None:

@@ -9,12 +9,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import Any
-
-import msgspec
+from typing import Any, Final
 
 from jobsys import shipment
 from jobsys.batch.base import BatchSystem
@@ -29,25 +27,27 @@ from jobsys.errors import (
     GraphError,
     NoSuchJobStoreError,
     RequirementError,
+    StorageError,
     UsageError,
 )
 from jobsys.graph import encode
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.journal import replay
-from jobsys.leader import Leader, acquire
+from jobsys.journal import replay, take_over
+from jobsys.leader import Leader, acquire, release
 from jobsys.leader.listener import Listener
 from jobsys.message import Report
 from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord
-from jobsys.requirements import Requirements
 from jobsys.status import explain
 from jobsys.worker.code import arguments
 from jobsys.worker.execute import JobExecutor, load_value
 
 logger = logging.getLogger(__name__)
+
+SHOWN_FAILURES: Final = 20
 
 
 def run(
@@ -70,13 +70,18 @@ def run(
     _check_place()
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
-    store, lease = _open(config)
+    store = _open(config)
+    finished = False
     try:
-        return _lead(workflow, config, store, lease, listeners)
+        with _leading(store) as lease:
+            leader = _start(workflow, config, store, lease, listeners)
+            if leader is not None:
+                _drive(leader)
+            finished = leader is None or leader.progress.finished
+            return _outcome(leader, store)
     finally:
-        last = store.last_lease()
-        if last is not None and last.owner == lease.owner:
-            store.beat(lease.epoch, -1, time.time(), released=True)
+        if config.clean == "always" or (config.clean == "on-success" and finished):
+            store.destroy()
 
 
 def _check_place() -> None:
@@ -89,16 +94,27 @@ def _check_place() -> None:
         raise UsageError("jobsys.run was called inside a job: call job functions there and return their promises instead")
 
 
-def _open(config: Config) -> tuple[JobStore, Lease]:
+def _open(config: Config) -> JobStore:
     durable = config.durability == "power-cut"
     if config.restart:
-        store = open_store(config.job_store, durable)
-        return store, acquire(store, say=_say)
+        return open_store(config.job_store, durable)
     info = StoreInfo(
         FORMAT, time.time(), version("jobsys"), config=config.stored(), command=(sys.executable, *_command()), directory=os.getcwd()
     )
-    store = create(config.job_store, info, durable)
-    return store, acquire(store, say=_say)
+    return create(config.job_store, info, durable)
+
+
+@contextmanager
+def _leading(store: JobStore) -> Iterator[Lease]:
+    """Hold the lease; give it back in any case in which the store can still be written."""
+    lease = acquire(store, say=_say)
+    try:
+        yield lease
+    except BaseException:
+        with suppress(StorageError, NoSuchJobStoreError):
+            release(store, lease)
+        raise
+    release(store, lease)
 
 
 def _command() -> list[str]:
@@ -110,33 +126,39 @@ def _command() -> list[str]:
     return [os.path.abspath(sys.argv[0]), *sys.argv[1:]] if sys.argv and sys.argv[0] else []
 
 
-def _lead(workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]) -> Any:
+def _start(workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]) -> Leader | None:
+    """Begin or resume the run; None if it was finished before."""
     progress, last = replay(store)
-    first = None
-    if progress.nodes[0].value is None:
-        first = _first_commit(workflow, config, store)
-    elif progress.finished:
+    if progress.finished:
         _say("the run was finished before: this is its stored value")
-        return _value(store, progress)
-    batch = _batch_system(config, store, lease)
-    display = make_display(config.progress)
-    leader = Leader(store, lease, progress, last, batch, [*display, *listeners])
+        return None
+    try:
+        first = _first_commit(workflow, store) if progress.nodes[0].value is None else None
+        batch = _batch_system(config, store, lease)
+        if first is not None:
+            _check_requirements(batch, first[0].jobs)
+    except BaseException:
+        if not config.restart:
+            store.destroy()  # nothing was submitted: the mended script begins anew
+        raise
+    started = take_over(store, lease, config.policy, progress, last)
+    leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners])
+    leader.start(first, config.stop_on_first_failure)
+    return leader
+
+
+def _drive(leader: Leader) -> None:
     try:
         with _signals(leader):
-            if first is not None:
-                _check_requirements(leader, first[0].jobs)
-            leader.start(config.policy, first, config.stop_on_first_failure)
             leader.run()
-    finally:
-        leader.close()
-    try:
-        return _outcome(leader, store, progress)
-    finally:
-        if config.clean == "always" or (config.clean == "on-success" and progress.finished):
-            store.destroy()
+    except BaseException:
+        with suppress(StorageError):
+            leader.close()
+        raise
+    leader.close()
 
 
-def _first_commit(workflow: Any, config: Config, store: JobStore) -> tuple[Report, bytes]:
+def _first_commit(workflow: Any, store: JobStore) -> tuple[Report, bytes]:
     """Turn the script's graph into the commit of job 0."""
     if isinstance(workflow, Job):
         workflow = workflow.rv()
@@ -144,25 +166,19 @@ def _first_commit(workflow: Any, config: Config, store: JobStore) -> tuple[Repor
         raise GraphError(f"{workflow!r} is a function: call it, run({getattr(workflow, '__name__', 'main')}(…), …), to make its job")
     encoded = encode(workflow, (), None, "what jobsys.run was given", lambda data: store.write_value(0, "0", data))
     if not encoded.jobs:
-        raise GraphError(f"there is no job in what jobsys.run was given ({workflow!r}): give a promise, a Job, or something that holds promises")
-    jobs = tuple(_with_defaults(job, config) for job in encoded.jobs)
-    report = Report(job=0, attempt=1, started=time.time(), seconds=0.0, value=encoded.value, refs=encoded.refs, jobs=jobs)
+        raise GraphError(
+            f"there is no job in what jobsys.run was given ({workflow!r}): give a promise, a Job, or something that holds promises"
+        )
+    report = Report(job=0, attempt=1, started=time.time(), seconds=0.0, value=encoded.value, refs=encoded.refs, jobs=encoded.jobs)
     return report, b"".join(encoded.payload)
 
 
-def _with_defaults(job: JobRecord, config: Config) -> JobRecord:
-    del config
-    return job
-
-
-def _check_requirements(leader: Leader, jobs: Sequence[JobRecord]) -> None:
-    seen: set[Requirements] = set()
-    for job in jobs:
-        if job.requirements not in seen:
-            seen.add(job.requirements)
-            problem = leader.refusal(job.requirements)
-            if problem:
-                raise RequirementError(f"job {job.name!r} can't run: {problem}")
+def _check_requirements(batch: BatchSystem, jobs: Sequence[JobRecord]) -> None:
+    for requirements, name in {job.requirements: job.name for job in jobs}.items():
+        try:
+            batch.check(requirements)
+        except RequirementError as error:
+            raise RequirementError(f"job {name!r} can't run: {error}") from error
 
 
 def _batch_system(config: Config, store: JobStore, lease: Lease) -> BatchSystem:
@@ -174,9 +190,17 @@ def _batch_system(config: Config, store: JobStore, lease: Lease) -> BatchSystem:
     if store.locator.startswith("memory:"):
         raise UsageError("a memory: job store can't be seen by other processes: use --batch-system inline with it, or a file: store")
     shipment.ship(store, lease.epoch)
-    command = [sys.executable, "-m", "jobsys.worker", *arguments(store.locator, lease.epoch, config.max_log_size, config.durability == "power-cut")]
+    command = [
+        sys.executable,
+        "-P",  # the working directory must not come before what was shipped
+        "-m",
+        "jobsys.worker",
+        *arguments(store.locator, lease.epoch, config.max_log_size, config.durability == "power-cut"),
+    ]
     machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=config.work_dir)
-    return LocalBatchSystem(command, machine=machine, isolation="process" if config.isolation == "process" else "warm", directory=config.work_dir)
+    return LocalBatchSystem(
+        command, machine=machine, isolation="process" if config.isolation == "process" else "warm", directory=config.work_dir
+    )
 
 
 @contextmanager
@@ -199,22 +223,32 @@ def _signals(leader: Leader) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _outcome(leader: Leader, store: JobStore, progress: Progress) -> Any:
+def _outcome(leader: Leader | None, store: JobStore) -> Any:
     resume = "run the script again with --restart to go on where it stopped"
+    if leader is None:
+        return _value(store, replay(store)[0])
+    progress = leader.progress
     if progress.finished:
         return _value(store, progress)
-    status = leader.status(final=True)
     if leader.canceled:
         raise CanceledError(f"the run in {store.locator} was stopped ({leader.canceled}); {resume}")
-    if status.failures:
-        count = status.counts.failed
-        never = status.counts.waiting + status.counts.ready
-        head = f"{count} job{'s' if count > 1 else ''} failed" + (f", and {never} that wait for {'it' if count == 1 else 'them'} never ran" if never else "")
-        more = f"\n\n… and {status.failures_omitted} more: see 'jobsys status'" if status.failures_omitted else ""
-        raise FailedJobsError(f"{head}:\n\n{explain(status.failures)}{more}\n\nThe others are kept in {store.locator}: mend the cause and {resume}")
+    if leader.failures:
+        raise FailedJobsError(f"{_failures(leader)}\n\nAll else is kept in {store.locator}: mend the cause and {resume}", leader.failures)
     waiting = [f"job {node.id} ({node.name})" for node in progress.nodes.values() if node.id and not node.finished][:10]
     reason = leader.deadlocked() or "they wait for each other's values"
     raise DeadlockError(f"nothing runs and nothing can start: {', '.join(waiting)}: {reason}")
+
+
+def _failures(leader: Leader) -> str:
+    failures, counts = leader.failures, leader.progress.counts
+    them = "it" if counts.failed == 1 else "them"
+    never = counts.waiting + counts.ready
+    head = f"{counts.failed} job{'' if counts.failed == 1 else 's'} failed" + (
+        f", and {never} that wait for {them} never ran" if never else ""
+    )
+    shown = explain(failures[:SHOWN_FAILURES])
+    omitted = len(failures) - SHOWN_FAILURES
+    return f"{head}:\n\n{shown}" + (f"\n\n… and {omitted} more: see 'jobsys logs --failed'" if omitted > 0 else "")
 
 
 def _value(store: JobStore, progress: Progress) -> Any:
@@ -222,4 +256,4 @@ def _value(store: JobStore, progress: Progress) -> Any:
 
 
 def _say(text: str) -> None:
-    print(f"jobsys: {text}", file=sys.stderr)
+    sys.stderr.write(f"jobsys: {text}\n")

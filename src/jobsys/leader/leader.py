@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import RequirementError
-from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy, Reason, RunCanceled, ServiceUp
+from jobsys.errors import LeaseLostError, RequirementError
+from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
-from jobsys.journal import Journal, write_snapshot
+from jobsys.journal import Started, write_snapshot
 from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
 from jobsys.leader.view import View
 from jobsys.message import STOP, Report, decode_report, decode_said
-from jobsys.progress import Discard, Effect, Node, Progress, StopService, Submit
+from jobsys.progress import Discard, Node, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.record import Blob
 from jobsys.requirements import Requirements
-from jobsys.status import RunStatus
+from jobsys.status import FailureStatus, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -29,27 +29,27 @@ WINDOW: Final = 4096
 TICK: Final = 0.25
 STATUS_EVERY: Final = 1.0
 SNAPSHOT_EVERY: Final = 50_000  # events
+SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends without its result
 DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
 
 
 class Leader:
     """Runs one run to its end. Everything it decides comes from ``progress``, everything it knows is in the journal."""
 
-    def __init__(
-        self, store: JobStore, lease: Lease, progress: Progress, last_segment: int, batch: BatchSystem, listeners: Sequence[Listener] = ()
-    ) -> None:
-        """Lead the run in ``store`` from the state that was replayed."""
+    def __init__(self, store: JobStore, lease: Lease, started: Started, batch: BatchSystem, listeners: Sequence[Listener] = ()) -> None:
+        """Lead the run in ``store`` that ``take_over`` started."""
         self.store = store
-        self.progress = progress
+        self.progress = progress = started.progress
         self.canceled = ""
         self._lease = lease
-        self._journal = Journal(store, lease.epoch, lease.owner, last_segment + 1)
+        self._journal = started.journal
         self._batch = batch
         self._listeners = listeners
         self._attempts = Attempts(progress, lease.epoch)
-        self._effects: list[Effect] = []
+        self._effects = started.effects
         self._unseen: list[tuple[Event, str]] = []
         self._stop_on_failure = False
+        self._replaced = False
         self._checked: dict[Requirements, str] = {}
         self._beats = 0
         self._due = dict.fromkeys(("beat", "status", "kill"), 0.0)
@@ -59,15 +59,14 @@ class Leader:
 
     # -- the way in ------------------------------------------------------------------------------------------
 
-    def start(self, policy: Policy, first: tuple[Report, bytes] | None = None, stop_on_failure: bool = False) -> None:
-        """Take the run over in the journal; with ``first``, the script's own commit, begin it.
+    def start(self, first: tuple[Report, bytes] | None = None, stop_on_failure: bool = False) -> None:
+        """Begin with ``first``, the script's own commit, or go on.
 
         Raises:
             LeaseLostError: another leader was quicker.
         """
         self._stop_on_failure = stop_on_failure
-        lease = self._lease
-        self._record(LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy))
+        self.store.forget_request()
         if first is not None:
             self._commit(*first)
         self._flush()
@@ -81,6 +80,7 @@ class Leader:
                 self._take(update)
             self._flush()
             self._tick()
+        self._stop_services()
         if self.canceled:
             self._record(RunCanceled(time.time(), self.canceled))
             self._flush()
@@ -90,12 +90,19 @@ class Leader:
         self.canceled = self.canceled or reason
 
     def close(self) -> None:
-        """Leave: stop what runs, show the last status, give the lease back."""
-        self._batch.shutdown()
-        self._show(final=True)
-        for listener in self._listeners:
-            listener.close()
-        self.store.beat(self._lease.epoch, self._beats + 1, time.time(), released=True)
+        """Leave: stop what runs, and show the last status unless another leader shows its own."""
+        try:
+            self._batch.shutdown()
+            if not self._replaced:
+                self._show(final=True)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+
+    @property
+    def failures(self) -> list[FailureStatus]:
+        """The jobs that failed for good."""
+        return self._view.failures
 
     def status(self, final: bool = False) -> RunStatus:
         """Tell how the run is going."""
@@ -104,7 +111,7 @@ class Leader:
     def deadlocked(self) -> str:
         """Say why nothing can go on, where that is so although nothing failed; else an empty text."""
         if self._only_services_since is not None and time.monotonic() - self._only_services_since > DEADLOCK_AFTER:
-            return "only services run, and the jobs that use them find no room beside them: use a larger machine, or fewer cores or less memory"
+            return "only services run, and their clients find no room beside them: use a larger machine, or ask for fewer cores or less memory"
         return ""
 
     # -- the loop's steps ------------------------------------------------------------------------------------
@@ -165,7 +172,7 @@ class Leader:
             case BatchState.MESSAGE:
                 self._said(attempt, update)
             case BatchState.RUNNING:
-                self._view.began(update.id, update)
+                pass  # what runs is asked for when it is shown
 
     def _completed(self, attempt: Attempt, update: BatchUpdate) -> None:
         report, payload = decode_report(update.payload)
@@ -176,9 +183,12 @@ class Leader:
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
             return
-        log = report.log
+        log, text = report.log, b""
         if log is not None and log.where == 0:
-            log = self._journal.place(payload[log.offset : log.offset + log.length])
+            text = payload[log.offset : log.offset + log.length]
+            log = self._journal.place(text)
+        elif log is not None:
+            text = self.store.read(log)
         failed = AttemptFailed(
             job=attempt.job,
             attempt=attempt.number,
@@ -191,7 +201,7 @@ class Leader:
             seconds=report.seconds,
             memory=report.memory,
         )
-        self._fail(node, failed, attempt)
+        self._fail(node, failed, attempt, text)
 
     def _commit(self, report: Report, payload: bytes) -> bool:
         """Accept a commit, unless the job has one: the first wins."""
@@ -216,9 +226,9 @@ class Leader:
             log=self._journal.place(update.log) if update.log else None,
             memory=update.memory,
         )
-        self._fail(node, failed, attempt, update.limit)
+        self._fail(node, failed, attempt, update.log, update.limit)
 
-    def _fail(self, node: Node, failed: AttemptFailed, attempt: Attempt | None = None, limit: int | None = None) -> None:
+    def _fail(self, node: Node, failed: AttemptFailed, attempt: Attempt | None = None, log: bytes = b"", limit: int | None = None) -> None:
         if attempt is None:
             judged = failed  # nothing was tried: trying again can't help
         elif attempt.service and node.id in self.progress.up:
@@ -226,7 +236,8 @@ class Leader:
         else:
             judged = judge(self.progress.policy, node, failed, limit, lambda wanted: not self.refusal(wanted))
         self._record(judged)
-        self._view.failed(judged, node)
+        if not judged.retry:
+            self._view.failed(judged, node, log)
         if attempt is not None:
             self.store.delete_files_of(attempt.job, attempt.token)
 
@@ -256,7 +267,11 @@ class Leader:
         """Write the journal, and only then do what follows from it."""
         if self._journal.pending:
             self._since_snapshot += self._journal.pending
-            self._journal.flush()
+            try:
+                self._journal.flush()
+            except LeaseLostError:
+                self._replaced = True
+                raise
         effects, self._effects = self._effects, []
         now = time.monotonic()
         discarded: list[str] = []
@@ -279,6 +294,16 @@ class Leader:
         id = self._attempts.id_of(job)
         if id is not None:
             self._batch.tell(id, STOP)
+
+    def _stop_services(self) -> None:
+        """Let services end in order; their ends are not journaled, so that a resumed run starts them again for their clients."""
+        up = {id for job in self.progress.up if (id := self._attempts.id_of(job)) is not None}
+        for id in up:
+            self._batch.tell(id, STOP)
+        deadline = time.monotonic() + SERVICE_GRACE
+        while up and time.monotonic() < deadline:
+            ended = (BatchState.COMPLETED, BatchState.ENDED)
+            up -= {update.id for update in self._batch.updates(TICK) if update.state in ended}
 
     def _adopt_commits(self) -> None:
         """Take in the commits of workers that outlived the last leader."""

@@ -41,6 +41,12 @@ def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Ca
     return lease
 
 
+def release(store: JobStore, lease: Lease) -> None:
+    """Give the lease back, so that the next leader need not wait."""
+    store.info()
+    store.beat(lease.epoch, -1, time.time(), released=True)
+
+
 def alive(store: JobStore, lease: Lease) -> bool | None:
     """Tell whether a leader lives; None if that can't be seen from this host without waiting."""
     if store.last_beat(lease.epoch)["released"]:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from jobsys.batch.base import BatchSystem, BatchUpdate
+from jobsys.batch.base import BatchSystem
 from jobsys.events import AttemptFailed
 from jobsys.jobstores import JobStore, Lease
 from jobsys.leader.attempts import Attempts
@@ -25,29 +25,17 @@ class View:
         self._store = store
         self._lease = lease
         self._done_before = progress.counts.done
-        self._failures: dict[int, AttemptFailed] = {}
+        self._failures: dict[int, FailureStatus] = {}
         self._saved: RunStatus | None = None
 
-    def began(self, id: int, update: BatchUpdate) -> None:
-        """Note that an attempt began."""
+    def failed(self, failed: AttemptFailed, node: Node, log: bytes) -> None:
+        """Note that a job failed for good, with what its last attempt printed."""
+        self._failures[failed.job] = failure_status(failed, node.name, node.failures + node.losses, tail(log))
 
-    def failed(self, failed: AttemptFailed, node: Node) -> None:
-        """Note a failed attempt."""
-        if failed.retry:
-            return
-        self._failures[failed.job] = failed
-        del node
-
+    @property
     def failures(self) -> list[FailureStatus]:
-        """Tell about the jobs that failed for good in this leader's time."""
-        shown = []
-        for job in self._progress.failed:
-            failed = self._failures.get(job)
-            if failed is not None:
-                node = self._progress.nodes[job]
-                log = tail(self._store.read(failed.log)) if failed.log is not None else b""
-                shown.append(failure_status(failed, node.name, node.failures + node.losses, log))
-        return shown
+        """The jobs that failed for good in this leader's time."""
+        return [self._failures[job] for job in self._progress.failed if job in self._failures]
 
     def status(self, attempts: Attempts, batch: BatchSystem, canceled: str, final: bool) -> RunStatus:
         """Make the status of this moment."""
@@ -58,7 +46,7 @@ class View:
             counts=self._progress.counts,
             running=running[:SHOWN_RUNNING],
             running_count=len(running),
-            failures=self.failures()[:SHOWN_FAILURES],
+            failures=self.failures[:SHOWN_FAILURES],
             failures_omitted=max(0, len(failed) - SHOWN_FAILURES),
             epoch=self._lease.epoch,
             host=self._lease.host,
@@ -86,5 +74,7 @@ class View:
         for id, job in batch.running().items():
             attempt = attempts.out.get(id)
             if attempt is not None:
-                shown.append(RunningStatus(attempt.job, attempt.name, attempt.number, job.host, job.since, job.pid, job.memory, attempt.service))
+                shown.append(
+                    RunningStatus(attempt.job, attempt.name, attempt.number, job.host, job.since, job.pid, job.memory, attempt.service)
+                )
         return shown
