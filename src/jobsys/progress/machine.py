@@ -58,7 +58,7 @@ class Progress:
     @property
     def idle(self) -> bool:
         """Whether nothing runs or could be started, apart from services that wait for their clients."""
-        return not self._ready
+        return not self._ready and not any(self.nodes[self.nodes[job].service_of or 0].successors_done for job in self._up)
 
     @property
     def counts(self) -> Counts:
