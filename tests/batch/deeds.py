@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from jobsys.testing.batch import _DEEDS, run_order
+from jobsys.testing import orders
+from jobsys.testing.orders import run_order
 
 
 def hog_in_steps(channel, megabytes):
@@ -73,7 +74,8 @@ def daemonize(channel, seconds):
 
 def scrubbed_daemon(channel, seconds):
     """A daemon that has also thrown its environment away."""
-    code = "import os,sys,time\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\nprint(os.getpid(), flush=True)\ntime.sleep(1000)"
+    code = "import os,sys,time\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\nprint(os.getpid(), flush=True)\n"
+    code += "time.sleep(1000)"
     process = subprocess.Popen([sys.executable, "-c", code], env={}, stdout=subprocess.PIPE)
     assert process.stdout is not None
     pid = process.stdout.readline().strip()
@@ -162,7 +164,7 @@ class Executor:
 
 
 def prepare(arguments):
-    _DEEDS.update(DEEDS)
+    orders.DEEDS.update(DEEDS)
     return Executor()
 
 

@@ -7,9 +7,10 @@ import pytest
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.inline import InlineBatchSystem
 from jobsys.batch.local import LocalBatchSystem, Machine
-from jobsys.testing.batch import CHECKS, check_batch_system, run_order
+from jobsys.testing.batch import CHECKS, check_batch_system
+from jobsys.testing.orders import run_order
 
-COMMAND = [sys.executable, "-m", "jobsys.worker", "--executor", "jobsys.testing.batch:prepare"]
+COMMAND = [sys.executable, "-m", "jobsys.worker", "--executor", "jobsys.testing.orders:prepare"]
 TWO = Machine(cores=2, memory=8_000_000_000, disk=10_000_000_000)
 SYSTEMS = {
     "warm": (lambda: LocalBatchSystem(COMMAND, machine=TWO), {"limits", "processes"}),

@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobsys.batch.base import BatchState, Reason
+from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.local import LocalBatchSystem, Machine
 from jobsys.errors import BatchSystemError, RequirementError
 from jobsys.requirements import Requirements
-from jobsys.testing.batch import collect, is_gone, job, wait_for
+from jobsys.testing.batch import collect, is_gone, wait_for
+from jobsys.testing.orders import job
 
 HERE = Path(__file__).parent
 TWO = Machine(cores=2, memory=16_000_000_000, disk=10_000_000_000)
@@ -251,7 +252,8 @@ def test_a_dead_worker_host_costs_only_what_ran(warm):
 def test_every_job_gets_one_last_word_while_hosts_die(warm):
     ids = range(400)
     warm.submit([job(id, "sleep", seconds=0.01) for id in ids])
-    ends, kills = {}, 0
+    ends: dict[int, BatchUpdate] = {}
+    kills = 0
     deadline = time.monotonic() + 60
     while len(ends) < 400 and time.monotonic() < deadline:
         for update in warm.updates(0.5):
@@ -289,7 +291,7 @@ def test_a_command_that_is_not_there():
 def test_hosts_that_die_at_once_are_not_started_for_ever():
     system = LocalBatchSystem(command("prepare_dying"), machine=TWO)
     system.submit([job(1, "echo")])
-    with pytest.raises(BatchSystemError, match="(?s)again and again.*-9.*about to die"):
+    with pytest.raises(BatchSystemError, match=r"(?s)again and again.*-9.*about to die"):
         collect(system, [1], 20)
     system.shutdown()
     assert no_child_left()
@@ -323,7 +325,7 @@ LEADER = """
     import os, sys, time
     from jobsys.batch.local import LocalBatchSystem, Machine
     from jobsys.batch.base import BatchState
-    from jobsys.testing.batch import job, wait_for
+    from jobsys.testing.orders import job
     system = LocalBatchSystem([sys.executable, "-m", "jobsys.worker", "--executor", "deeds:prepare"],
                               machine=Machine(2, 16 * 10**9, 10**10))
     try:

@@ -1,130 +1,26 @@
 """What every batch system must keep, as plain functions: run `check_batch_system` over one of your own. Needs no test framework.
 
-The batch system under test must run orders with ``run_order``; a worker host does so when started with
-``--executor jobsys.testing.batch:prepare``.
+The batch system under test must run orders with ``jobsys.testing.orders.run_order``.
 """
 
-import json
-import os
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import psutil
 
-from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason
+from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate, Reason
 from jobsys.errors import RequirementError
 from jobsys.requirements import Requirements
+from jobsys.testing.orders import PATIENCE, job
 
 Make = Callable[[], BatchSystem]
-PATIENCE: Final = 60.0
 FINAL: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
 
 
-class SayAndReceive(Protocol):
-    """The part of a worker's channel that the orders of these checks use."""
-
-    def say(self, message: bytes) -> None:
-        """Send a message to the leader."""
-
-    def receive(self, timeout: float | None = None) -> bytes | None:
-        """Wait for a message from the leader."""
-
-
-# ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def order(do: str, **arguments: Any) -> bytes:
-    """Write an order that ``run_order`` can read; ``padding`` makes it long."""
-    return json.dumps({"do": do, **arguments}).encode()
-
-
-def run_order(data: bytes, channel: SayAndReceive) -> bytes:
-    """Do what an order of these checks says."""
-    arguments = json.loads(data)
-    do = arguments.pop("do")
-    return _DEEDS[do](channel, **arguments)
-
-
-def _echo(_: SayAndReceive, text: str = "", size: int = 0, padding: str = "") -> bytes:
-    return (text or str(len(padding))).encode() + b"." * size
-
-
-def _sleep(_: SayAndReceive, seconds: float) -> bytes:
-    time.sleep(seconds)
-    return b"slept"
-
-
-def _fail(_: SayAndReceive, text: str) -> bytes:
-    raise ValueError(text)
-
-
-def _exit(_: SayAndReceive, status: int, printed: str = "") -> bytes:
-    os.write(1, printed.encode())
-    os._exit(status)
-
-
-def _kill(_: SayAndReceive, number: int) -> bytes:
-    os.kill(os.getpid(), number)
-    time.sleep(PATIENCE)
-    return b"survived"
-
-
-def _say(channel: SayAndReceive, texts: list[str]) -> bytes:
-    for text in texts:
-        channel.say(text.encode())
-    return b"said"
-
-
-def _serve(channel: SayAndReceive) -> bytes:
-    channel.say(b"ready")
-    while (message := channel.receive(1.0)) != b"stop":
-        if message is not None:
-            channel.say(b"heard " + message)
-    return b"stopped"
-
-
-def _spawn(channel: SayAndReceive, seconds: float) -> bytes:
-    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # wherever it is
-    channel.say(str(child.pid).encode())
-    time.sleep(seconds)
-    return str(child.pid).encode()
-
-
-_DEEDS: Final[dict[str, Callable[..., bytes]]] = {
-    "echo": _echo,
-    "sleep": _sleep,
-    "fail": _fail,
-    "exit": _exit,
-    "kill": _kill,
-    "say": _say,
-    "serve": _serve,
-    "spawn": _spawn,
-}
-
-
-class OrderExecutor:
-    """An executor for the orders of these checks."""
-
-    def run(self, order: bytes, channel: SayAndReceive) -> bytes:
-        """Run one order."""
-        return run_order(order, channel)
-
-
-def prepare(_: Sequence[str]) -> OrderExecutor:
-    """Make the executor, as a worker host asks for it."""
-    return OrderExecutor()
-
-
 # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def job(id: int, do: str, *, requirements: Requirements | None = None, service: bool = False, **arguments: Any) -> BatchJob:
-    """Make a batch job of an order."""
-    return BatchJob(id, do, requirements or Requirements(cores=1, memory=1_000_000_000), order(do, **arguments), service)
 
 
 def collect(system: BatchSystem, ids: Iterable[int], patience: float = PATIENCE) -> dict[int, BatchUpdate]:

@@ -3,7 +3,6 @@
 import os
 import selectors
 import shutil
-import socket
 import tempfile
 import time
 from collections import deque
@@ -12,14 +11,15 @@ from pathlib import Path
 from typing import Final, Literal
 
 from jobsys import framing, slots
-from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
+from jobsys.batch.base import BatchJob, BatchSystem, BatchUpdate, Reason, RunningJob
 from jobsys.batch.local.amount import check_fits
 from jobsys.batch.local.hosts import HostProcess
-from jobsys.batch.local.lanes import Lane, Lanes, Work
-from jobsys.batch.local.link import Link
+from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.machine import Machine, this_machine
+from jobsys.batch.local.shapes import Lane, Work
+from jobsys.batch.local.workers import Worker, canceled
 from jobsys.errors import BatchSystemError
-from jobsys.framing import Death, header
+from jobsys.framing import Death
 from jobsys.requirements import Requirements
 
 _LONG: Final = 50_000_000  # nanoseconds after which a job counts as long: it is announced, and what waits behind it is recalled
@@ -31,27 +31,6 @@ _LANES_MAX: Final = 900
 _HOST_DEATHS: Final = 3
 _HOST_SECONDS: Final = 10.0
 _WORKER_DEATHS: Final = 10
-
-
-class _Worker:
-    """A worker process, seen from here."""
-
-    __slots__ = ("announced", "lane", "limits", "link", "row", "slot")
-
-    def __init__(self, lane: Lane, link: Link, slot: int, row: slots.Slot) -> None:
-        self.lane = lane
-        self.link = link
-        self.slot = slot
-        self.row = row
-        self.limits: Requirements | None = None  # in force there
-        self.announced = False  # its first job was said to run
-
-    def begun(self) -> Work | None:
-        """Return the job that the worker runs, or ran when it died."""
-        row, sent = self.row, self.lane.sent
-        if sent and row[slots.STATE] in (slots.RUNNING, slots.DELIVERING) and sent[0].job.id == row[slots.JOB]:
-            return sent[0]
-        return None
 
 
 class LocalBatchSystem(BatchSystem):
@@ -87,10 +66,9 @@ class LocalBatchSystem(BatchSystem):
         self._host: HostProcess | None = None
         self._host_deaths: deque[float] = deque(maxlen=_HOST_DEATHS)
         self._worker_deaths = 0  # in a row, of workers that had begun no job
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._news: list[BatchUpdate] = []
         self._selector = selectors.DefaultSelector()
-        self._name = socket.gethostname()
         self._next_tick = 0.0
         self._woken = 0.0
         self._error: BatchSystemError | None = None
@@ -137,7 +115,7 @@ class LocalBatchSystem(BatchSystem):
             if work is None:
                 continue
             if work.lane is None:
-                self._say_canceled(work)
+                self._news.append(canceled(id))
             elif (worker := self._workers.get(work.lane.number)) is not None:
                 self._stop(worker, work)
         self._next_tick = 0.0
@@ -150,14 +128,8 @@ class LocalBatchSystem(BatchSystem):
 
     def running(self) -> Mapping[int, RunningJob]:
         """Tell which jobs run now."""
-        epoch = time.time() - time.monotonic()
-        found = {}
-        for worker in self._workers.values():
-            row = worker.row
-            if (work := worker.begun()) is not None:
-                memory = row[slots.MEMORY] if row[slots.PEAK_JOB] == work.job.id else 0
-                found[work.job.id] = RunningJob(self._name, row[slots.PID], epoch + row[slots.BEGUN] / 1e9, memory or None)
-        return found
+        workers = self._workers.values()
+        return {work.job.id: worker.runs_since() for worker in workers if (work := worker.begun()) is not None}
 
     def shutdown(self) -> None:
         """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""
@@ -187,25 +159,16 @@ class LocalBatchSystem(BatchSystem):
             if now - self._woken > _WAKE and self._host is not None:
                 self._woken = now
                 self._host.wake()
-            parts = []
-            requirements = lane.fresh[0].job.requirements
-            if requirements is not worker.limits:
-                worker.limits = requirements
-                parts.append(header(framing.LIMITS, requirements.memory or 0, round((requirements.walltime or 0) * 1000), 0))
-            for work in lane.fresh:
-                order = work.job.order
-                parts += (header(framing.ORDER, work.job.id, 0, len(order)), order)
-            lane.fresh.clear()
-            self._send(worker, b"".join(parts))
+            self._send(worker, worker.write_orders())
 
-    def _send(self, worker: _Worker, data: bytes) -> None:
+    def _send(self, worker: Worker, data: bytes) -> None:
         link = worker.link
         if link.open:
             link.send(data)
             if link.stuffed:
                 self._selector.modify(link, selectors.EVENT_READ | selectors.EVENT_WRITE, self._selector.get_key(link).data)
 
-    def _stop(self, worker: _Worker, work: Work) -> None:
+    def _stop(self, worker: Worker, work: Work) -> None:
         """End a job that was sent: kill it if it is the first of its lane, else have it given back."""
         if worker.lane.sent[0] is work:
             if self._host is not None:
@@ -213,7 +176,7 @@ class LocalBatchSystem(BatchSystem):
         else:
             self._recall(worker)
 
-    def _recall(self, worker: _Worker) -> None:
+    def _recall(self, worker: Worker) -> None:
         if not worker.lane.recalled:
             worker.lane.recalled = True
             self._send(worker, framing.pack(framing.RECALL))
@@ -232,7 +195,7 @@ class LocalBatchSystem(BatchSystem):
                 continue
             if not worker.announced and clock - worker.row[slots.BEGUN] > _LONG:
                 worker.announced = lane.stuck = True
-                self._news.append(BatchUpdate(work.job.id, BatchState.RUNNING, host=self._name, pid=worker.row[slots.PID]))
+                self._news.append(worker.running(work.job.id))
                 if len(lane.sent) > 1:
                     self._recall(worker)
             if work.canceled:
@@ -254,7 +217,7 @@ class LocalBatchSystem(BatchSystem):
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _handle_worker(self, worker: _Worker, mask: int) -> None:
+    def _handle_worker(self, worker: Worker, mask: int) -> None:
         link = worker.link
         if mask & selectors.EVENT_WRITE:
             link.flush()
@@ -265,20 +228,20 @@ class LocalBatchSystem(BatchSystem):
             if not link.open:
                 self._drop_link(worker)
 
-    def _read(self, worker: _Worker) -> bool:
+    def _read(self, worker: Worker) -> bool:
         """Take what a worker says; False if there was nothing."""
         frames = worker.link.receive()
         for kind, id, number, payload in frames:
             if kind in (framing.DONE, framing.FAILED):
                 self._finish(worker, kind, id, number, payload)
             elif kind == framing.SAY:
-                self._news.append(BatchUpdate(id, BatchState.MESSAGE, payload, self._name, worker.row[slots.PID]))
+                self._news.append(worker.said(id, payload))
             elif kind == framing.GAVE_BACK:
-                for work in self._lanes.given_back(worker.lane, framing.unpack_ids(payload)):
-                    self._say_canceled(work)
+                back = self._lanes.given_back(worker.lane, framing.unpack_ids(payload))
+                self._news += [canceled(work.job.id) for work in back]
         return bool(frames)
 
-    def _finish(self, worker: _Worker, kind: int, id: int, number: int, payload: bytes) -> None:
+    def _finish(self, worker: Worker, kind: int, id: int, number: int, payload: bytes) -> None:
         work = self._lanes.ended(worker.lane, number * 1e-6)
         if work.job.id != id:
             raise BatchSystemError(f"a worker answered for job {id} instead of {work.job.id}")
@@ -286,30 +249,22 @@ class LocalBatchSystem(BatchSystem):
         self._worker_deaths = 0
         if self._host_deaths:
             self._host_deaths.clear()
-        row = worker.row
-        memory = row[slots.PEAK] if row[slots.PEAK_JOB] == id else 0
         if work.canceled:
-            self._say_canceled(work)
+            self._news.append(canceled(id))
         elif kind == framing.DONE:
-            self._news.append(
-                BatchUpdate(id, BatchState.COMPLETED, payload, self._name, row[slots.PID], None, None, "", b"", memory or None)
-            )
+            self._news.append(worker.completed(id, payload))
         else:
-            text = payload.decode(errors="replace")
-            self._news.append(BatchUpdate(id, BatchState.ENDED, b"", self._name, row[slots.PID], Reason.FAILED, None, text))
-
-    def _say_canceled(self, work: Work) -> None:
-        self._news.append(BatchUpdate(work.job.id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled"))
+            self._news.append(worker.failed(id, payload))
 
     # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _start_worker(self, lane: Lane) -> _Worker | None:
+    def _start_worker(self, lane: Lane) -> Worker | None:
         host = self._host or self._start_host()
         if host is None:
             return None
         slot = host.free_slots.pop()
         link = host.fork(slot, lane.devices, once=self._once)
-        worker = self._workers[lane.number] = _Worker(lane, link, slot, host.slots[slot])
+        worker = self._workers[lane.number] = Worker(lane, link, slot, host.slots[slot])
         self._selector.register(link, selectors.EVENT_READ, lambda mask: self._handle_worker(worker, mask))
         return worker
 
@@ -338,7 +293,7 @@ class LocalBatchSystem(BatchSystem):
         if not host.link.open:
             self._host_died(host)
 
-    def _bury(self, worker: _Worker, death: Death) -> None:
+    def _bury(self, worker: Worker, death: Death) -> None:
         """Report the end of a worker: first what it said, then the job it died in; what it had not begun waits again."""
         while worker.link.open and self._read(worker):
             pass
@@ -347,36 +302,15 @@ class LocalBatchSystem(BatchSystem):
         work = worker.begun()
         if work is not None:
             self._lanes.ended(worker.lane, None)
-            self._say_ended(worker, work, death)
+            self._news.append(canceled(work.job.id) if work.canceled else worker.ended(work.job.id, death))
         elif death.exit_status:
             self._worker_deaths += 1
             if self._worker_deaths >= _WORKER_DEATHS:
                 log = death.log.decode(errors="replace").strip()
                 self._error = BatchSystemError(f"workers end before they begin a job: {death.message}\n{log}".strip())
-        for canceled in self._lanes.close(worker.lane):
-            self._say_canceled(canceled)
+        self._news += [canceled(dropped.job.id) for dropped in self._lanes.close(worker.lane)]
 
-    def _say_ended(self, worker: _Worker, work: Work, death: Death) -> None:
-        if work.canceled:
-            self._say_canceled(work)
-            return
-        reason = Reason(death.reason or Reason.LOST)
-        self._news.append(
-            BatchUpdate(
-                work.job.id,
-                BatchState.ENDED,
-                host=self._name,
-                pid=worker.row[slots.PID],
-                reason=reason,
-                exit_status=death.exit_status,
-                message=death.message,
-                log=death.log,
-                memory=death.memory,
-                limit=death.limit,
-            )
-        )
-
-    def _drop_link(self, worker: _Worker) -> None:
+    def _drop_link(self, worker: Worker) -> None:
         if worker.link.fileno() >= 0:
             self._selector.unregister(worker.link)
             worker.link.close()
