@@ -1,0 +1,39 @@
+"""The program ``jobsys``: looks at runs and job stores from outside. Each subcommand is a module of its own, loaded on use."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from jobsys.cli.parser import parse
+from jobsys.errors import CanceledError, JobsysError, UsageError
+
+CANCELED: Final = 130
+"""The exit status after Ctrl-C."""
+BROKEN_PIPE: Final = 141
+"""The exit status when whoever read the output has left, as the shell reports it of other programs."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; return its exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else list(argv))
+        status: int = arguments.execute(arguments)
+        sys.stdout.flush()
+    except JobsysError as error:
+        print(f"jobsys: error: {error}", file=sys.stderr)
+        return exit_status(error)
+    except BrokenPipeError:
+        # what is still buffered would fail again when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return CANCELED
+    return status
+
+
+def exit_status(error: JobsysError) -> int:
+    """Choose the exit status for an error."""
+    if isinstance(error, UsageError):
+        return 2
+    return CANCELED if isinstance(error, CanceledError) else 1

@@ -1,0 +1,46 @@
+"""Delete a job store with all that is in it: results, logs, files, and the possibility to resume the run.
+
+Examples:
+  jobsys clean file:my-store
+  jobsys clean file:my-store --force       although a leader on another host may be alive
+
+A store whose leader is alive on this host is never deleted: stop the run first, with jobsys kill.
+"""
+
+import argparse
+
+from jobsys.cli.output import many, print_json
+from jobsys.cli.parser import add_json, add_locator
+from jobsys.cli.standing import lives
+from jobsys.errors import LeaderRunningError
+from jobsys.jobstores import open_store
+from jobsys.requirements import format_bytes
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    add_locator(parser)
+    parser.add_argument("--force", action="store_true", help="delete it even if its leader can't be seen to be dead from this host")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Delete it."""
+    store = open_store(arguments.locator)
+    leader = lives(store)
+    if leader is not None and not (arguments.force and leader.alive is None):
+        seen = "is alive" if leader.alive else "can't be seen from here"
+        way = f"stop it first, with 'jobsys kill {store.locator}'" + (
+            "" if leader.alive else ", or use --force if you know that it is dead"
+        )
+        raise LeaderRunningError(f"the leader of the run in {store.locator} (process {leader.pid} on {leader.host}) {seen}: {way}")
+    objects = size = 0
+    for key in store.storage.list(""):
+        objects += 1
+        size += store.storage.stat(key).size
+    store.destroy()
+    if arguments.json:
+        print_json({"deleted": store.locator, "objects": objects, "bytes": size})
+    else:
+        print(f"deleted {store.locator}: {many(objects, 'object')}, {format_bytes(size)}")
+    return 0

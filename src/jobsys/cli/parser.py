@@ -1,0 +1,78 @@
+"""The command line: which subcommands there are, and what all of them have."""
+
+import argparse
+import importlib
+from collections.abc import Collection, Sequence
+from importlib.metadata import version
+from typing import Final, Protocol, cast
+
+
+class Command(Protocol):
+    """What the module of a subcommand has."""
+
+    __doc__: str | None
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the subcommand's arguments."""
+
+    def execute(self, arguments: argparse.Namespace) -> int:
+        """Do it; return the exit status."""
+
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "status": ("jobsys.cli.status", "show how a run is going: counts, what runs, what failed"),
+    "logs": ("jobsys.cli.logs", "show what jobs printed, and why they failed"),
+    "stats": ("jobsys.cli.stats", "show where a run's time and memory went, by function"),
+    "graph": ("jobsys.cli.graph", "draw the graph of a run's jobs"),
+    "kill": ("jobsys.cli.kill", "stop a run; it can be resumed"),
+    "restart": ("jobsys.cli.restart", "resume a run with the command that started it"),
+    "clean": ("jobsys.cli.clean", "delete a job store"),
+    "completion": ("jobsys.cli.completion", "print the completion script for a shell"),
+}
+"""Name -> the module that does it, and its line of help."""
+
+_EPILOG: Final = """\
+Examples:
+  jobsys status file:my-store --watch      look on until the run ends
+  jobsys logs file:my-store --failed       why did jobs fail?
+  jobsys stats file:my-store               which jobs ask for too much memory?
+  jobsys restart file:my-store             go on where it stopped
+
+A locator is file:/path, or a plain path. Exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage.
+"""
+
+
+def make_parser(load: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Make the command line; only the subcommands in ``load`` get their arguments, and have their modules loaded."""
+    parser = argparse.ArgumentParser(
+        prog="jobsys",
+        description="Look at the runs of jobsys workflows, stop and resume them.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"jobsys {version('jobsys')}")
+    subparsers = parser.add_subparsers(title="commands", dest="command", required=True)
+    for name, (module, help) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name in load:
+            command = cast("Command", importlib.import_module(module))
+            subparser.description, _, subparser.epilog = (command.__doc__ or "").partition("\n\n")
+            command.configure(subparser)
+            subparser.set_defaults(execute=command.execute)
+    return parser
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read a command line, loading only what it names."""
+    name = next((word for word in words if not word.startswith("-")), "")
+    return make_parser({name}).parse_args(words)
+
+
+def add_locator(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that nearly every subcommand has."""
+    parser.add_argument("locator", metavar="LOCATOR", help="the job store: file:/path, or a plain path")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -1,0 +1,1 @@
+"""What is shown to people on a terminal. Needs rich; loaded only when something is shown."""
