@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import pytest
 
-from jobsys import fetch, resource
+from jobsys import fetch, modules, resource
 from jobsys.errors import JobsysError
 from jobsys.resource import DirectoryResource, FileResource, ModuleDescriptor, Resource, ResourceException, VirtualEnvResource
 
@@ -654,6 +654,12 @@ def test_jobsys_itself_is_never_shipped(store):
     Resource.prepareSystem()
     assert described.localize() is described
     assert described.load() is resource
+
+
+def test_modules_beside_a_package_go_along_but_jobsys_does_not():
+    beside = modules.loaded_beside(SOURCE)
+    assert "jobsys" not in beside
+    assert "pytest" in modules.loaded_beside(os.path.dirname(os.path.dirname(pytest.__file__)))
 
 
 def test_on_the_leader_and_without_a_resource_a_module_is_itself(project):

@@ -52,7 +52,7 @@ class Store:
     def write_shared_file_stream(self, shared_file_name: str, encrypted: bool | None = None) -> Any:
         return self.write_shared_file(shared_file_name)
 
-    def getSharedPublicUrl(self, sharedFileName: str) -> str:
+    def getSharedPublicUrl(self, sharedFileName: str) -> str:  # noqa: N802, N803  Toil's name
         return self.shared_file_url(sharedFileName)
 
     get_shared_public_url = getSharedPublicUrl

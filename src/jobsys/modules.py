@@ -33,7 +33,7 @@ def origins(directory: str) -> list[Origin]:
     try:
         with open(os.path.join(directory, LEADER_FILE), "rb") as stream:
             return msgspec.json.decode(stream.read(), type=list[Origin])
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
         return []
 
 
@@ -109,7 +109,7 @@ def _find(finder: Any, name: str, path: list[str]) -> importlib.machinery.Module
 
 
 def loaded_beside(directory: str) -> set[str]:
-    """Name the files and packages of a directory that this process has imported from it as top-level modules."""
+    """Name the files and packages of a directory that this process has imported from it as top-level modules, but not jobsys."""
     names = set()
     for name, module in list(sys.modules.items()):
         facts = getattr(module, "__dict__", {})
@@ -118,7 +118,7 @@ def loaded_beside(directory: str) -> set[str]:
         for place in map(os.path.abspath, places):
             if os.path.basename(place).partition(".")[0] == "__init__":
                 place = os.path.dirname(place)
-            if "." not in name and os.path.dirname(place) == directory:
+            if "." not in name and name != "jobsys" and os.path.dirname(place) == directory:
                 names.add(os.path.basename(place))
     return names
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 Kind = Literal["directory", "file", "link"]
 
 PIECE: Final = 1 << 20
-THREADS: Final = min(4, os.cpu_count() or 1)
+THREADS: Final = min(4, len(os.sched_getaffinity(0)))
 LARGE_TREE: Final = 1_000_000_000
 """From this size in bytes on, the leader warns of what it ships."""
 IGNORE_FILE: Final = ".jobsysignore"
