@@ -1,0 +1,81 @@
+"""Run contestants in turn, each in a process and a directory of its own. Knows no contestant."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from report import Case
+
+HERE = Path(__file__).resolve().parent
+LIMIT = 900.0  # seconds for one run
+
+Contestant = Callable[[Path], dict[str, Any]]
+"""Runs once, in an empty directory, and gives its figures."""
+
+
+class ContestError(Exception):
+    """A contestant did not finish."""
+
+
+def take_turns(case: Case, contestants: Mapping[str, Contestant], rounds: int, directory: Path) -> None:
+    """Let all run ``rounds`` times; each round begins with another one, so that none always follows the same."""
+    names = list(contestants)
+    out: set[str] = set()
+    for number in range(rounds):
+        shift = number % len(names)
+        for who in names[shift:] + names[:shift]:
+            if who in out:
+                continue
+            place = Path(tempfile.mkdtemp(prefix=f"bench-{who}-", dir=directory))
+            say(f"{case.name}: round {number + 1} of {rounds}, {who}")
+            try:
+                case.runs.append({"who": who, "round": number, "load": round(os.getloadavg()[0], 2), **contestants[who](place)})
+            except ContestError as error:
+                out.add(who)
+                case.problem = f"{case.problem} {who} is left out: {error}".strip()
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def call(
+    command: Sequence[str], place: Path, environment: Mapping[str, str] | None = None, accept: Sequence[int] = (0,)
+) -> tuple[str, float]:
+    """Run a command to its end; give what it printed, and the seconds from start to exit.
+
+    Raises:
+        ContestError: it failed, or took too long.
+    """
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command,
+            cwd=place,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ContestError(str(error)) from error
+    seconds = time.perf_counter() - start
+    if done.returncode not in accept:
+        raise ContestError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done.stdout, seconds
+
+
+def with_bin(python: str) -> dict[str, str]:
+    """Put an interpreter's commands first on PATH: Toil finds its worker there."""
+    return {"PATH": f"{os.path.dirname(os.path.abspath(python))}{os.pathsep}{os.environ['PATH']}"}
+
+
+def say(text: str) -> None:
+    """Tell a person who waits."""
+    print(text, file=sys.stderr, flush=True)

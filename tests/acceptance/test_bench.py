@@ -1,0 +1,69 @@
+"""The benchmarks run and leave figures in the shape that others read. What the figures are is no matter here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = ROOT / "contrib" / "bench" / "run.py"
+
+
+def bench(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    target = tmp_path / "figures.json"
+    command = [sys.executable, str(RUN), "--json", str(target), "--directory", str(tmp_path), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert result.returncode == 0, result.stderr
+    return json.loads(target.read_text()), result.stdout
+
+
+@pytest.mark.slow
+def test_a_small_fan_out_beside_the_peers_that_need_no_installation(tmp_path: Path) -> None:
+    found, printed = bench(tmp_path, "--only", "fan-out", "--n", "20", "--rounds", "2", "--peers", "pool,fork,spawn")
+    assert found["machine"].keys() >= {"cores", "system", "python", "fsync_ms", "load_before", "load_after"}
+    (case,) = found["cases"]
+    assert (case["name"], case["problem"]) == ("fan-out", "")
+    assert sorted((run["who"], run["round"]) for run in case["runs"]) == [
+        (who, number) for who in ("fork", "jobsys", "pool", "spawn") for number in (0, 1)
+    ]
+    for run in case["runs"]:
+        assert run["seconds"] > 0
+        assert run["wall_s"] >= run["seconds"]
+        assert run["jobs_per_s"] == pytest.approx(run["n"] / run["seconds"], rel=0.02)  # both are rounded
+    pool, *others = case["ratios"]
+    assert (pool["name"], pool["target"], pool["at_least"]) == ("jobs a second, jobsys / pool", 0.35, True)
+    assert len(pool["rounds"]) == 2
+    assert pool["met"] is (pool["value"] >= 0.35)
+    assert [ratio["met"] for ratio in others] == [None, None]
+    assert "jobs a second, jobsys / pool" in printed
+
+
+@pytest.mark.slow
+def test_a_peer_that_cannot_run_is_left_out_and_named(tmp_path: Path) -> None:
+    found, printed = bench(
+        tmp_path, "--only", "fan-out", "--n", "5", "--rounds", "1", "--peers", "pool,ray", "--peer-python", str(tmp_path / "none")
+    )
+    (case,) = found["cases"]
+    assert "ray is left out" in case["problem"]
+    assert {run["who"] for run in case["runs"]} == {"jobsys", "pool"}
+    assert "ray is left out" in printed
+
+
+@pytest.mark.slow
+def test_one_job_with_a_stand_in_for_toil(tmp_path: Path) -> None:
+    stand_in = tmp_path / "python"
+    stand_in.write_text("#!/bin/sh\necho Hello, world\n")
+    stand_in.chmod(0o755)
+    found, _ = bench(tmp_path, "--only", "one-job", "--rounds", "1", "--peer-python", str(stand_in))
+    (case,) = found["cases"]
+    assert {run["who"] for run in case["runs"]} == {"jobsys", "toil", "python", "import dill, psutil"}
+    assert (case["ratios"][0]["target"], case["ratios"][0]["at_least"]) == (0.25, False)
+
+
+def test_what_nobody_knows_is_refused() -> None:
+    result = subprocess.run([sys.executable, str(RUN), "--peers", "pol"], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 2
+    assert "there is no peer pol" in result.stderr
