@@ -29,7 +29,7 @@ def total(columns):
 
 @jobsys.job(memory="100M")
 def main(paths):
-    return total([read.with_requirements(name=f"read {os.path.basename(path)}")(path) for path in paths])
+    return total([read(path) for path in paths])
 
 
 if __name__ == "__main__":

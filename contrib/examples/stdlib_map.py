@@ -48,7 +48,7 @@ def survey(output: str, limit: int | None) -> dict[str, jobsys.FileId]:
     jobsys.current().log(f"{len(sources)} modules to measure")
 
     # With the functions alone: a call gives a promise, and whoever gets the promise waits for the value.
-    level = [measure.with_requirements(name=f"measure {source.name}")(source) for source in sources]
+    level = [measure(source) for source in sources]
     while len(level) > 1:
         level = [merge(level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
     files = {"csv": tabulate(level[0]), "png": plot(level[0])}
