@@ -23,6 +23,7 @@ import pytest
 
 from jobsys import fetch, modules, resource
 from jobsys.errors import JobsysError
+from jobsys.jobstores.locators import locate
 from jobsys.resource import DirectoryResource, FileResource, ModuleDescriptor, Resource, ResourceException, VirtualEnvResource
 
 SOURCE = str(Path(os.path.abspath(resource.__file__)).parents[1])
@@ -148,6 +149,15 @@ def test_a_directory_there_and_back(store, project):
     assert os.access(os.path.join(made.localPath, "tool"), os.X_OK)
     made.download(lambda directory: seen.append([directory]))
     assert len(seen) == 1
+
+
+def test_a_real_job_store_will_do(project, tmp_path):
+    store = locate(f"file:{tmp_path}/real store", durable=False)
+    made = Resource.create(store, str(project))
+    assert Resource.create(store, str(project)) == made
+    Resource.prepareSystem()
+    made.download()
+    assert sorted(os.listdir(made.localPath)) == ["flow.py", "pkg", "tool"]
 
 
 def test_saving_the_same_content_again_uploads_nothing(store, project, tmp_path):
