@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from jobsys.cli.parser import parse
-from jobsys.errors import CanceledError, JobsysError, UsageError
+from jobsys.display.uncaught import CANCELED, exit_status
+from jobsys.errors import JobsysError
 
-CANCELED: Final = 130
-"""The exit status after Ctrl-C."""
 BROKEN_PIPE: Final = 141
 """The exit status when whoever read the output has left, as the shell reports it of other programs."""
 
@@ -30,10 +29,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return CANCELED
     return status
-
-
-def exit_status(error: JobsysError) -> int:
-    """Choose the exit status for an error."""
-    if isinstance(error, UsageError):
-        return 2
-    return CANCELED if isinstance(error, CanceledError) else 1

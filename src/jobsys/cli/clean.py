@@ -9,9 +9,10 @@ A store whose leader is alive on this host is never deleted: stop the run first,
 
 import argparse
 
-from jobsys.cli.output import many, print_json
+from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import lives
+from jobsys.display.words import many
 from jobsys.errors import LeaderRunningError
 from jobsys.jobstores import open_store
 from jobsys.requirements import format_bytes

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from jobsys.cli.output import duration, many, print_json
+from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import LeaderStanding, Standing, look
+from jobsys.display.words import duration, many
 from jobsys.errors import JobStoreError
 from jobsys.jobstores import JobStore, open_store
 from jobsys.leader.lease import process_lives

@@ -19,9 +19,10 @@ from typing import Any
 
 import msgspec
 
-from jobsys.cli.output import duration, many, moment, print_json
+from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import look
+from jobsys.display.words import duration, many, moment
 from jobsys.errors import JobStoreError
 from jobsys.history import DONE, Attempt, History, JobHistory, read_history, read_log
 from jobsys.jobstores import JobStore, open_store

@@ -18,7 +18,7 @@ from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import look
 from jobsys.errors import JobStoreError, LeaderRunningError
-from jobsys.jobstores import open_store
+from jobsys.jobstores import JobStore, open_store
 from jobsys.jobstores.base import StoreInfo
 
 _RESTART = "--restart"
@@ -36,15 +36,17 @@ def execute(arguments: argparse.Namespace) -> int:
     store = open_store(arguments.locator)
     info = store.info()
     command = restart_command(info)
-    if arguments.json or arguments.dry_run:
-        if arguments.json:
-            print_json({"command": command, "directory": info.directory})
-        else:
-            print(f"cd {shlex.quote(info.directory)} && {shlex.join(command)}")
-        if arguments.dry_run:
-            return 0
-    standing = look(store)
-    leader = standing.leader
+    if arguments.json:
+        print_json({"command": command, "directory": info.directory})
+    elif arguments.dry_run:
+        print(f"cd {shlex.quote(info.directory)} && {shlex.join(command)}")
+    if not arguments.dry_run:
+        _start(store, info, command)
+    return 0
+
+
+def _start(store: JobStore, info: StoreInfo, command: list[str]) -> None:
+    leader = look(store).leader
     if leader is not None and leader.alive:
         raise LeaderRunningError(f"the run in {store.locator} goes on: its leader is process {leader.pid} on {leader.host}")
     check(info, command)
@@ -52,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir(info.directory)
-    os.execv(command[0], command)  # noqa: RET503 - it does not return
+    os.execv(command[0], command)
 
 
 def restart_command(info: StoreInfo) -> list[str]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jobsys.cli.output import duration, many
 from jobsys.cli.views.console import make_console, make_table, state_text
+from jobsys.display.words import duration, many
 from jobsys.requirements import format_bytes
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from jobsys.cli.output import duration, many
 from jobsys.cli.summary import FunctionStats, Summary
 from jobsys.cli.views.console import make_console, make_table
+from jobsys.display.words import duration, many
 from jobsys.requirements import format_bytes
 
 _COLUMNS = ("FUNCTION", "JOBS", "FAILED", "TIME", "MEAN", "MEDIAN", "P95", "MAX", "CPU", "MEMORY", "ASKED", "WAIT")

@@ -8,9 +8,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from jobsys.cli.output import duration, last_line, many
 from jobsys.cli.standing import LeaderStanding, Standing
 from jobsys.cli.views.console import STYLES, make_console, make_table
+from jobsys.display.words import duration, last_line, many
 from jobsys.requirements import format_bytes
 from jobsys.status import FailureStatus, exit_text
 
