@@ -23,19 +23,25 @@ class ContestError(Exception):
     """A contestant did not finish."""
 
 
-def take_turns(case: Case, contestants: Mapping[str, Contestant], rounds: int, directory: Path) -> None:
-    """Let all run ``rounds`` times; each round begins with another one, so that none always follows the same."""
+def take_turns(case: Case, contestants: Mapping[str, Contestant], rounds: int, directory: Path, *, warm_up: bool = False) -> None:
+    """Let all run ``rounds`` times; each round begins with another one, so that none always follows the same.
+
+    With ``warm_up`` there is a round before them that does not count, after which files are in memory and modules compiled.
+    """
     names = list(contestants)
     out: set[str] = set()
-    for number in range(rounds):
-        shift = number % len(names)
+    for number in range(-warm_up, rounds):
+        shift = max(0, number) % len(names)
         for who in names[shift:] + names[:shift]:
             if who in out:
                 continue
             place = Path(tempfile.mkdtemp(prefix=f"bench-{who}-", dir=directory))
             say(f"{case.name}: round {number + 1} of {rounds}, {who}")
+            load = round(os.getloadavg()[0], 2)
             try:
-                case.runs.append({"who": who, "round": number, "load": round(os.getloadavg()[0], 2), **contestants[who](place)})
+                figures = contestants[who](place)
+                if number >= 0:
+                    case.runs.append({"who": who, "round": number, "load": load, **figures})
             except ContestError as error:
                 out.add(who)
                 case.problem = f"{case.problem} {who} is left out: {error}".strip()
@@ -69,6 +75,11 @@ def call(
     if done.returncode not in accept:
         raise ContestError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return done.stdout, seconds
+
+
+def with_bytecode(place: Path) -> dict[str, str]:
+    """Let contestants keep compiled modules beside their places, as an installation has them: a checkout may have none."""
+    return {"PYTHONPYCACHEPREFIX": str(place.parent / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def with_bin(python: str) -> dict[str, str]:

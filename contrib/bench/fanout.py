@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contest import HERE, Contestant, ContestError, call, take_turns, with_bin
+from contest import HERE, Contestant, ContestError, call, take_turns, with_bin, with_bytecode
 from report import Case
 
 from jobsys.events import Committed
@@ -45,7 +45,8 @@ def jobsys(count: int, workers: int, place: Path) -> dict[str, Any]:
     """Run the workflow once and read the journal it leaves."""
     store = f"file:{place / 'store'}"
     script = str(HERE / "workflows" / "fanout.py")
-    printed, wall = call([sys.executable, script, store, "--n", str(count), "--max-cores", str(workers), "--progress", "off"], place)
+    command = [sys.executable, script, store, "--n", str(count), "--max-cores", str(workers), "--progress", "off"]
+    printed, wall = call(command, place, with_bytecode(place))
     told = json.loads(printed)
     seconds = _from_journal(store, count)
     if told.pop("answer") != count * (count - 1) // 2:

@@ -6,7 +6,7 @@ Beside them stands what no script can undercut: an interpreter that does nothing
 import sys
 from pathlib import Path
 
-from contest import HERE, Contestant, ContestError, call, take_turns, with_bin
+from contest import HERE, Contestant, ContestError, call, take_turns, with_bin, with_bytecode
 from report import Case
 
 TARGET = 0.25
@@ -24,7 +24,7 @@ def run(rounds: int, peer_python: str, directory: Path) -> Case:
     if peer_python:
         command = [peer_python, str(HERE / "workflows/one_job_toil.py"), "file:store", "--batchSystem", "single_machine"]
         contestants["toil"] = _script([*command, "--clean", "never", "--logLevel", "ERROR"], with_bin(peer_python))
-    take_turns(case, contestants, rounds, directory)
+    take_turns(case, contestants, rounds, directory, warm_up=True)
     case.compare("one job, jobsys / toil", ("jobsys", "seconds"), ("toil", "seconds"), TARGET, at_least=False)
     case.compare("one job, jobsys / python -c 'import dill, psutil'", ("jobsys", "seconds"), ("import dill, psutil", "seconds"))
     return case
@@ -32,7 +32,7 @@ def run(rounds: int, peer_python: str, directory: Path) -> Case:
 
 def _script(command: list[str], environment: dict[str, str] | None = None) -> Contestant:
     def run_once(place: Path) -> dict[str, float]:
-        printed, seconds = call(command, place, environment)
+        printed, seconds = call(command, place, {**with_bytecode(place), **(environment or {})})
         if ANSWER not in printed:
             raise ContestError(f"{command[1]} printed {printed!r}")
         return {"seconds": round(seconds, 4)}

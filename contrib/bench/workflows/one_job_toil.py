@@ -9,6 +9,6 @@ def greet(job, name):
 
 
 if __name__ == "__main__":
-    options = Job.Runner.getDefaultArgumentParser(description=__doc__).parse_args()
+    options = Job.Runner.getDefaultArgumentParser().parse_args()
     with Toil(options) as workflow:
         print(workflow.start(Job.wrapJobFn(greet, "world", cores=1, memory="50M", disk="1M")))
