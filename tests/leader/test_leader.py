@@ -1,0 +1,351 @@
+"""The leader's loop against a batch system that does what the test says."""
+
+from collections import deque
+
+import pytest
+
+from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
+from jobsys.errors import LeaseLostError, RequirementError
+from jobsys.events import AttemptFailed, Committed, Policy, Reason, RunCanceled
+from jobsys.journal import pages, replay, take_over
+from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.leader import Leader
+from jobsys.leader.listener import Listener
+from jobsys.message import Failure, Report, Said, decode_order, encode_message
+from jobsys.record import Blob, JobRecord
+from jobsys.requirements import Requirements
+from jobsys.storage.memory import MemoryStorage
+
+
+class ScriptedBatch(BatchSystem):
+    """Hands every order to ``react``, which says what comes of it."""
+
+    def __init__(self, react):
+        self.react = react
+        self.orders = []
+        self.news = deque()
+        self.told = []
+        self.running_now = {}
+        self.stopped = False
+
+    def check(self, requirements):
+        if requirements.cores > 8:
+            raise RequirementError("8 cores at most")
+
+    def submit(self, jobs):
+        for job in jobs:
+            order = decode_order(job.order)
+            self.orders.append(order)
+            self.news.extend(self.react(job, order) or ())
+
+    def updates(self, timeout):
+        news = [self.news.popleft()] if self.news else []
+        return news
+
+    def cancel(self, ids):
+        raise AssertionError("not used")
+
+    def tell(self, id, message):
+        self.told.append((id, message))
+
+    def running(self):
+        return self.running_now
+
+    def shutdown(self):
+        self.stopped = True
+
+
+@pytest.fixture
+def store():
+    made = JobStore("memory:test", MemoryStorage())
+    made.create(StoreInfo(FORMAT, 0.0, "test"))
+    return made
+
+
+def done(job, order, value=b"v", **fields):
+    report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", value=Blob(0, 0, len(value)), **fields)
+    return BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report, value))
+
+
+def failed(job, order, reason="failed", log=None, payload=b""):
+    report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", failure=Failure(reason, "went wrong"), log=log)
+    return BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report, payload))
+
+
+def ended(job, reason, **fields):
+    return BatchUpdate(job.id, BatchState.ENDED, reason=reason, host="h", **fields)
+
+
+def lead(store, react, jobs=("a",), epoch=1, listeners=(), policy=None, **more):
+    batch = ScriptedBatch(react)
+    lease = Lease(epoch, f"owner{epoch}", "host", 1, 0.0, 0.0)
+    progress, last = replay(store)
+    started = take_over(store, lease, policy or Policy(backoff=0.0), progress, last)
+    leader = Leader(store, lease, started, batch, listeners)
+    first = None
+    if progress.nodes[0].value is None:
+        records = tuple(JobRecord(name, Blob(0, 0, 1)) if isinstance(name, str) else name for name in jobs)
+        first = (Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 1), refs=tuple(range(len(records))), jobs=records), b"x")
+    leader.start(first, **more)
+    return leader, batch
+
+
+def journaled(store, kind):
+    return [event for page in pages(store) for event in page.events if isinstance(event, kind)]
+
+
+def test_it_runs_to_the_end(store):
+    leader, batch = lead(store, lambda job, order: [done(job, order)], ["a", "b", "c"])
+    leader.run()
+    leader.close()
+    assert leader.progress.finished
+    assert [order.name for order in batch.orders] == ["a", "b", "c"]
+    assert len(journaled(store, Committed)) == 4
+    assert batch.stopped
+
+
+def test_what_follows_from_an_event_waits_for_the_journal(store):
+    """A job that needs another's value is submitted only after that value is durable."""
+    second = JobRecord("second", Blob(0, 0, 1), refs=(0,))
+
+    def react(job, order):
+        if order.name == "second":
+            assert store.read(order.values[1].blob) == b"first value"
+        return [done(job, order, b"first value")]
+
+    leader, batch = lead(store, react, ["first", second])
+    leader.run()
+    assert [order.name for order in batch.orders] == ["first", "second"]
+
+
+def test_the_first_commit_wins(store):
+    """An attempt that was given up for lost comes back after the second one committed."""
+    first = []
+
+    def react(job, order):
+        if order.name == "b":
+            return [done(job, order), BatchUpdate(first[0][0].id, BatchState.COMPLETED, done(*first[0], b"late").payload)]
+        if not first:
+            first.append((job, order))
+            return [ended(job, Reason.LOST)]
+        return [done(job, order, b"early")]
+
+    leader, _ = lead(store, react, ["a", JobRecord("b", Blob(0, 0, 1), after=(0,))])
+    leader.run()
+    commits = [event for event in journaled(store, Committed) if event.report.job == 1]
+    assert [store.read(event.payload) for event in commits] == [b"early"]
+    assert leader.progress.finished
+
+
+def test_two_commits_of_one_attempt_count_once(store):
+    leader, _ = lead(store, lambda job, order: [done(job, order), done(job, order, b"again")])
+    leader.run()
+    assert len([event for event in journaled(store, Committed) if event.report.job == 1]) == 1
+
+
+def test_a_failed_attempt_is_followed_by_another_and_leaves_no_files(store):
+    def react(job, order):
+        if order.attempt == 1:
+            with store.write_file(order.job, order.token, "left"):
+                pass
+            return [failed(job, order)]
+        assert not list(store.storage.list("files/"))
+        return [done(job, order)]
+
+    leader, batch = lead(store, react)
+    leader.run()
+    assert [order.attempt for order in batch.orders] == [1, 2]
+    assert len({order.token for order in batch.orders}) == 2
+    assert leader.progress.finished
+
+
+def test_lost_attempts_are_not_charged(store):
+    leader, batch = lead(
+        store,
+        lambda job, order: [ended(job, Reason.LOST) if order.attempt < 5 else done(job, order)],
+        policy=Policy(retries=0, backoff=0.0),
+    )
+    leader.run()
+    assert leader.progress.finished
+    assert len(batch.orders) == 5
+    assert not any(event.charged for event in journaled(store, AttemptFailed))
+
+
+def test_an_attempt_that_loses_its_worker_for_ever_fails_in_the_end(store):
+    leader, batch = lead(store, lambda job, order: [ended(job, Reason.LOST)], policy=Policy(max_losses=3, backoff=0.0))
+    leader.run()
+    assert leader.progress.failed == [1]
+    assert len(batch.orders) == 4
+
+
+def test_more_memory_is_asked_for_up_to_what_there_is(store):
+    asked = []
+
+    def react(job, order):
+        asked.append(order.requirements.memory)
+        return [ended(job, Reason.MEMORY, memory=900, limit=order.requirements.memory, message="used too much")]
+
+    job = JobRecord("a", Blob(0, 0, 1), Requirements(memory=100))
+    leader, _ = lead(store, react, [job], policy=Policy(max_memory=350))
+    leader.run()
+    assert asked == [100, 200, 350]
+    [shown] = leader.failures
+    assert shown.reason == "memory"
+    assert "no more than 350 B" in shown.message
+
+
+def test_a_job_that_no_machine_can_run_fails_by_name_and_the_others_run(store):
+    big = JobRecord("big", Blob(0, 0, 1), Requirements(cores=9))
+    leader, batch = lead(store, lambda job, order: [done(job, order)], [big, "small"])
+    leader.run()
+    assert [order.name for order in batch.orders] == ["small"]
+    assert [(shown.name, shown.message) for shown in leader.failures] == [("big", "8 cores at most")]
+
+
+def test_a_failure_shows_the_end_of_its_log(store):
+    log = b"\n".join(b"line %d" % number for number in range(100))
+    leader, _ = lead(
+        store, lambda job, order: [failed(job, order, log=Blob(0, 0, len(log)), payload=log)], policy=Policy(retries=0)
+    )
+    leader.run()
+    [shown] = leader.failures
+    assert shown.host == "h"
+    assert "line 99" in shown.log
+    assert "line 1\n" not in shown.log
+    [event] = journaled(store, AttemptFailed)
+    assert store.read(event.log) == log
+
+
+def test_an_order_never_begun_is_given_again_at_no_charge(store):
+    def react(job, order):
+        return [BatchUpdate(job.id, BatchState.RETURNED)] if order.token.endswith(".1") else [done(job, order)]
+
+    leader, batch = lead(store, react)
+    leader.run()
+    assert [order.attempt for order in batch.orders] == [1, 1]
+    assert not journaled(store, AttemptFailed)
+
+
+def test_a_replaced_leader_stops_and_shows_nothing(store):
+    def react(job, order):
+        take_over(store, Lease(2, "other", "host", 2, 0.0, 0.0), Policy(), *replay(store))
+        store.write_status(b"the other's")
+        return [done(job, order)]
+
+    leader, batch = lead(store, react)
+    with pytest.raises(LeaseLostError):
+        leader.run()
+    leader.close()
+    assert store.read_status() == b"the other's"
+    assert batch.stopped
+    assert replay(store)[0].accepts(1)
+
+
+def test_a_canceled_run_says_so_in_the_journal(store):
+    leader, _ = lead(store, lambda job, order: [])
+    leader.cancel("somebody said so")
+    leader.run()
+    [event] = journaled(store, RunCanceled)
+    assert event.reason == "somebody said so"
+
+
+def test_a_request_in_the_store_stops_the_run(store):
+    leader, batch = lead(store, lambda job, order: [])
+    store.ask_to_stop(b"stopped by a test")
+    leader.run()
+    assert leader.canceled == "stopped by a test"
+    # the next leader does not find the request any more
+    lead(store, lambda job, order: [], epoch=2)
+    assert store.asked_to_stop() is None
+
+
+def test_commits_left_by_workers_are_taken_in(store):
+    leader, batch = lead(store, lambda job, order: [])
+    leader.cancel("first")
+    leader.run()
+    order = batch.orders[0] if batch.orders else None
+    assert order is None or order.job == 1
+    report = Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4))
+    assert store.put_commit(1, encode_message(report, b"left"))
+    leader, batch = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
+    leader.run()
+    assert leader.progress.finished
+    assert list(store.commits()) == []
+    value = leader.progress.values_for((0,))[1]
+    assert store.read(value.blob) == b"left"
+
+
+def test_a_left_commit_of_a_job_that_is_done_is_thrown_away(store):
+    leader, _ = lead(store, lambda job, order: [done(job, order, b"won")])
+    leader.run()
+    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4)), b"lost"))
+    leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
+    value = leader.progress.values_for((0,))[1]
+    assert store.read(value.blob) == b"won"
+    assert list(store.commits()) == []
+
+
+def test_services_come_up_before_clients_and_stop_after_them(store):
+    client = JobRecord("client", Blob(0, 0, 1))
+    service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=0)
+    child = JobRecord("child", Blob(0, 0, 1), child_of=(0,), refs=(1,))
+    seen = []
+
+    def react(job, order):
+        seen.append(order.name)
+        if order.service:
+            batch_of[0].service = (job, order)
+            said = Said(order.job, order.attempt, service_value=Blob(0, 0, 4))
+            return [BatchUpdate(job.id, BatchState.MESSAGE, encode_message(said, b"addr"))]
+        if order.name == "child":
+            assert store.read(order.values[order.refs[0]].blob) == b"addr"
+        return [done(job, order)]
+
+    batch_of = []
+    leader, batch = lead(store, react, [client, service, child])
+    batch_of.append(batch)
+    batch.tell = lambda id, message: batch.news.append(done(*batch.service, b""))
+    leader.run()
+    assert seen == ["client", "service", "child"]
+    assert leader.progress.finished
+
+
+def test_listeners_hear_of_what_is_durable(store):
+    heard = []
+
+    class Ear(Listener):
+        def on_event(self, event, name):
+            heard.append((type(event).__name__, name))
+            assert event in [found for page in pages(store) for found in page.events]
+
+        def on_log(self, job, name, level, text):
+            heard.append((job, name, level, text))
+
+        def close(self):
+            heard.append("closed")
+
+    def react(job, order):
+        said = BatchUpdate(job.id, BatchState.MESSAGE, encode_message(Said(order.job, order.attempt, "hello", 30)))
+        return [said, done(job, order)]
+
+    leader, _ = lead(store, react, listeners=[Ear()])
+    leader.run()
+    leader.close()
+    assert (1, "a", 30, "hello") in heard
+    assert heard[-2:] == [("Committed", "a"), "closed"]
+
+
+def test_finished_jobs_leave_the_leaders_memory(store):
+    total = JobRecord("total", Blob(0, 0, 1), refs=tuple(range(3000)))
+    records = [JobRecord("a", Blob(0, 0, 1)) for _ in range(3000)]
+    batch = ScriptedBatch(lambda job, order: [done(job, order)])
+    lease = Lease(1, "owner", "host", 1, 0.0, 0.0)
+    leader = Leader(store, lease, take_over(store, lease, Policy(), *replay(store)), batch)
+    batch.updates = lambda timeout: [batch.news.popleft() for _ in range(len(batch.news))]
+    first = Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 1), refs=(3000,), jobs=(*records, total))
+    leader.start((first, b"x"))
+    leader.run()
+    assert leader.progress.finished
+    assert len(leader.progress.nodes) <= 3
+    assert leader._attempts.out == {}

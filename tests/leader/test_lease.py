@@ -1,0 +1,102 @@
+"""Promise 2: one leader."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from jobsys.errors import LeaderRunningError
+from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.leader.lease import SILENCE, acquire, alive, process_lives, release
+from jobsys.storage.memory import MemoryStorage
+
+
+@pytest.fixture
+def store():
+    made = JobStore("memory:test", MemoryStorage())
+    made.create(StoreInfo(FORMAT, 0.0, "test"))
+    return made
+
+
+def foreign(store, epoch=1):
+    lease = Lease(epoch, "other", "another-host", 1, 0.0, 0.0)
+    assert store.take_lease(lease)
+    store.beat(epoch, 5, 0.0)
+    return lease
+
+
+def dead_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    started = psutil.Process(process.pid).create_time()
+    process.wait()
+    return process.pid, started
+
+
+def test_epochs_follow_each_other(store):
+    first = acquire(store)
+    release(store, first)
+    second = acquire(store)
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert first.owner != second.owner
+    assert second.pid == os.getpid()
+
+
+def test_a_living_leader_of_this_host_is_not_replaced(store):
+    acquire(store)
+    with pytest.raises(LeaderRunningError, match=f"process {os.getpid()}.*alive"):
+        acquire(store)
+
+
+def test_a_dead_leader_of_this_host_is_replaced_at_once(store):
+    pid, started = dead_process()
+    store.take_lease(Lease(1, "dead", socket.gethostname(), pid, started, 0.0))
+    assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2
+
+
+def test_another_process_with_the_same_number_is_not_the_leader(store):
+    store.take_lease(Lease(1, "dead", socket.gethostname(), os.getpid(), 12345.0, 0.0))
+    assert acquire(store).epoch == 2
+
+
+def test_a_silent_leader_of_another_host_is_replaced_after_watching_it(store):
+    foreign(store)
+    waited, said = [], []
+    assert acquire(store, wait=waited.append, say=said.append).epoch == 2
+    assert waited == [SILENCE]
+    assert "another-host" in said[0]
+
+
+def test_a_leader_of_another_host_whose_heart_beats_is_not_replaced(store):
+    lease = foreign(store)
+    with pytest.raises(LeaderRunningError, match="another-host"):
+        acquire(store, wait=lambda _: store.beat(lease.epoch, 6, 0.0))
+
+
+def test_a_leader_of_another_host_that_left_is_replaced_at_once(store):
+    lease = foreign(store)
+    store.beat(lease.epoch, 6, 0.0, released=True)
+    assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2
+
+
+def test_of_two_that_come_at_the_same_time_one_leads(store):
+    lease = foreign(store)
+
+    def quicker(_):
+        store.beat(lease.epoch, 5, 0.0)
+        assert store.take_lease(Lease(2, "quicker", "third-host", 1, 0.0, 0.0))
+
+    with pytest.raises(LeaderRunningError, match="this very moment"):
+        acquire(store, wait=quicker)
+
+
+def test_whether_a_leader_lives(store):
+    mine = acquire(store)
+    assert alive(store, mine)
+    assert process_lives(mine)
+    release(store, mine)
+    assert alive(store, mine) is False
+    assert alive(store, foreign(store, 2)) is None

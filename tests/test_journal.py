@@ -1,0 +1,174 @@
+"""The journal: what is in it happened, and nobody but the newest leader writes it."""
+
+import pytest
+
+from jobsys.errors import IntegrityError, LeaseLostError
+from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, RunCanceled
+from jobsys.journal import Journal, pages, read, replay, take_over, write_snapshot
+from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.message import Report
+from jobsys.progress import Progress
+from jobsys.record import Blob, JobRecord
+from jobsys.storage.memory import MemoryStorage
+
+
+@pytest.fixture
+def store():
+    made = JobStore("memory:test", MemoryStorage())
+    made.create(StoreInfo(FORMAT, 0.0, "test"))
+    return made
+
+
+def lease(epoch):
+    return Lease(epoch, f"owner-{epoch}", "host", 1, 0.0, 0.0)
+
+
+def begin(store, jobs=3):
+    started = take_over(store, lease(1), Policy(), *replay(store))
+    journal, progress = started.journal, started.progress
+    records = tuple(JobRecord(f"job{number}", Blob(0, number, 1)) for number in range(jobs))
+    place = journal.place(b"x" * jobs + b"value")
+    event = Committed(Report(0, 1, 0.0, 0.0, value=Blob(0, jobs, 5), jobs=records), place, 1)
+    journal.add(event)
+    progress.apply(event)
+    journal.flush()
+    return journal, progress
+
+
+def commit(job, payload=b""):
+    return Report(job, 1, 0.0, 0.0, value=Blob(0, 0, len(payload)))
+
+
+def test_events_come_back_in_order_with_their_payloads(store):
+    journal, _ = begin(store)
+    for job in (1, 2):
+        data = b"value of %d" % job
+        journal.add(Committed(commit(job, data), journal.place(data), 4))
+    journal.flush()
+    events = [event for page in pages(store) for event in page.events]
+    assert [type(event) for event in events] == [LeaderStarted, Committed, Committed, Committed]
+    for event in events[2:]:
+        assert store.read(event.payload) == b"value of %d" % event.report.job
+
+
+def test_what_was_not_flushed_did_not_happen(store):
+    journal, _ = begin(store)
+    journal.add(Committed(commit(1), journal.place(b""), 4))
+    progress, _ = replay(store)
+    assert progress.accepts(1)
+    journal.flush()
+    progress, _ = replay(store)
+    assert not progress.accepts(1)
+
+
+def test_many_events_are_one_write(store):
+    journal, _ = begin(store)
+    before = len(list(store.segments()))
+    for _ in range(100):
+        journal.add(RunCanceled(0.0, "test"))
+    assert journal.pending == 100
+    journal.flush()
+    assert journal.pending == 0
+    assert len(list(store.segments())) == before + 1
+
+
+def test_a_replaced_leader_can_write_no_more(store):
+    old, _ = begin(store)
+    started = take_over(store, lease(2), Policy(), *replay(store))
+    old.add(Committed(commit(1), old.place(b""), 4))
+    with pytest.raises(LeaseLostError, match="epoch 2"):
+        old.flush()
+    assert started.progress.accepts(1)
+    assert replay(store)[0].accepts(1)
+
+
+def test_a_new_leader_takes_in_what_the_old_one_wrote_while_it_came(store):
+    old, _ = begin(store)
+    seen, last = replay(store)
+    old.add(Committed(commit(1), old.place(b""), 4))
+    old.flush()
+    started = take_over(store, lease(2), Policy(), seen, last)
+    assert not started.progress.accepts(1)
+    assert started.progress.epoch == 2
+    assert {effect.job for effect in started.effects} == {2, 3}
+
+
+def test_an_older_leader_does_not_take_over_from_a_newer_one(store):
+    begin(store)
+    seen, last = replay(store)
+    take_over(store, lease(3), Policy(), *replay(store))
+    with pytest.raises(LeaseLostError):
+        take_over(store, lease(2), Policy(), seen, last)
+
+
+def test_ones_own_write_whose_answer_was_lost_is_no_defeat(store):
+    journal, _ = begin(store)
+    journal.add(RunCanceled(1.0, "test"))
+
+    class LostAnswer:
+        def __init__(self, inner):
+            self._inner = inner
+
+        def put(self, key, data, *, if_absent=False):
+            self._inner.put(key, data, if_absent=if_absent)
+            return self._inner.put(key, data, if_absent=if_absent)
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+    store.storage = LostAnswer(store.storage)
+    journal.flush()
+    assert replay(store)[0].canceled
+
+
+@pytest.mark.parametrize("place", [0, 8, -1, -20, -45, "middle"])
+def test_a_flipped_bit_is_found(store, place):
+    begin(store)
+    key = "journal/0000000002"
+    data = bytearray(store.storage.get(key))
+    data[len(data) // 2 if place == "middle" else place] ^= 4
+    store.storage.put(key, bytes(data))
+    with pytest.raises(IntegrityError, match="segment 2"):
+        read(store, 2)
+
+
+def test_a_truncated_segment_is_found(store):
+    begin(store)
+    key = "journal/0000000002"
+    store.storage.put(key, store.storage.get(key)[:-7])
+    with pytest.raises(IntegrityError):
+        replay(store)
+
+
+def test_a_snapshot_stands_for_what_was_before_it(store):
+    journal, progress = begin(store)
+    write_snapshot(store, progress, journal.segment - 1)
+    failed = AttemptFailed(1, 1, "failed", 0.0)
+    journal.add(failed)
+    journal.flush()
+    store.storage.delete(["journal/0000000001", "journal/0000000002"])
+    restored, last = replay(store)
+    progress.apply(failed)
+    assert last == journal.segment - 1
+    assert restored.snapshot() == progress.snapshot()
+
+
+def test_a_damaged_snapshot_is_passed_over(store):
+    journal, progress = begin(store)
+    write_snapshot(store, progress, journal.segment - 1)
+    store.storage.put("snapshots/0000000002", b"{}" + bytes(32))
+    assert replay(store)[0].snapshot() == progress.snapshot()
+
+
+def test_only_two_snapshots_are_kept(store):
+    _, progress = begin(store)
+    for segment in (1, 2, 3, 4):
+        write_snapshot(store, progress, segment)
+    assert store.snapshots() == [4, 3]
+
+
+def test_replay_of_nothing_is_the_beginning(store):
+    progress, last = replay(store)
+    assert last == 0
+    assert progress.snapshot() == Progress().snapshot()
