@@ -68,6 +68,11 @@ def _say(channel: SayAndReceive, texts: list[str]) -> bytes:
     return b"said"
 
 
+def _print(_: SayAndReceive, text: str) -> bytes:
+    os.write(1, text.encode())
+    return b"printed"
+
+
 def _serve(channel: SayAndReceive) -> bytes:
     channel.say(b"ready")
     while (message := channel.receive(1.0)) != b"stop":
@@ -89,6 +94,7 @@ DEEDS: Final[dict[str, Callable[..., bytes]]] = {
     "fail": _fail,
     "exit": _exit,
     "kill": _kill,
+    "print": _print,
     "say": _say,
     "serve": _serve,
     "spawn": _spawn,

@@ -1,14 +1,14 @@
 """Amounts of what a machine has: compared, added up, and asked for by a job."""
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jobsys.batch.local.machine import Machine
 from jobsys.errors import RequirementError
 from jobsys.requirements import Requirements, format_bytes
 
-_CORE = 1000
-_SMALLEST = 100  # a tenth of a core: below that, processes would outnumber the work
+_CORE: Final = 1000
+SMALLEST_CORES: Final = 100  # a tenth of a core: below that, processes would outnumber the work
 
 
 class Amount(NamedTuple):
@@ -39,7 +39,7 @@ class Amount(NamedTuple):
 
 def amount_of(requirements: Requirements, machine: Machine) -> Amount:
     """Tell how much of a machine a job holds; one that names no memory holds that of its cores."""
-    cores = max(_SMALLEST, math.ceil(requirements.cores * _CORE - 1e-6))
+    cores = max(SMALLEST_CORES, math.ceil(requirements.cores * _CORE - 1e-6))
     memory = requirements.memory
     if memory is None:
         memory = min(machine.memory, int(machine.memory * cores / _CORE / machine.cores))

@@ -12,13 +12,13 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from jobsys.batch.base import BatchJob
-from jobsys.batch.local.amount import Amount, amount_of
+from jobsys.batch.local.amount import SMALLEST_CORES, Amount, amount_of
 from jobsys.batch.local.machine import Machine
 from jobsys.batch.local.shapes import Lane, Shape, Work
 from jobsys.requirements import Requirements
 
 _LOOK_BEHIND: Final = 32  # how many queues behind the one that waits are tried
-_SHAPES_MAX: Final = 1_000
+_SHAPES_MAX: Final = 1_000  # beyond that, those without jobs are forgotten
 
 
 class Lanes:
@@ -35,6 +35,7 @@ class Lanes:
         self.idle: list[Lane] = []
         self._devices = list(machine.accelerators)
         self._shapes: dict[tuple[Requirements, bool], Shape] = {}
+        self._shapes_max = _SHAPES_MAX
         self._heap: list[tuple[int, int, Shape]] = []  # number of the oldest waiting job, a tie-breaker, its queue
         self._works: dict[int, Work] = {}
         self._count = 0  # of works so far; their numbers are their age
@@ -127,8 +128,9 @@ class Lanes:
         key = (requirements, alone)
         shape = self._shapes.get(key)
         if shape is None:
-            if len(self._shapes) >= _SHAPES_MAX:
+            if len(self._shapes) >= self._shapes_max:
                 self._shapes = {key: shape for key, shape in self._shapes.items() if shape.waiting or shape.lanes}
+                self._shapes_max = max(_SHAPES_MAX, 2 * len(self._shapes))
             need = amount_of(requirements, self._machine)
             shape = self._shapes[key] = Shape(need, alone=alone or not self._ahead)
         return shape
@@ -218,17 +220,23 @@ class Lanes:
             if lane.shape is not None and lane.shape.need.fits(room):
                 room = room.minus(lane.shape.need)
                 kept.setdefault(lane.shape, []).append(lane)
+        for shape, lanes in kept.items():
+            while shape is not blocked and self._send_ahead(shape, math.inf, touched, lanes):
+                pass
+        if self.free.cores >= SMALLEST_CORES:
+            self._start_beside(blocked, room, touched)
+
+    def _start_beside(self, blocked: Shape, room: Amount, touched: dict[int, Lane]) -> None:
+        """Open lanes for what fits into the room beside the job that waits; look at some queues, not at all."""
         tried: list[Shape] = []
         while len(tried) < _LOOK_BEHIND and (shape := self._pop()) is not None:
             tried.append(shape)
-            while shape is not blocked and shape.waiting:
-                lane_or_none = self._open(shape) if shape.need.fits(room) else None
-                if lane_or_none is not None:
-                    room = room.minus(shape.need)
-                    kept.setdefault(shape, []).append(lane_or_none)
-                    self._give(lane_or_none, shape.waiting.popleft(), touched)
-                elif not self._send_ahead(shape, math.inf, touched, kept.get(shape, ())):
+            while shape is not blocked and shape.waiting and shape.need.fits(room):
+                lane = self._open(shape)
+                if lane is None:
                     break
+                room = room.minus(shape.need)
+                self._give(lane, shape.waiting.popleft(), touched)
                 self._skip_canceled(shape)
         for shape in tried:
             if shape.waiting:

@@ -1,0 +1,230 @@
+"""A worker host and its workers, spoken to over their sockets as a leader does; and the watch over their limits."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from jobsys import framing, processes, slots
+from jobsys.framing import FrameReader, pack
+from jobsys.slots import Slots
+from jobsys.testing.batch import is_gone
+from jobsys.testing.orders import order
+from jobsys.worker import watch
+
+
+class Leader:
+    """The other end: blocking, one frame at a time."""
+
+    def __init__(self, directory: Path, executor: str = "jobsys.testing.orders:prepare"):
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(20)
+        self.slots = Slots.create(4)
+        self.readers: dict[socket.socket, tuple[FrameReader, list]] = {}
+        passed = (theirs.fileno(), self.slots.descriptor)
+        arguments = ["--connect", str(passed[0]), "--slots", str(passed[1]), "--directory", str(directory)]
+        arguments += ["--leader", str(os.getpid()), "--mark", "test-mark", "--executor", executor]
+        environment = {**os.environ, processes.MARK: "test-mark"}
+        with theirs:
+            self.host = subprocess.Popen([sys.executable, "-m", "jobsys.worker", *arguments], pass_fds=passed, env=environment)
+
+    def fork(self, slot: int, *, once: int = 0) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(20)
+        with theirs:
+            socket.send_fds(self.control, [pack(framing.FORK, slot, once, msgspec.msgpack.encode([]))], [theirs.fileno()])
+        self.readers[ours] = (FrameReader(), [])
+        return ours
+
+    def read(self, link: socket.socket):
+        reader, frames = self.readers.setdefault(link, (FrameReader(), []))
+        while not frames:
+            data = link.recv(65536)
+            if not data:
+                return None
+            frames += reader.feed(data)
+        return frames.pop(0)
+
+    def close(self) -> None:
+        self.control.close()
+        self.host.wait(20)
+        for link in self.readers:
+            link.close()
+        self.slots.close()
+
+
+@pytest.fixture
+def leader(tmp_path):
+    made = Leader(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    assert made.read(made.control)[0] == framing.READY
+    yield made
+    made.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_orders_are_answered_in_order_and_one_after_the_other(leader):
+    link = leader.fork(0)
+    link.sendall(b"".join(pack(framing.ORDER, id, 0, order("echo", text=str(id))) for id in range(50)))
+    assert [leader.read(link)[3] for _ in range(50)] == [str(id).encode() for id in range(50)]
+
+
+def test_a_worker_of_one_job_leaves_after_it(leader):
+    link = leader.fork(0, once=1)
+    link.sendall(pack(framing.ORDER, 1, 0, order("echo")))
+    assert leader.read(link)[0] == framing.DONE
+    assert leader.read(link) is None
+    kind, slot, _, payload = leader.read(leader.control)
+    assert (kind, slot) == (framing.DIED, 0)
+    assert framing.unpack_death(payload).reason == ""
+
+
+def test_recall_gives_back_what_was_not_begun_and_nothing_else(leader):
+    link = leader.fork(1)
+    link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=0.5)) + pack(framing.ORDER, 2, 0, order("echo")))
+    time.sleep(0.2)
+    link.sendall(pack(framing.RECALL))
+    kind, _, _, payload = leader.read(link)
+    assert kind == framing.GAVE_BACK
+    assert framing.unpack_ids(payload) == [2]
+    assert leader.read(link)[:2] == (framing.DONE, 1)
+    link.sendall(pack(framing.RECALL) + pack(framing.ORDER, 3, 0, order("echo")))
+    assert leader.read(link)[0] == framing.GAVE_BACK
+    assert leader.read(link)[:2] == (framing.DONE, 3)
+
+
+def test_kill_of_a_job_that_is_over_harms_nobody(leader):
+    link = leader.fork(0)
+    link.sendall(pack(framing.ORDER, 1, 0, order("echo")))
+    assert leader.read(link)[1] == 1
+    leader.control.sendall(pack(framing.KILL, 1, 0))
+    link.sendall(pack(framing.ORDER, 2, 0, order("echo")))
+    assert leader.read(link)[1] == 2
+
+
+def test_the_slot_tells_what_runs(leader):
+    link = leader.fork(2)
+    link.sendall(pack(framing.LIMITS, 10**9, 5000) + pack(framing.ORDER, 77, 0, order("sleep", seconds=0.5)))
+    time.sleep(0.4)
+    row = leader.slots[2]
+    assert (row[slots.JOB], row[slots.STATE]) == (77, slots.RUNNING)
+    assert (row[slots.MEMORY_LIMIT], row[slots.TIME_LIMIT]) == (10**9, 5_000_000_000)
+    assert psutil.Process(row[slots.PID]).ppid() == leader.host.pid
+    assert 0 < time.monotonic_ns() - row[slots.BEGUN] < 10**9
+    assert leader.read(link)[0] == framing.DONE
+
+
+def test_a_worker_is_offered_to_the_oom_killer_and_has_a_session_of_its_own(leader):
+    link = leader.fork(0)
+    link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=0.3)))
+    time.sleep(0.2)
+    pid = leader.slots[0][slots.PID]
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
+    assert Path(f"/proc/{leader.host.pid}/oom_score_adj").read_text().strip() == "0"
+    assert os.getsid(pid) == pid
+    assert leader.read(link)[0] == framing.DONE
+
+
+def test_the_log_of_a_worker_does_not_grow_for_ever(leader, tmp_path):
+    link = leader.fork(0)
+    for id in range(30):
+        link.sendall(pack(framing.ORDER, id, 0, order("print", text="x" * 200_000)))
+        assert leader.read(link)[0] in (framing.DONE, framing.FAILED)
+    (log,) = (tmp_path / "run").glob("host-*/worker-*/log")
+    assert log.stat().st_size < 2_000_000
+
+
+def test_workers_die_with_their_host(leader, tmp_path):
+    link = leader.fork(0)
+    link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=60)))
+    time.sleep(0.3)
+    pid = leader.slots[0][slots.PID]
+    leader.host.kill()
+    assert is_gone(pid, 2)
+    processes.sweep("test-mark")
+    for file in sorted((tmp_path / "run").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    (tmp_path / "run").rmdir()
+
+
+# ── watch ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def busy_row(**words):
+    shared = Slots.create(1)
+    row = shared[0]
+    row[slots.STATE], row[slots.JOB], row[slots.BEGUN] = slots.RUNNING, 5, time.monotonic_ns()
+    for name, value in words.items():
+        row[getattr(slots, name)] = value
+    return row
+
+
+def test_measure_notes_memory_and_peak():
+    row = busy_row()
+    assert watch.measure(os.getpid(), row) is None
+    assert row[slots.MEMORY] > 10_000_000
+    assert (row[slots.PEAK_JOB], row[slots.PEAK]) == (5, row[slots.MEMORY])
+
+
+def test_measure_takes_off_what_the_worker_had_before():
+    row = busy_row(BASELINE=10**12, MEMORY_LIMIT=1)
+    assert watch.measure(os.getpid(), row) is None
+    assert row[slots.MEMORY] == 0
+
+
+def test_measure_names_the_limit_that_was_broken():
+    excess = watch.measure(os.getpid(), busy_row(MEMORY_LIMIT=1000))
+    assert excess is not None
+    assert (excess.job, excess.reason, excess.limit) == (5, "memory", 1000)
+    late = watch.measure(os.getpid(), busy_row(BEGUN=time.monotonic_ns() - 2 * 10**9, TIME_LIMIT=10**9))
+    assert late is not None
+    assert late.reason == "time limit"
+
+
+@pytest.mark.parametrize("state", [slots.UNUSED, slots.IDLE, slots.DELIVERING])
+def test_a_worker_that_runs_nothing_breaks_no_limit(state):
+    assert watch.measure(os.getpid(), busy_row(STATE=state, MEMORY_LIMIT=1)) is None
+
+
+# ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_tree_is_ended_whole():
+    script = "import subprocess, time; p = subprocess.Popen(['sleep', '100'], start_new_session=True)\n"
+    script += "print(p.pid, flush=True); time.sleep(100)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as top:
+        assert top.stdout is not None
+        child = int(top.stdout.readline())
+        assert child in processes.descendants(top.pid)
+        assert processes.family(top.pid) == [top.pid, child]
+        processes.end_tree(top.pid)
+    assert is_gone(child, 1)
+    assert top.returncode == -signal.SIGKILL
+
+
+def test_sweep_finds_what_has_no_parent_any_more_and_spares_others():
+    script = "import subprocess; print(subprocess.Popen(['sleep', '100'], stdout=subprocess.DEVNULL, start_new_session=True).pid)"
+    swept, spared = (
+        int(subprocess.run([sys.executable, "-c", script], env={**os.environ, processes.MARK: mark}, capture_output=True).stdout)
+        for mark in ("outer:mark-one", "mark-two")
+    )
+    assert processes.sweep("mark-one")
+    assert is_gone(swept, 1)
+    assert processes.is_running(spared)
+    os.kill(spared, signal.SIGKILL)
+
+
+def test_what_is_gone_has_no_memory_and_no_children():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert processes.resident(process.pid) == 0
+    assert processes.children(process.pid) == []
+    assert not processes.send(process.pid, 0)
+    assert not processes.is_running(process.pid)
