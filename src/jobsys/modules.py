@@ -137,6 +137,11 @@ def make_importable(directory: str, from_virtualenv: bool) -> None:
     importlib.invalidate_caches()
 
 
+def loaded_name(name: str) -> str:
+    """Give the name under which a script is a module: with a dot in it, pickle would look for a package."""
+    return name.replace(".", "_") if name != "__main__" else "__jobsys_main__"
+
+
 def load_file(name: str, path: str) -> ModuleType:
     """Load a module from a file that ``import`` can't find, under its name."""
     loaded = sys.modules.get(name)

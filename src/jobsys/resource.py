@@ -38,6 +38,7 @@ from jobsys.modules import (
     is_from_virtualenv,
     load_file,
     loaded_beside,
+    loaded_name,
     make_importable,
     origins,
     remember,
@@ -437,7 +438,7 @@ class ModuleDescriptor(NamedTuple("ModuleDescriptor", [("dirPath", str), ("name"
         path = find_file(here.dirPath, here.name)
         importable = all(part.isidentifier() for part in here.name.split(".")) and here.name != "__main__"
         if path is not None and not (importable and "." not in here.name and path.endswith((".py", ".pyc"))):
-            return load_file(here.name if here.name != "__main__" else "__jobsys_main__", path)
+            return load_file(loaded_name(here.name), path)
         module = importlib.import_module(here.name)
         here._check(module)
         return module

@@ -10,6 +10,7 @@ import msgspec
 from jobsys.errors import JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore
+from jobsys.modules import loaded_name
 from jobsys.resource import ModuleDescriptor, Resource, ResourceException
 
 
@@ -39,7 +40,8 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
     main = sys.modules["__main__"]
     if described:
         # what workers send back names the script's classes by its real name
-        sys.modules.setdefault(described[0][1], main)
+        real = described[0][1]
+        sys.modules.setdefault(real if main.__spec__ is not None else loaded_name(real), main)
     shipment = Shipment(sys.version_info[:2], list(sys.argv), list(sys.path), environment, described)
     store.write_code(epoch, msgspec.json.encode(shipment))
     return shipment
