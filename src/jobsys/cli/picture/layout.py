@@ -135,8 +135,8 @@ def _neighbours(links: Sequence[Pair]) -> tuple[dict[int, list[int]], dict[int, 
 def _ordered(layer: Mapping[int, int], links: Sequence[Pair]) -> list[list[int]]:
     """Order each layer by where the neighbours stand, down and up again and again; keep the order with fewest crossings."""
     rows: list[list[int]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
-    for key, row in layer.items():
-        rows[row].append(key)
+    for key, number in layer.items():
+        rows[number].append(key)
     above, below = _neighbours(links)
     best, fewest = [list(row) for row in rows], _crossings(rows, below)
     for sweep in range(SWEEPS):

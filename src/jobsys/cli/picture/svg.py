@@ -79,7 +79,7 @@ def name_of(box: Box) -> str:
 
 def about(box: Box) -> str:
     """Write a box's second line."""
-    parts = [f"{box.jobs[0]}"] if len(box.jobs) == 1 else []
+    parts = [f"job {box.jobs[0]}"] if len(box.jobs) == 1 else []
     if len(box.states) > 1:
         parts += [f"{box.states[state]:,} {state}" for state in STATES if state in box.states]
     elif len(box.jobs) > 1 or box.state != "done":
