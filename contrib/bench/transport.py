@@ -67,9 +67,8 @@ def main() -> None:
                 profile.enable()
             wall, used, calls = measure(system, options.jobs, turn * options.jobs)
             profile.disable()
-            print(
-                f"{options.jobs / wall:9.0f} jobs/s, leader {used / options.jobs * 1e6:5.1f} us CPU/job, {options.jobs / calls:.0f} jobs/call"
-            )
+            rate, cost = options.jobs / wall, used / options.jobs * 1e6
+            print(f"{rate:9.0f} jobs/s, leader {cost:5.1f} us CPU/job, {options.jobs / calls:.0f} jobs/call")
     finally:
         began = time.perf_counter()
         system.shutdown()

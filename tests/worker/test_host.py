@@ -210,7 +210,7 @@ def test_a_tree_is_ended_whole():
 
 
 def test_sweep_finds_what_has_no_parent_any_more_and_spares_others():
-    script = "import subprocess; print(subprocess.Popen(['sleep', '100'], stdout=subprocess.DEVNULL, start_new_session=True).pid)"
+    script = "import subprocess; print(subprocess.Popen(['sleep', '100'], stdout=-3, stderr=-3, start_new_session=True).pid)"
     swept, spared = (
         int(subprocess.run([sys.executable, "-c", script], env={**os.environ, processes.MARK: mark}, capture_output=True).stdout)
         for mark in ("outer:mark-one", "mark-two")
