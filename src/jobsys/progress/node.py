@@ -1,6 +1,6 @@
 """What the leader remembers of a job, and what it may be asked to do. Nothing here acts."""
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +19,16 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Phase(IntEnum):
+    """How far a job is with itself and its successors."""
+
+    BODY = 0  # it has not run, or its services are not up yet
+    CHILDREN = 1  # its children were let go
+    FOLLOW_ONS = 2  # its follow-ons were let go
+    SERVICES = 3  # its successors are done, its services stop
+    FINISHED = 4  # subtree and all
+
+
 class Node(msgspec.Struct, omit_defaults=True):
     """A job as long as anything may still come of it.
 
@@ -27,45 +37,53 @@ class Node(msgspec.Struct, omit_defaults=True):
 
     id: int
     name: str
-    body: Blob
+    body: Blob  # empty: a knot, which is done as soon as it could start
     requirements: Requirements
     state: State = State.WAITING
+    phase: Phase = Phase.BODY
     waiting: int = 0
     retries: int | None = None
     failures: int = 0  # charged
     losses: int = 0  # not charged
+    reason: str = ""  # why it failed for good
     refs: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
     follows: tuple[int, ...] = ()
-    service_of: int | None = None
-    service_parent: int | None = None
-    checkpoint: bool = False
-    anchor: int | None = None  # the nearest checkpoint above
-    client: int | None = None  # the nearest job above that has services
-    children: list[int] = []
-    follow_ons: list[int] = []
-    services: list[int] = []
+    children: list[int] = []  # until they are let go
+    follow_ons: list[int] = []  # until they are let go
     open_children: int = 0
     open_follow_ons: int = 0
-    open_services: int = 0
-    services_down: int = 0  # services that must still come up before successors start
+    waiters: list[int] = []  # jobs that wait for the subtree to finish; ~n: the value of n does
+
     value: Blob | None = None
     value_refs: tuple[int, ...] = ()
     value_waiting: int = 0  # values inside the value that are not available yet
     available: bool = False
     dependents: list[int] = []  # jobs that wait for the value; ~n: the value of n does
-    waiters: list[int] = []  # jobs that wait for the subtree to finish
     uses: int = 0  # live jobs and values that refer to the value
-    held: bool = True  # its references to other values still count as uses
-    finished: bool = False
-    released: bool = False  # its children were let go
-    held_back: list[int] = []  # jobs below that wait until the services are up again
-    successors_done: bool = False
+    holding: bool = True  # its references to other values still count as uses
+
+    service_of: int | None = None
+    service_parent: int | None = None  # the service that must be up before this one starts
+    clients: tuple[int, ...] = ()  # the nearest jobs above that have services
+    services: list[int] = []
+    open_services: int = 0
+    services_down: int = 0  # services that must come up, for the first time or again, before successors start
+    held_back: list[int] = []  # of a service: jobs that wait until it is up
+    paused: bool = False  # it could run, or runs since the last leader's time, but waits for a service to come up again
+
+    checkpoint: bool = False
+    anchor: int | None = None  # the nearest checkpoint above
     active: int = 0  # of a checkpoint: READY jobs below
-    members: list[int] = []  # of a checkpoint: the jobs below
+    members: set[int] = set()  # of a checkpoint: the jobs below that are remembered
     broken: bool = False  # of a checkpoint: a job below failed for good
-    reason: str = ""  # why it failed for good
+    deleted: list[str] = []  # of a checkpoint: files to delete when it can't run again any more
+
+    @property
+    def finished(self) -> bool:
+        """Whether it and all that came of it are done."""
+        return self.phase is Phase.FINISHED
 
 
 class Submit(NamedTuple):
