@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import sys
-import types
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
-from jobsys.job import FunctionJob, Options, made
-from jobsys.pickling import importable
+from jobsys.closures import importable
+from jobsys.errors import GraphError, PicklingError
+from jobsys.job import FunctionJob, Options, check_function, function_name, made, parameters
 from jobsys.promise import Promise
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_MOST_WRAPPERS: Final = 20
 
 
 class JobFunction(Generic[P, R]):
@@ -22,12 +24,19 @@ class JobFunction(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], options: Options) -> None:
         """Wrap ``function``; every call asks for ``options``."""
+        if isinstance(function, classmethod):
+            raise GraphError(f"{function_name(function.__func__)}: write @classmethod above @job, not below")
+        self._binds = not isinstance(function, staticmethod)
+        if isinstance(function, staticmethod):
+            function = function.__func__
+        check_function(function)
+        functools.update_wrapper(self, function)
         self.function = function
         self.options = options
-        self._takes_after = "after" in inspect.signature(function).parameters
-        functools.update_wrapper(self, function)
+        self._bound: tuple[Any, ...] = ()
+        self._original: JobFunction[P, R] = self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Promise[R]:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Promise[R]:
         """Make a job of this call and promise its value; inside a running job it becomes that job's child."""
         job = self.as_job(*args, **kwargs)
         children = made.get()
@@ -35,56 +44,88 @@ class JobFunction(Generic[P, R]):
             children.append(job)
         return Promise(job)
 
-    def as_job(self, *args: Any, **kwargs: Any) -> FunctionJob:
+    def as_job(self, /, *args: Any, **kwargs: Any) -> FunctionJob:
         """Make a job of this call for the graph API: it runs where it is added."""
         options = self.options
-        if "after" in kwargs and not self._takes_after:
+        if "after" in kwargs and "after" not in parameters(self.function):
             options = Options.read({"after": kwargs.pop("after")}, options)
-        return FunctionJob.prepared((self, args, kwargs), options)
+        return FunctionJob.prepared((self._original, self._bound + args, kwargs), options)
 
     def with_requirements(self, **options: Any) -> JobFunction[P, R]:
         """Give the same function with other options: requirements, name, after, retries, checkpoint."""
-        other = JobFunction.__new__(JobFunction)
-        other.__dict__.update(self.__dict__)
-        other.options = Options.read(options, self.options)
-        return other
+        return self._changed(options=Options.read(options, self.options))
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self, /, *args: Any, **kwargs: Any) -> R:
         """Call the function itself, here and now: no job is made."""
-        return self.function(*args, **kwargs)
+        return self.function(*self._bound, *args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
+    def __get__(self, instance: object, owner: type | None = None) -> JobFunction[..., R]:
         """Bind like a function: the instance travels as the first argument."""
-        return self if instance is None else types.MethodType(self, instance)
+        return self if instance is None or not self._binds else self._changed(bound=(*self._bound, instance))
 
     def __repr__(self) -> str:
         """Name the function."""
-        return f"<job function {self.function.__qualname__}>"
+        return f"<job function {function_name(self.function)}>"
 
     def __reduce__(self) -> Any:
         """Travel by name where it has one; the worker finds it in the shipped code."""
-        if importable(self):
-            return self.function.__qualname__
-        original = _namesake(self)
-        if original is not None:
-            return _same, (original,)
-        return _rebuilt, (self.function,)
+        original = self._original
+        if self is not original:
+            return _again, (original, self.options, self._bound)
+        name = self.__dict__.get("__qualname__")
+        if name is not None:
+            if importable(self):
+                return name
+            hops = _wrappers_around(self, name)
+            if hops is not None:
+                return _found, (self.__module__, name, hops)
+        return _rebuilt, (self.function, self.options, self._binds)
+
+    def _changed(self, options: Options | None = None, bound: tuple[Any, ...] | None = None) -> JobFunction[P, R]:
+        other: JobFunction[P, R] = JobFunction.__new__(JobFunction)
+        other.__dict__.update(self.__dict__)
+        other.options = self.options if options is None else options
+        other._bound = self._bound if bound is None else bound
+        return other
 
 
-def _namesake(function: JobFunction[Any, Any]) -> JobFunction[Any, Any] | None:
-    """Find what a module calls by the function's name, where it wraps the same function."""
-    found: Any = sys.modules.get(function.function.__module__)
-    for part in function.function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, JobFunction) and found.function is function.function else None
+def _wrappers_around(function: JobFunction[Any, Any], name: str) -> int | None:
+    """Count the wrappers between what a module calls by the function's name and the function; None if it is not in there."""
+    found: Any = _named(function.__module__, name)
+    for hops in range(_MOST_WRAPPERS):
+        if isinstance(found, JobFunction) and found.function is function.function:
+            return hops
+        found = _unwrapped(found)
+    return None
 
 
-def _same(found: JobFunction[Any, Any]) -> JobFunction[Any, Any]:
+def _named(module: str, qualname: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = inspect.getattr_static(found, part, None)
     return found
 
 
-def _rebuilt(function: Callable[..., Any]) -> JobFunction[Any, Any]:
-    return JobFunction(function, Options())
+def _unwrapped(found: Any) -> Any:
+    return getattr(found, "__func__", None) or getattr(found, "__wrapped__", None)
+
+
+def _found(module: str, qualname: str, hops: int) -> JobFunction[Any, Any]:
+    importlib.import_module(module)
+    found = _named(module, qualname)
+    for _ in range(hops):
+        found = _unwrapped(found)
+    if not isinstance(found, JobFunction):
+        raise PicklingError(f"the module {module!r} has no job function {qualname!r} on this side")
+    return found._original  # noqa: SLF001 - its own class
+
+
+def _rebuilt(function: Callable[..., Any], options: Options, binds: bool) -> JobFunction[Any, Any]:
+    return JobFunction(function if binds else staticmethod(function), options)
+
+
+def _again(original: JobFunction[Any, Any], options: Options, bound: tuple[Any, ...]) -> JobFunction[Any, Any]:
+    return original._changed(options, bound)  # noqa: SLF001 - its own class
 
 
 @overload
@@ -95,11 +136,12 @@ def job(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function's calls jobs: ``@job``, or ``@job(cores=2, memory="1G", retries=3)``.
 
     Args:
-        function: the function; its arguments and its value must be picklable (dill helps).
+        function: the function; its arguments and its value must be picklable (closures and classes made on the way are, too).
         options: cores, memory, disk, accelerators, walltime, preemptible, name, retries, checkpoint.
 
     Raises:
         RequirementError: a requirement can't be read.
+        GraphError: this is no ordinary function.
     """
     read = Options.read(options) if options else Options()
     if function is None:

@@ -20,6 +20,9 @@ SPILL: Final = 256 * 1024
 """Bytes from which on a value or a body is an object of its own, and does not travel through the leader."""
 
 
+_CALL: Final = ("its function", "args", "kwargs")
+
+
 class Encoded(NamedTuple):
     """A commit's jobs and value: records, the bytes that their blobs point into, and the value's slots."""
 
@@ -50,16 +53,18 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, s
     if owner is not None:
         collected.add(_successors(owner))
     collected.walk()
-    jobs = sorted(collected.bodies, key=lambda job: job._serial)  # noqa: SLF001
-    numbers: dict[Job, int] = {job: number for number, job in enumerate(jobs)}
+    made = [collected.bodies[serial] for serial in sorted(collected.bodies)]
+    numbers = {job._serial: number for number, (job, _, _) in enumerate(made)}
     if owner is not None:
-        numbers[owner] = SELF
+        numbers[owner._serial] = SELF
+        if any(source is owner for source in sources):
+            raise GraphError(f"{owner!r} returns the promise of its own value")
     payload = _Payload(spill)
-    records = [_record(job, payload.add(body), needs, numbers) for job in jobs for body, needs in [collected.bodies[job]]]
-    if owner is not None and owner in sources:
-        raise GraphError(f"{owner!r} returns the promise of its own value")
-    check_acyclic(records, [job.name for job in jobs])
+    records = [_record(job, payload.add(body), needs, numbers) for job, body, needs in made]
+    check_acyclic(records, [job.name for job, _, _ in made])
     place = payload.add(pickled)
+    for job, _, _ in made:
+        object.__setattr__(job, "_committed_by", owner)
     return Encoded(tuple(records), payload.pieces, place, tuple(_number(source, numbers) for source in sources))
 
 
@@ -86,30 +91,35 @@ class _Collector:
 
     def __init__(self, owner: Job | None) -> None:
         self.owner = owner
-        self.bodies: dict[Job, tuple[bytes, tuple[Job, ...]]] = {}
+        self.bodies: dict[int, tuple[Job, bytes, tuple[Job, ...]]] = {}  # by serial number: a user's class may define equality
         self._queue: list[Job] = []
-        self._seen: set[Job] = set() if owner is None else {owner}
+        self._seen: set[int] = set() if owner is None else {owner._serial}
 
     def add(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            if job not in self._seen:
-                self._seen.add(job)
+            if job._serial not in self._seen:
+                self._seen.add(job._serial)
                 self._queue.append(job)
 
     def walk(self) -> None:
         while self._queue:
             job = self._queue.pop()
-            if job._options.promised:  # noqa: SLF001
+            if job._committed_by is not None and job._committed_by is not self.owner:
+                raise GraphError(
+                    f"{job!r} was made by another job, {job._committed_by.name!r}, which has ended: a promise can be used only by what "
+                    f"is made together with its job; return it, or pass it on as an argument"
+                )
+            if job._options.promised:
                 _split(job)
             body, sources = _body(job)
-            self.bodies[job] = (body, sources)
+            self.bodies[job._serial] = (job, body, sources)
             self.add(sources)
-            if job._edges is not None:  # noqa: SLF001
+            if job._edges is not None:
                 self.add(_neighbours(job))
 
 
 def _neighbours(job: Job) -> Iterator[Job]:
-    edges = job._place()  # noqa: SLF001
+    edges = job._place()
     yield from edges.parents
     yield from edges.follows
     yield from edges.after
@@ -119,22 +129,22 @@ def _neighbours(job: Job) -> Iterator[Job]:
 
 
 def _successors(job: Job) -> Sequence[Job]:
-    return () if job._edges is None else job._edges.successors  # noqa: SLF001
+    return () if job._edges is None else job._edges.successors
 
 
 def _body(job: Job) -> tuple[bytes, tuple[Job, ...]]:
     if isinstance(job, VirtualJob):
         return b"", ()
-    if job._options.promised:  # noqa: SLF001
-        return pickling.dump(_launcher(job), f"a promised requirement or an argument of {job!r}")
+    if job._options.promised:
+        return pickling.dump(_launcher(job), f"the call of {job.name!r}", ("launcher", "its promised requirements or arguments ", ""))
     if isinstance(job, FunctionJob):
-        return pickling.dump(job.call, f"the call of {job.name!r} (its function or an argument)")
+        return pickling.dump(job.call, f"the call of {job.name!r}", _CALL)
     return pickling.dump(job, f"{job!r}")
 
 
-def _record(job: Job, body: Blob, needs: tuple[Job, ...], numbers: dict[Job, int]) -> JobRecord:
-    options = job._options  # noqa: SLF001
-    edges = job._edges  # noqa: SLF001
+def _record(job: Job, body: Blob, needs: tuple[Job, ...], numbers: dict[int, int]) -> JobRecord:
+    options = job._options
+    edges = job._edges
     requirements = LAUNCHER if options.promised else options.requirements
     refs = tuple([_number(source, numbers) for source in needs])
     if edges is None:
@@ -160,24 +170,19 @@ def _record(job: Job, body: Blob, needs: tuple[Job, ...], numbers: dict[Job, int
     )
 
 
-def _number(job: Job, numbers: dict[Job, int]) -> int:
-    try:
-        return numbers[job]
-    except KeyError:
-        raise GraphError(
-            f"{job!r} belongs to another run or was committed before; a promise can be used only by what is made together with its job"
-        ) from None
+def _number(job: Job, numbers: dict[int, int]) -> int:
+    return numbers[job._serial]
 
 
 def _split(job: Job) -> None:
     """Put a knot behind a job with promised requirements, so that its successors wait for the real one."""
-    edges = job._place()  # noqa: SLF001
+    edges = job._place()
     if not edges.successors:
         return
     tail = VirtualJob(name=f"after {job.name}")
-    tail._place().successors = edges.successors  # noqa: SLF001
+    tail._place().successors = edges.successors
     for successor in edges.successors:
-        place = successor._place()  # noqa: SLF001
+        place = successor._place()
         place.parents = [tail if parent is job else parent for parent in place.parents]
         place.follows = [tail if parent is job else parent for parent in place.follows]
         place.service_of = tail if place.service_of is job else place.service_of
@@ -188,7 +193,7 @@ def _split(job: Job) -> None:
 def _launcher(job: Job) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     if isinstance(job, Service):
         raise GraphError(f"service {job.name!r} can't have promised requirements; compute them in a job that adds the service")
-    options = job._options  # noqa: SLF001
+    options = job._options
     wanted = {
         key: (value.function, value.args) if isinstance(value, PromisedRequirement) else (None, (value,)) for key, value in options.promised
     }
@@ -214,7 +219,7 @@ def _launch_call(call: Any, wanted: dict[str, Any], fixed: Requirements, options
 def _launch_job(body: bytes, values: list[Any], wanted: dict[str, Any], fixed: Requirements, options: dict[str, Any]) -> Promise[Any]:
     job: Job = pickling.load(body, values.__getitem__)
     real = Job(**_evaluated(wanted, fixed), **options)
-    job._options = real._options  # noqa: SLF001
+    job._options = real._options
     return _launched(job)
 
 

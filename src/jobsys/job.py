@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self, cast
 
 import msgspec
 
 from jobsys import pickling
 from jobsys.errors import GraphError, PicklingError, RequirementError
 from jobsys.promise import Promise, promise_job
+from jobsys.record import printable
 from jobsys.requirements import Requirements, parse_accelerators, parse_bytes, parse_cores, parse_seconds
 
 _serial = itertools.count()
@@ -47,6 +49,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "preemptible": bool,
 }
 REQUIREMENTS: Final = frozenset(_PARSERS)
+_OWN: Final = frozenset({"_serial", "_edges", "_options", "_committed_by"})
 OPTIONS: Final = REQUIREMENTS | {"name", "after", "retries", "checkpoint"}
 
 
@@ -68,18 +71,31 @@ class Job:
     Its value is what ``run`` returns. Children run after ``run``; follow-ons after the children and all that came of them;
     services run beside both. ``run`` may add more of each.
 
+    A subclass may be a dataclass, and need not call ``super().__init__()`` if it has no options to hand on.
+
     Raises:
         RequirementError: a requirement can't be read.
         GraphError: an option does not exist.
     """
 
+    _serial: int
+    _edges: Edges | None = None
+    _options: Options  # set below, where Options is defined
+    _committed_by: Job | None = None
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make it a job before its ``__init__`` is called, if that is called at all."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "_serial", next(_serial))  # a frozen dataclass refuses the plain way, here and below
+        return made
+
     def __init__(self, **options: Any) -> None:
         """Take requirements (cores, memory, disk, accelerators, walltime, preemptible) and name, after, retries, checkpoint."""
-        self._serial = next(_serial)
-        self._edges: Edges | None = None
-        self._options = Options() if not options else Options.read(options)
-        if self._options.after:
-            self._place().after = self._options.after
+        if options:
+            read = Options.read(options)
+            object.__setattr__(self, "_options", read)
+            if read.after:
+                self._place().after = read.after
 
     def run(self, context: Any) -> Any:
         """Do the work; ``context`` is the running job's Context. The value must be picklable and may contain promises."""
@@ -120,12 +136,12 @@ class Job:
         self._place().successors.append(service)
         return service.rv()
 
-    def add_child_fn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
-        """Run ``function(*args, **kwargs)`` as a child; requirements among ``kwargs`` are the job's."""
+    def add_child_fn(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Run ``function(*args, **kwargs)`` as a child; options are taken from ``kwargs`` unless it has such a parameter."""
         return self.add_child(FunctionJob.split(function, args, kwargs))
 
-    def add_follow_on_fn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
-        """Run ``function(*args, **kwargs)`` as a follow-on; requirements among ``kwargs`` are the job's."""
+    def add_follow_on_fn(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Run ``function(*args, **kwargs)`` as a follow-on; options among ``kwargs`` as for ``add_child_fn``."""
         return self.add_follow_on(FunctionJob.split(function, args, kwargs))
 
     def encapsulate(self) -> Job:
@@ -140,32 +156,23 @@ class Job:
         """Travel as the body of a record only: inside arguments, a job's promise is meant."""
         if not pickling.travels(self):
             raise PicklingError(f"{self!r} can't travel inside arguments or values: pass its promise, job.rv()")
-        return super().__reduce_ex__(protocol)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the place in the graph behind: the record has it."""
-        return {key: value for key, value in self.__dict__.items() if key not in {"_edges", "_options", "_serial"}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Begin a new life as the running job."""
-        Job.__init__(self)
-        self.__dict__.update(state)
+        reduced: Any = super().__reduce_ex__(protocol)
+        make, args, state, *rest = reduced
+        return make, args, _without_place(state), *rest
 
     def _default_name(self) -> str:
         return type(self).__qualname__
 
     def _place(self) -> Edges:
-        try:
-            edges = self._edges
-        except AttributeError:
-            raise GraphError(f"{type(self).__qualname__}.__init__ must call super().__init__() before the job is used") from None
-        if edges is None:
-            edges = self._edges = Edges()
-        return edges
+        if self._edges is None:
+            object.__setattr__(self, "_edges", Edges())
+        return cast("Edges", self._edges)
 
     def _add(self, job: Job, kind: list[Job]) -> None:
         if job is self:
             raise GraphError(f"{self!r} can't come after itself")
+        if isinstance(job, Service):
+            raise GraphError(f"{job!r} is a service: add it with add_service")
         if any(known is self for known in kind):
             raise GraphError(f"{job!r} was added to {self!r} already")
         kind.append(self)
@@ -202,11 +209,54 @@ class Options:
         return cls(
             requirements=msgspec.structs.replace(base.requirements, **fixed) if fixed else base.requirements,
             promised=tuple({**kept, **promised}.items()),
-            name=str(options.get("name") or base.name),
+            name=printable(str(options.get("name") or base.name)),
             after=base.after + _jobs(options.get("after")),
             retries=base.retries if retries is None else parse_retries(retries),
             checkpoint=bool(options.get("checkpoint", base.checkpoint)),
         )
+
+
+Job._options = Options()
+
+
+def _without_place(state: Any) -> Any:
+    """Leave the place in the graph behind: the record has it."""
+    if isinstance(state, dict):
+        return {key: value for key, value in state.items() if key not in _OWN}
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], dict):  # attributes, and slots
+        return _without_place(state[0]), state[1]
+    return state
+
+
+def check_function(function: Any) -> None:
+    """Refuse what can't be a job: a call of it would not return its value.
+
+    Raises:
+        GraphError: names the function and the way out.
+    """
+    if not callable(function):
+        raise GraphError(f"{function!r} is no function: write @job, or @job(memory=…, cores=…)")
+    name = function_name(function)
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        raise GraphError(f"{name} is async, and a job is an ordinary function: call asyncio.run(…) inside of one")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise GraphError(f"{name} has a yield, and what it returns can't travel: collect the values and return the list")
+
+
+def function_name(function: Any) -> str:
+    """Name a function or anything that can be called, without what only says that it is nested."""
+    while not hasattr(function, "__qualname__") and hasattr(function, "func"):
+        function = function.func
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name.replace("<locals>.", "")
+
+
+def parameters(function: Callable[..., Any]) -> Collection[str]:
+    """Name the parameters of a function; none where they are not known, as of many that are written in C."""
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError):
+        return ()
 
 
 def parse_retries(value: Any) -> int:
@@ -220,7 +270,7 @@ def _jobs(after: Any) -> tuple[Job, ...]:
     if after is None:
         return ()
     found: list[Job] = []
-    for item in after if isinstance(after, Sequence) else [after]:
+    for item in after if isinstance(after, (list, tuple, set, frozenset)) else [after]:
         job = promise_job(item) if isinstance(item, Promise) else item
         if not isinstance(job, Job):
             raise GraphError(f"after={item!r}: give a promise, a job, or a list of them")
@@ -231,23 +281,28 @@ def _jobs(after: Any) -> tuple[Job, ...]:
 class FunctionJob(Job):
     """A job that calls a function."""
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """Call ``function(*args, **kwargs)`` where and when the job runs."""
+        check_function(function)
         super().__init__(**options)
         self.call = (function, args, kwargs or {})
 
     @classmethod
     def split(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionJob:
         """Tell the job's options from the function's own keyword arguments."""
-        options = {key: value for key, value in kwargs.items() if key in OPTIONS}
-        return cls(function, args, {key: value for key, value in kwargs.items() if key not in OPTIONS}, **options)
+        taken = OPTIONS.intersection(kwargs)
+        if taken:
+            taken = taken.difference(parameters(function))
+        return cls(function, args, {key: value for key, value in kwargs.items() if key not in taken}, **{key: kwargs[key] for key in taken})
 
     @classmethod
     def prepared(cls, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], options: Options) -> FunctionJob:
         """Make a job of options that are read already."""
         job = cls.__new__(cls)
-        job._serial = next(_serial)
-        job._edges = Edges(after=options.after) if options.after else None
+        if options.after:
+            job._edges = Edges(after=options.after)
         job._options = options
         job.call = call
         return job
@@ -258,11 +313,7 @@ class FunctionJob(Job):
         return function(*args, **kwargs)
 
     def _default_name(self) -> str:
-        function = self.call[0]
-        while not hasattr(function, "__qualname__") and hasattr(function, "func"):
-            function = function.func
-        name: str = getattr(function, "__qualname__", type(function).__qualname__)
-        return name.replace("<locals>.", "")
+        return function_name(self.call[0])
 
 
 class VirtualJob(Job):

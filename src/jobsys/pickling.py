@@ -1,30 +1,43 @@
-"""Pickles of users' objects: promises become slots, what pickle can't do goes to dill, what nobody can do is named."""
+"""Pickles of users' objects: promises become slots, what has no name travels as code, what nobody can pickle is named."""
 
+import importlib
 import io
 import pickle
 import sys
-import types
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any
 
-import dill
-
+from jobsys.classes import reduced
+from jobsys.culprit import describe
 from jobsys.errors import PicklingError, PromiseError
 
-_FAILURES: Final = (pickle.PicklingError, TypeError, AttributeError, NotImplementedError, ValueError, RecursionError)
 
-_slots: ContextVar[dict[Hashable, int] | None] = ContextVar("slots", default=None)
+class _Slots:
+    """The sources of the promises in one pickle, told apart by identity: a user's class may define equality."""
+
+    def __init__(self) -> None:
+        self.sources: list[Any] = []
+        self._numbers: dict[int, int] = {}
+
+    def of(self, source: Any) -> int:
+        number = self._numbers.setdefault(id(source), len(self.sources))
+        if number == len(self.sources):
+            self.sources.append(source)
+        return number
+
+
+_slots: ContextVar[_Slots | None] = ContextVar("slots", default=None)
 _values: ContextVar[Callable[[int], Any] | None] = ContextVar("values", default=None)
 _travelling: ContextVar[object] = ContextVar("travelling", default=None)
 
 
-def slot(source: Hashable) -> int:
+def slot(source: Any) -> int:
     """Give the slot under which ``source`` stands in the pickle that is being made."""
     slots = _slots.get()
     if slots is None:
         raise PicklingError(f"the promise of {source} can travel only inside a job's arguments or return value")
-    return slots.setdefault(source, len(slots))
+    return slots.of(source)
 
 
 def fill(number: int) -> Any:
@@ -40,115 +53,81 @@ def travels(candidate: object) -> bool:
     return _travelling.get() is candidate
 
 
-def dump(value: Any, what: str) -> tuple[bytes, tuple[Any, ...]]:
-    """Pickle a value; return its bytes and the sources of the promises in it, by slot.
+def dump(value: Any, what: str, labels: Sequence[str] = ()) -> tuple[bytes, tuple[Any, ...]]:
+    """Pickle a value as it is now; return its bytes and the sources of the promises in it, by slot.
+
+    Args:
+        value: what to pickle.
+        what: how to call it in error messages.
+        labels: how to call its parts there, where it is a tuple.
 
     Raises:
-        PicklingError: something in it can't be pickled; ``what`` and the path to the culprit are named.
+        PicklingError: something in it can't be pickled; ``what`` and the way to the culprit are named.
     """
     try:
-        return _attempt(_quick, value)
-    except PicklingError:
-        raise
-    except _FAILURES:
-        pass  # dill knows more: lambdas, closures, nested classes
+        return _attempt(_QuickPickler, value, [])
+    except PicklingError as error:
+        raise PicklingError(f"{what} can't be pickled: {error}") from error
+    except RecursionError as error:
+        raise PicklingError(_too_deep(what)) from error
+    except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything; what it was shows in the second attempt
+        thorough = importlib.import_module("jobsys.thorough").ThoroughPickler  # which imports dill, and so is slow to load
+    trail: list[Any] = []
     try:
-        return _attempt(_thorough, value)
-    except PicklingError:
-        raise
+        return _attempt(thorough, value, trail)
+    except PicklingError as error:
+        raise PicklingError(f"{what} can't be pickled: {error}") from error
+    except RecursionError as error:
+        raise PicklingError(_too_deep(what)) from error
     except Exception as error:
-        raise PicklingError(f"{what} can't be pickled: {culprit(value)}") from error
+        raise PicklingError(f"{what} can't be pickled: {describe(trail, labels, error)}") from error
 
 
 def load(data: bytes, values: Callable[[int], Any]) -> Any:
-    """Unpickle; ``values`` gives what a slot stands for."""
+    """Unpickle; ``values`` gives what a slot stands for.
+
+    Raises:
+        PicklingError: what the pickle names is not there on this side.
+    """
     token = _values.set(values)
     try:
         return pickle.loads(data)  # noqa: S301 - the digest of what is loaded was recorded by the leader
+    except (AttributeError, ImportError) as error:
+        raise PicklingError(
+            f"what the pickle of a value or an argument names is not there on this side: {error}. Is it made while the program runs, or "
+            f"replaced after the import?"
+        ) from error
     finally:
         _values.reset(token)
 
 
-def _attempt(dumps: Callable[[Any], bytes], value: Any) -> tuple[bytes, tuple[Any, ...]]:
-    slots: dict[Hashable, int] = {}
+class _QuickPickler(pickle.Pickler):
+    """Python's own pickler, for which functions without a name travel as code."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return reduced(value)
+
+
+def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[Any, ...]]:
+    """Pickle with slots of this attempt's own: those of an earlier one that failed mean nothing."""
+    slots = _Slots()
+    stream = io.BytesIO()
     token, travelling = _slots.set(slots), _travelling.set(value)
     try:
-        return dumps(value), tuple(slots)
+        if pickler is _QuickPickler:
+            _QuickPickler(stream, 5).dump(value)
+        else:
+            made = pickler(stream)
+            made.trail = trail
+            made.dump(value)
+        return stream.getvalue(), tuple(slots.sources)
     finally:
         _slots.reset(token)
         _travelling.reset(travelling)
 
 
-def _quick(value: Any) -> bytes:
-    return pickle.dumps(value, protocol=5)
-
-
-class _Pickler(dill.Pickler):  # type: ignore[misc]
-    """dill, but what can be imported by its name on the worker travels by that name, also from ``__main__``."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, (types.FunctionType, type)) and importable(value):
-            return value.__qualname__
-        return NotImplemented
-
-
-def _thorough(value: Any) -> bytes:
-    stream = io.BytesIO()
-    _Pickler(stream, protocol=5, recurse=True).dump(value)
-    return stream.getvalue()
-
-
-def importable(value: Any) -> bool:
-    """Tell whether a function or class is found under its module and qualified name."""
-    found: Any = sys.modules.get(value.__module__)
-    for part in value.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is value
-
-
-def culprit(value: Any) -> str:
-    """Find the innermost part of a value that can't be pickled, and name the way to it."""
-    path, seen = "", {id(value)}
-    while True:
-        for step, part in _parts(value):
-            if id(part) not in seen and not _picklable(part):
-                seen.add(id(part))
-                path, value = path + step, part
-                break
-        else:
-            break
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    text = repr(value)
-    return f"{'its part ' + path + ' is' if path else 'it is'} a {kind} ({text[:80]}{'…' if len(text) > 80 else ''})"
-
-
-def _picklable(value: Any) -> bool:
-    try:
-        _attempt(_thorough, value)
-    except Exception:  # noqa: BLE001 - any error of a user's __reduce__ means no
-        return False
-    return True
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{index}]", part) for index, part in enumerate(value))
-    elif isinstance(value, types.MethodType):
-        yield ".__self__", value.__self__
-        yield ".__func__", value.__func__
-    elif isinstance(value, types.FunctionType):
-        yield from _function_parts(value)
-    elif not isinstance(value, (type, types.ModuleType)):
-        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
-
-
-def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield f" -> closure variable {name!r}", cell.cell_contents
-    for index, default in enumerate(function.__defaults__ or ()):
-        yield f" -> default {index}", default
-    for name in function.__code__.co_names:
-        if name in function.__globals__:
-            yield f" -> global {name!r}", function.__globals__[name]
+def _too_deep(what: str) -> str:
+    return (
+        f"{what} can't be pickled: it is nested too deeply (Python's recursion limit is {sys.getrecursionlimit()}); pass a flat list, or "
+        "give such a structure a __reduce__ of its own"
+    )

@@ -42,9 +42,26 @@ class Promise(Generic[T]):
         """Name the job and the path."""
         return f"<promise of {self._job}{''.join(f'[{key!r}]' for key in self._path)}>"
 
-    def _refuse(self, *_: object) -> NoReturn:
+    def __copy__(self) -> Promise[T]:
+        """Be the copy, too: it promises the same."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Promise[T]:
+        """Be the copy, too, so that what holds promises can be copied, as ``dataclasses.asdict`` does."""
+        return self
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        """Tell promises apart; refuse to be compared with a value."""
+        if not isinstance(other, Promise):
+            self._refuse()
+        return self is other
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise _NoValueYet(
-            f"{self!r} has no value yet: pass it to another job (anywhere inside its arguments) and use the value there, or return it"
+            f"{self!r} has no value yet: pass it to another job (anywhere inside its arguments) and use the value there, or return it; "
+            f"a part of it is promised by promise[0] or promise['key']"
         )
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -53,9 +70,12 @@ class Promise(Generic[T]):
             raise AttributeError(name)
         self._refuse()
 
-    __iter__ = __len__ = __bool__ = __int__ = __float__ = __index__ = __contains__ = __call__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __enter__ = __exit__ = __fspath__ = _refuse
+    __iter__ = __next__ = __len__ = __bool__ = __int__ = __float__ = __complex__ = __index__ = __contains__ = __call__ = _refuse
+    __format__ = __bytes__ = __fspath__ = __round__ = __abs__ = __neg__ = __pos__ = __invert__ = __reversed__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = _refuse
+    __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __divmod__ = __rdivmod__ = __lshift__ = __rshift__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __enter__ = __exit__ = __setitem__ = __delitem__ = _refuse
 
 
 def _fulfil(slot: int, path: tuple[Any, ...]) -> Any:
@@ -64,7 +84,7 @@ def _fulfil(slot: int, path: tuple[Any, ...]) -> Any:
     for depth, key in enumerate(path):
         try:
             value = value[key]
-        except (LookupError, TypeError) as error:
+        except Exception as error:
             where = "".join(f"[{part!r}]" for part in path[: depth + 1])
             raise PromiseError(f"the promise's path {where} does not fit the value: {type(error).__name__}: {error}") from error
     return value

@@ -10,6 +10,11 @@ SELF: Final = -1
 """In a commit's local references: the job that commits; 0, 1, … are the jobs it makes."""
 
 
+def printable(text: str) -> str:
+    """Write out what is no Unicode, such as the name of a file in another encoding: JSON can't hold it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class Blob(msgspec.Struct, frozen=True, array_like=True):
     """Where bytes lie in the job store.
 

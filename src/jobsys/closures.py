@@ -1,0 +1,129 @@
+"""Functions that no import finds travel as their code: lambdas, closures, nested functions. What an import finds travels by its name.
+
+A function's globals are those of its module on the other side, as it was shipped. Only what the script binds under
+``if __name__ == "__main__":``, which workers skip, comes along by value.
+"""
+
+import ast
+import builtins
+import importlib
+import marshal
+import sys
+import types
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+
+def reduced(value: Any) -> Any:
+    """Say how a function, a closure's cell or a module travels; NotImplemented leaves everything else to pickle."""
+    kind = type(value)
+    if kind is types.FunctionType:
+        return NotImplemented if importable(value) else _reduced_function(value)
+    if kind is types.CellType:
+        return _cell, (), _content(value), None, None, _fill
+    if kind is types.ModuleType:
+        return importlib.import_module, (value.__name__,)
+    return NotImplemented
+
+
+def importable(value: Any) -> bool:
+    """Tell whether a function or class is found under its module and qualified name, here and by a worker."""
+    name: str = value.__module__
+    found: Any = sys.modules.get(name)
+    parts = value.__qualname__.split(".")
+    for part in parts:
+        found = getattr(found, part, None)
+    return found is value and not (name == "__main__" and parts[0] in guarded(getattr(sys.modules[name], "__file__", None)))
+
+
+@cache
+def guarded(path: str | None) -> frozenset[str]:
+    """Name what a script binds only under ``if __name__ == "__main__":``."""
+    try:
+        with open(path or "", "rb") as stream:
+            body = ast.parse(stream.read()).body
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()  # no script, or one that has changed since it was started
+    inside = {name for node in body if _is_guard(node) for name in _bound(node)}
+    return frozenset(inside - {name for node in body if not _is_guard(node) for name in _bound(node)})
+
+
+def referenced(code: types.CodeType) -> Iterator[str]:
+    """Name the globals and attributes that a function and those inside it mention."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from referenced(constant)
+
+
+def _is_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"__name__ == '__main__'", "'__main__' == __name__"}
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Name what a statement binds in its own scope."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+        return
+    if isinstance(node, ast.Lambda):
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        yield node.name
+    for child in ast.iter_child_nodes(node):
+        yield from _bound(child)
+
+
+def _reduced_function(function: types.FunctionType) -> Any:
+    space = function.__globals__
+    name = space.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is not None and module.__dict__ is space:
+        names = guarded(getattr(module, "__file__", None)) if name == "__main__" else frozenset[str]()
+        brought = {key: space[key] for key in referenced(function.__code__) if key in names and key in space}
+    else:
+        module = None  # the namespace of exec, or of a session: there is no such module to be imported
+        brought = {key: space[key] for key in referenced(function.__code__) if key in space}
+    state = {
+        "__qualname__": function.__qualname__,
+        "__module__": function.__module__,
+        "__defaults__": function.__defaults__,
+        "__kwdefaults__": function.__kwdefaults__,
+        "__annotations__": function.__annotations__,
+        "__doc__": function.__doc__,
+    }
+    start = (marshal.dumps(function.__code__), module and name, function.__name__, function.__closure__)
+    return _function, start, (state, function.__dict__, brought), None, None, _complete
+
+
+def _function(code: bytes, module: str | None, name: str, closure: tuple[types.CellType, ...] | None) -> types.FunctionType:
+    space = importlib.import_module(module).__dict__ if module else {"__builtins__": builtins, "__name__": "jobsys.closures"}
+    return types.FunctionType(marshal.loads(code), space, name, None, closure)  # as safe as the pickle that holds it
+
+
+def _complete(function: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]) -> None:
+    facts, attributes, brought = state
+    for name, fact in facts.items():
+        setattr(function, name, fact)
+    function.__dict__.update(attributes)
+    function.__globals__.update(brought)
+
+
+def _cell() -> types.CellType:
+    return types.CellType()
+
+
+def _content(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # a variable that has no value yet
+        return ()
+
+
+def _fill(cell: types.CellType, content: tuple[Any, ...]) -> None:
+    if content:
+        cell.cell_contents = content[0]
