@@ -107,21 +107,22 @@ class Demo:
         with self.step("A real workflow: measure every module of the Python standard library, one job each"):
             leader = self.start()
             alive = self.wait_for_share(leader)
-        if alive:
-            with self.step("Kill the leader in the middle of it (SIGKILL: it can't clear up behind itself)"):
-                self.kill(leader)
-            with self.step("Wait until no process of the run is left"):
-                self.wait_for_silence()
-            before, starts_before = Journal.read(open_store(str(self.store))), read_starts(self.starts)
-            left = {decode_report(data)[0].job for _, data in open_store(str(self.store)).commits()}
-            with self.step("What it looks like now: jobsys status"):
-                self.jobsys("status", str(self.store), expected=1, meaning="it says that the leader is dead")
-            with self.step("Resume it: the same line with --restart"):
-                self.resume()
-            with self.step("An undisturbed run to compare with: in one process, with a job store in memory"):
-                self.undisturbed()
-            with self.step("The proof"):
-                self.prove(before, starts_before, left)
+        if not alive:
+            return self.end()
+        with self.step("Kill the leader in the middle of it (SIGKILL: it can't clear up behind itself)"):
+            self.kill(leader)
+        with self.step("Wait until no process of the run is left"):
+            self.wait_for_silence()
+        before, starts_before = Journal.read(open_store(str(self.store))), read_starts(self.starts)
+        left = {decode_report(data)[0].job for _, data in open_store(str(self.store)).commits()}
+        with self.step("What it looks like now: jobsys status"):
+            self.jobsys("status", str(self.store), expected=1, meaning="it says that the leader is dead")
+        with self.step("Resume it: the same line with --restart"):
+            self.resume()
+        with self.step("An undisturbed run to compare with: in one process, with a job store in memory"):
+            self.undisturbed()
+        with self.step("The proof"):
+            self.prove(before, starts_before, left)
         with self.step("What jobsys tells about the run: jobsys stats, jobsys graph"):
             self.jobsys("stats", str(self.store))
             self.jobsys("graph", str(self.store), "--output", str(self.output / "graph.svg"))
@@ -129,10 +130,10 @@ class Demo:
 
     # -- the steps -------------------------------------------------------------------------------------------
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *options: str) -> subprocess.Popen:
         """Start the leader; its workers inherit the mark, and the name of the file that jobs sign when they start."""
-        command = self.command(f"file:{self.store}", self.output / "map")
-        return subprocess.Popen(command, env=self.environment(), stdout=subprocess.DEVNULL)
+        command = [*self.command(f"file:{self.store}", self.output / "map"), *options]
+        return subprocess.Popen(command, env=self.environment(), stdout=subprocess.DEVNULL, stderr=sys.stdout)
 
     def wait_for_share(self, leader: subprocess.Popen) -> bool:
         """Watch the journal until enough jobs are committed; tell whether the leader is still alive then."""
@@ -163,15 +164,13 @@ class Demo:
 
     def resume(self) -> None:
         """Start the leader again."""
-        command = [*self.command(f"file:{self.store}", self.output / "map"), "--restart"]
-        status = subprocess.run(command, env=self.environment(), stdout=subprocess.DEVNULL, check=False).returncode
+        status = self.start("--restart").wait()
         self.check(status == 0, f"the run is finished (exit status {status})")
 
     def undisturbed(self) -> None:
         """Run the workflow once more: in another way, and nobody kills it."""
         command = [*self.command("memory:undisturbed", self.output / "undisturbed"), "--batch-system", "inline"]
-        environment = self.environment() | {"STDLIB_MAP_STARTS": ""}
-        status = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
+        status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=sys.stdout, check=False).returncode
         self.check(status == 0, f"the run is finished (exit status {status})")
 
     def prove(self, before: Journal, starts_before: Counter[int], left: set[int]) -> None:

@@ -32,7 +32,7 @@ def noted(function: Callable) -> Callable:
     def note_and_call(*args, **kwargs):
         if path := os.environ.get("STDLIB_MAP_STARTS"):
             context = jobsys.current()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.write(descriptor, f"{context.job_id} {context.attempt} {context.name}\n".encode())
             os.close(descriptor)
         return function(*args, **kwargs)
@@ -64,7 +64,7 @@ def measure(source: Source) -> dict[str, Figures]:
     """Measure one module."""
     figures = stdlib_source.measure(source)
     if figures.problem:
-        jobsys.current().log(f"{source.name}: {figures.problem}", logging.WARNING)
+        jobsys.current().log(f"{source.name} is not valid for this version of Python", logging.WARNING)
     return {figures.name: figures}
 
 
