@@ -249,7 +249,7 @@ def check_acyclic(records: Sequence[JobRecord], names: Sequence[str]) -> None:
 
 
 def _only_backwards(record: JobRecord, number: int) -> bool:
-    plain = record.child_of == (SELF,) and not record.follow_on_of and record.service_of is None
+    plain = record.child_of == (SELF,) and not record.follow_on_of and record.service_of is None and SELF not in record.after
     return plain and all(ref < number for ref in record.refs) and all(ref < number for ref in record.after)
 
 
