@@ -35,7 +35,7 @@ def take_turns(case: Case, contestants: Mapping[str, Contestant], rounds: int, d
         for who in names[shift:] + names[:shift]:
             if who in out:
                 continue
-            place = Path(tempfile.mkdtemp(prefix=f"bench-{who}-", dir=directory))
+            place = Path(tempfile.mkdtemp(prefix=f"{who.split()[0]}-", dir=directory))
             say(f"{case.name}: round {number + 1} of {rounds}, {who}")
             load = round(os.getloadavg()[0], 2)
             try:

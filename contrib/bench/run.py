@@ -74,7 +74,8 @@ def measure(options: argparse.Namespace, directory: Path) -> list[Case]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    with tempfile.TemporaryDirectory(prefix="jobsys-bench-", dir=options.directory) as directory:
+    # Short names: Ray keeps sockets below, whose paths must fit into 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="jb-", dir=options.directory) as directory:
         about = machine(Path(directory))
         cases = measure(options, Path(directory))
     write_json(options.json, cases, about)
