@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
 from jobsys.errors import LeaseLostError, RequirementError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
@@ -176,6 +178,8 @@ class Leader:
 
     def _completed(self, attempt: Attempt, update: BatchUpdate) -> None:
         report, payload = decode_report(update.payload)
+        if update.memory is not None:
+            report = msgspec.structs.replace(report, memory=update.memory)
         failure = report.failure
         if failure is None:
             self._commit(report, payload)
