@@ -53,7 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
         print_json([_as_dict(store, *found) for found in shown])
         return 0
     for number, found in enumerate(shown):
-        sys.stdout.write("\n" * (number > 0))
+        if number and found[1]:
+            sys.stdout.write("\n")
         for piece in _tell(store, *found):
             sys.stdout.write(piece)
     if not shown:

@@ -5,8 +5,8 @@ import time
 
 def duration(seconds: float) -> str:
     """Say a duration with two units at most: ``1 h 12 min``, ``3.4 s``, ``12 ms``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds > 0 else "0 s"
+    if seconds < 0.9995:
+        return "0 s" if seconds <= 0 else f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "<1 ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 59.5:

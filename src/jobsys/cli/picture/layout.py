@@ -45,12 +45,9 @@ def arrange(sizes: Mapping[int, tuple[float, float]], arrows: Sequence[Pair], or
     y, height = _down(rows, sizes)
     centres = {key: (x[key], y[layer[key]]) for key in sizes}
     routes: dict[Pair, list[tuple[float, float]]] = {}
-    for (one, two), chain in chains.items():
-        points = [(x[key], y[layer[key]]) for key in chain]
-        if (two, one) in backwards:
-            routes[two, one] = points[::-1]
-        if (one, two) not in backwards:
-            routes[one, two] = points
+    for one, two in arrows:
+        chain = chains[two, one][::-1] if (one, two) in backwards else chains[one, two]
+        routes[one, two] = [(x[key], y[layer[key]]) for key in chain]
     width = max((x[key] + widths[key] / 2 for key in x), default=0.0)
     return Layout(centres, routes, backwards & set(arrows), width, height)
 
