@@ -5,27 +5,31 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
+import stat
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from jobsys import pickling
 from jobsys.digest import chunks
-from jobsys.errors import UsageError
+from jobsys.errors import PromiseError, UsageError
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
+from jobsys.jobstores.keys import is_file
 from jobsys.message import Order
 from jobsys.requirements import Requirements
-from jobsys.storage.urls import read_url, url_name, write_url
+from jobsys.storage.urls import local_file, read_url, url_name, write_url
 
 logger = logging.getLogger(__name__)
 
 _FICLONE: Final = 0x40049409
+_EXECUTABLE: Final = 0o111
 _LENGTH: Final = struct.Struct("<Q")
 DEFERRED: Final = "deferred"
 
@@ -62,6 +66,7 @@ class Context:
         self._say = say
         self._temporary: Path | None = None
         self._deferring = False
+        self._deferred = directory / f"{DEFERRED}-{order.job}-{order.attempt}"
 
     @property
     def temp_dir(self) -> Path:
@@ -83,9 +88,10 @@ class Context:
             StorageError: it can't be written.
         """
         source = Path(path)
-        executable = os.access(source, os.X_OK)
-        with source.open("rb") as reading, self.write_stream(name or source.name, executable=executable) as (writing, made):
-            shutil.copyfileobj(reading, writing, 1 << 20)
+        with source.open("rb") as reading:
+            executable = bool(os.fstat(reading.fileno()).st_mode & stat.S_IXUSR)
+            with self.write_stream(name or source.name, executable=executable) as (writing, made):
+                shutil.copyfileobj(reading, writing, 1 << 20)
         return made
 
     def write_stream(self, name: str = "file", *, executable: bool = False) -> AbstractContextManager[tuple[BinaryIO, FileId]]:
@@ -93,95 +99,128 @@ class Context:
         self.wrote_files = True
         return self._store.write_file(self.job_id, self._token, name, executable=executable)
 
-    def read_file(
-        self, file: FileId, path: str | os.PathLike[str] | None = None, *, mutable: bool = False, symlink: bool = False
-    ) -> Path:
+    def read_file(self, file: FileId, path: str | os.PathLike[str] | None = None, *, mutable: bool = False, symlink: bool = False) -> Path:
         """Make a global file readable under a local path.
+
+        What is there is a copy (on file systems that can, one that shares the blocks until somebody writes), never a second name of the
+        stored file: through a hard link one job, or a tool it calls as root, could change what all others read.
 
         Args:
             file: its id.
             path: where to put it; a name in the temporary directory by default. Must not exist.
-            mutable: give a copy of the job's own, which it may change.
-            symlink: give a link into the job store where that is a directory of this machine; never write to it.
+            mutable: make the copy writable.
+            symlink: give a link into the job store where that is a directory of this machine: nothing is copied, and nothing protects
+                the stored file from whoever writes to the link as its owner or as root.
 
         Raises:
             NotFoundError: it was deleted.
             FileExistsError: there is something at ``path``.
         """
-        target = Path(path) if path is not None else Path(tempfile.mkdtemp(dir=self.temp_dir)) / (FileId(str(file), 0).name or "file")
+        _check_file(file)
+        target = Path(path) if path is not None else Path(tempfile.mkdtemp(dir=self.temp_dir)) / _local_name(file)
         stored = self._store.storage.local_path(str(file))
         if stored is not None and symlink and not mutable:
             self._store.storage.stat(str(file))
             target.symlink_to(stored)
-        elif stored is None or mutable or not _link(stored, target):
-            self._copy(file, target, stored if mutable else None)
+        else:
+            self._copy(file, target, stored, 0o222 if mutable else 0)
         return target
 
     def read_stream(self, file: FileId) -> AbstractContextManager[BinaryIO]:
         """Read a global file as a stream: ``with context.read_stream(file) as stream: …``."""
+        _check_file(file)
         return self._store.read_file(file)
 
     def delete_file(self, file: FileId) -> None:
         """Delete a global file, once this attempt commits: one that fails deletes nothing."""
+        _check_file(file)
         self.deleted.append(str(file))
 
-    def import_file(self, url: str, name: str | None = None) -> FileId:
+    def import_file(self, url: str | os.PathLike[str], name: str | None = None) -> FileId:
         """Copy what is at a URL or path into the job store; the original is never written to.
 
         Raises:
             NotFoundError: there is nothing there.
         """
-        with read_url(url) as source, self.write_stream(name or url_name(url)) as (target, made):
+        place = os.fspath(url)
+        local = local_file(place)
+        executable = local is not None and os.access(local, os.X_OK)
+        with read_url(place) as source, self.write_stream(name or url_name(place), executable=executable) as (target, made):
             for piece in chunks(source):
                 target.write(piece)
         return made
 
-    def export_file(self, file: FileId, url: str) -> None:
-        """Copy a global file to a URL or path, whole or not at all where the scheme allows."""
-        with write_url(url) as target:
-            self._store.copy_file(file, target)
+    def export_file(self, file: FileId, url: str | os.PathLike[str]) -> None:
+        """Copy a global file to a URL or path, whole or not at all where the scheme allows.
 
-    def _copy(self, file: FileId, target: Path, clone_of: str | None) -> None:
-        mode = 0o755 if getattr(file, "executable", False) else 0o644
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as stream:
-            if clone_of is None or not _clone(clone_of, stream):
-                self._store.copy_file(file, stream)
+        Raises:
+            NotFoundError: it was deleted.
+        """
+        _check_file(file)
+        place = os.fspath(url)
+        with self._store.read_file(file) as source, write_url(place) as target:
+            for piece in chunks(source):
+                target.write(piece)
+        local = local_file(place)
+        if local is not None and getattr(file, "executable", False) and local.is_file():
+            local.chmod(local.stat().st_mode | _EXECUTABLE)
+
+    def _copy(self, file: FileId, target: Path, stored: str | None, writable: int) -> None:
+        mode = 0o444 | writable | (_EXECUTABLE if getattr(file, "executable", False) else 0)
+        with self._store.read_file(file) as source:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    if stored is None or not _clone(stored, stream):
+                        for piece in chunks(source):
+                            stream.write(piece)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
 
     # -- clean-up --------------------------------------------------------------------------------------------
 
     def defer(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``function`` when this attempt ends, in whichever way: value, exception, or death of its process.
 
-        It may be called twice, so it must not mind; what it raises is only logged.
+        The last one deferred is called first. It may be called twice, so it must not mind; what it raises is only logged.
+
+        Raises:
+            PicklingError: it can't be kept for the case that this process dies.
         """
-        data, _ = pickling.dump((function, args, kwargs), "a deferred function")
-        with (self._directory / DEFERRED).open("ab") as stream:
+        data, promised = pickling.dump((function, args, kwargs), "the deferred call", ("its function", "args", "kwargs"))
+        if promised:
+            raise PromiseError(f"a deferred function can't wait for {promised[0]!r}: defer it in a job that is given the value")
+        with self._deferred.open("ab") as stream:
             stream.write(_LENGTH.pack(len(data)) + data)
         self._deferring = True
 
     def close(self) -> None:
         """Run deferred functions and remove the temporary directory; used by the worker."""
         if self._deferring:
-            run_deferred(self._directory)
+            _call_deferred(self._deferred)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    @contextmanager
-    def active(self) -> Iterator[Context]:
-        """Be the current context; used by the worker."""
-        token = _current.set(self)
+    def enter(self) -> Token[Context | None]:
+        """Be the current context until ``leave`` is called with what this returns; used by the worker."""
+        return _current.set(self)
+
+    def leave(self, token: Token[Context | None]) -> None:
+        """Be the current context no longer, run deferred functions and remove the temporary directory; used by the worker."""
         try:
-            yield self
+            self.close()
         finally:
             _current.reset(token)
 
 
 def run_deferred(directory: Path) -> None:
-    """Call what was deferred in a worker's directory, the last first, and forget it."""
-    path = directory / DEFERRED
-    if not path.exists():
-        return
+    """Call what was deferred in a worker's directory by a job that has died, the last first, and forget it."""
+    for path in sorted(directory.glob(f"{DEFERRED}-*")):
+        _call_deferred(path)
+
+
+def _call_deferred(path: Path) -> None:
     data, calls, offset = path.read_bytes(), [], 0
     while offset + _LENGTH.size <= len(data):
         (length,) = _LENGTH.unpack_from(data, offset)
@@ -191,19 +230,22 @@ def run_deferred(directory: Path) -> None:
         try:
             function, args, kwargs = pickling.load(call, lambda _: None)
             function(*args, **kwargs)
-        except Exception:  # the user's code; the job's outcome does not depend on it
+        except (Exception, SystemExit):  # the user's code; the job's outcome does not depend on it
             logger.exception("a deferred function failed", extra={"event": "deferred-failed"})
     path.unlink()
 
 
-def _link(stored: str, target: Path) -> bool:
-    try:
-        os.link(stored, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        return False
-    return True
+def _check_file(file: FileId) -> None:
+    if not is_file(file):
+        raise UsageError(f"{file!r} is no id of a global file: give what write_file, write_stream or import_file returned")
+
+
+def _local_name(file: FileId) -> str:
+    """Give a file's name as this machine can have it: one part of a path."""
+    name = re.sub(r"[/\0]", "_", FileId(str(file), 0).name)
+    if name in {"", ".", ".."}:
+        name = name.replace(".", "_") or "file"
+    return os.fsdecode(os.fsencode(name)[-_LONGEST_NAME:]) if len(os.fsencode(name)) > _LONGEST_NAME else name
 
 
 def _clone(stored: str, stream: BinaryIO) -> bool:

@@ -213,8 +213,12 @@ class JobStore:
         made = FileId(keys.file(job, token, next(self._serial), name), 0, executable)
         with self.storage.writer(str(made), executable=executable) as stream:
             yield stream, made
-            stream.flush()
-            made.size = stream.tell()
+            closed = stream.closed  # by the user's code
+            if not closed:
+                stream.flush()
+                made.size = stream.tell()
+        if closed:
+            made.size = self.storage.stat(str(made)).size
 
     def read_file(self, file: FileId | str) -> AbstractContextManager[BinaryIO]:
         """Read a global file as a stream."""

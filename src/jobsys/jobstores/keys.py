@@ -1,7 +1,11 @@
 """Every key of a job store is made here, and nowhere else."""
 
+import re
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
+
+_LONGEST: Final = 180  # characters of a quoted name
+_FILE: Final = re.compile(r"files/\d+-[^/]+/\d+/[^/]+")
 
 STORE: Final = "jobsys-store.json"  # format, and what was asked for; its presence makes a directory a job store
 STATUS: Final = "status.json"
@@ -74,7 +78,12 @@ def files(job: int, token: str) -> str:
 
 def file_name(key: str) -> str:
     """Read a global file's name back from its key."""
-    return unquote(key.rpartition("/")[2])
+    return unquote_to_bytes(key.rpartition("/")[2]).decode("utf-8", "surrogateescape")
+
+
+def is_file(key: str) -> bool:
+    """Tell whether a key is that of a global file."""
+    return _FILE.fullmatch(key) is not None
 
 
 def shared(name: str) -> str:
@@ -88,6 +97,21 @@ def immutable(key: str) -> bool:
 
 
 def _quoted(name: str) -> str:
-    text = quote(name, safe="").encode("ascii", "replace").decode()[:180] or "file"
-    text = text.rstrip("%")
-    return text if text.strip(".") else text.replace(".", "%2E")
+    """Make a name part of a key: whole if it is short, else its beginning and its suffix."""
+    text = _quote(name)
+    if len(text) > _LONGEST:
+        stem, dot, suffix = name.rpartition(".")
+        end = _quote(dot + suffix) if stem else ""
+        stem, end = (stem, end) if end and len(end) <= _LONGEST // 4 else (name, "")
+        while len(text := _quote(stem)) > _LONGEST - len(end):
+            stem = stem[: len(stem) - 1 - (len(text) - _LONGEST + len(end)) // 12]
+        text += end
+    return text if text.strip(".") else text.replace(".", "%2E") or "file"
+
+
+def _quote(name: str) -> str:
+    try:
+        data = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = name.encode("utf-8", "replace")
+    return quote(data, safe="")

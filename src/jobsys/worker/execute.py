@@ -1,52 +1,65 @@
 """Order in, report out: run one attempt of a job. The one place around the user's code."""
 
-import logging
 import os
 import socket
-import sys
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from jobsys import pickling
 from jobsys.context import Context, run_deferred
-from jobsys.errors import GraphError, JobFailure, JobsysError
-from jobsys.graph import encode
-from jobsys.job import FunctionJob, Job, Service, VirtualJob, made
+from jobsys.errors import GraphError
+from jobsys.function import JobFunction
+from jobsys.graph import SPILL, encode
+from jobsys.job import FunctionJob, Job, Options, Service, VirtualJob, made
 from jobsys.jobstores import JobStore
-from jobsys.message import STOP, Failure, Order, Report, Said, decode_order, decode_report, encode_message
-from jobsys.record import Blob
+from jobsys.message import Order, Report, Said, Value, decode_order, decode_report, encode_message
+from jobsys.record import Blob, printable
 from jobsys.worker.executor import Channel
+from jobsys.worker.explain import Explainer
+from jobsys.worker.output import take_log
+from jobsys.worker.serve import serve
+from jobsys.worker.surroundings import Surroundings
 
-logger = logging.getLogger(__name__)
-
-CHECK_EVERY: Final = 1.0  # seconds between two looks at a service
 _INLINE_LOG: Final = 64 * 1024
-_OWN_FRAMES: Final = (str(Path(__file__).parent.parent) + os.sep,)
 
 
 class JobExecutor:
     """Runs orders against one job store, in an interpreter that has the user's code."""
 
-    def __init__(self, store: JobStore, max_log: int = 10 * 1024 * 1024) -> None:
-        """Read from and write to ``store``; keep at most ``max_log`` bytes of what an attempt prints, from its end."""
+    def __init__(self, store: JobStore, max_log: int = 10 * 1024 * 1024, places: Sequence[tuple[str, str]] = ()) -> None:
+        """Read from and write to ``store``.
+
+        Args:
+            store: the run's job store.
+            max_log: how many bytes are kept of what an attempt prints, from its end.
+            places: directories of this machine, and where their content lies on the leader: so tracebacks name the user's own files.
+        """
         self._store = store
         self._max_log = max_log
         self._host = socket.gethostname()
+        self._explainer = Explainer(places)
+        self._surroundings: Surroundings | None = None
 
     def run(self, order: bytes, channel: Channel) -> bytes:
         """Run one attempt; whatever the job's code does ends up in the report."""
         todo = decode_order(order)
         started, clock, cpu = time.time(), time.perf_counter(), _cpu()
+        fields: dict[str, Any]
+        payload: list[bytes] = []
+        surroundings = self._noted(channel.log)
         try:
             fields, payload = self._attempt(todo, channel)
-        except Exception as error:  # noqa: BLE001 - the place around the user's code
-            fields, payload = {"failure": _failure(error)}, []
-        except SystemExit as error:
-            fields, payload = {"failure": Failure("failed", f"the job called sys.exit({error.code!r})", kind="SystemExit")}, []
-        log = self._take_log(todo, channel, payload)
+        except KeyboardInterrupt as error:
+            if channel.log < 0:  # this is the leader's own process, and a person wants it to end
+                raise
+            fields = {"failure": self._explainer.failure(error)}
+        except BaseException as error:  # noqa: BLE001 - the place around the user's code, which may raise anything
+            fields = {"failure": self._explainer.failure(error)}
+        finally:
+            if not (todo.service and channel.log < 0):  # a service beside other jobs in this very process
+                surroundings.restore()
         report = Report(
             job=todo.job,
             attempt=todo.attempt,
@@ -55,10 +68,17 @@ class JobExecutor:
             token=todo.token,
             cpu=_cpu() - cpu,
             host=self._host,
-            log=log,
+            log=self._log(todo, channel, payload),
             **fields,
         )
         return encode_message(report, b"".join(payload))
+
+    def _noted(self, log: int) -> Surroundings:
+        """Give the surroundings before the first job of this process; each job is followed by their restoration."""
+        noted = self._surroundings
+        if noted is None or noted.pid != os.getpid():
+            noted = self._surroundings = Surroundings(log)
+        return noted
 
     def undelivered(self, report: bytes) -> None:
         """Leave a commit in the store: the leader has gone, the next one takes it up."""
@@ -72,55 +92,41 @@ class JobExecutor:
 
     def _attempt(self, order: Order, channel: Channel) -> tuple[dict[str, Any], list[bytes]]:
         body = pickling.load(self._store.read(order.body), _Values(self._store, order))
-        job = body if isinstance(body, Job) else FunctionJob(*body, name=order.name)
+        job = body if isinstance(body, Job) else FunctionJob.prepared(body, Options(name=order.name))
 
         def say(level: int, text: str) -> None:
-            channel.say(encode_message(Said(order.job, order.attempt, text, level)))
+            channel.say(encode_message(Said(order.job, order.attempt, printable(text), level)))
+
+        def spill(data: bytes) -> Blob:
+            return self._store.write_value(order.job, order.token, data)
 
         children: list[Job] = []
         context = Context(job, order, self._store, channel.directory, say)
-        token = made.set(children)
+        token, entered = made.set(children), context.enter()
         try:
-            with context.active():
-                value = self._serve(job, context, channel) if isinstance(job, Service) else _call(body, job, context)
-            encoded = encode(
-                value,
-                children,
-                job,
-                f"the value that {order.name!r} returned",
-                lambda data: self._store.write_value(order.job, order.token, data),
-            )
+            if isinstance(job, Service):
+                serve(job, context, channel, lambda data: spill(data) if len(data) >= SPILL else None)
+                value = None
+            else:
+                value = _call(body, job, context)
+            encoded = encode(value, children, job, f"the value that {order.name!r} returned", spill)
         finally:
             made.reset(token)
-            context.close()
-        report = {"value": encoded.value, "refs": encoded.refs, "jobs": encoded.jobs, "deleted": tuple(context.deleted), "files": context.wrote_files}
+            context.leave(entered)
+        report = {
+            "value": encoded.value,
+            "refs": encoded.refs,
+            "jobs": encoded.jobs,
+            "deleted": tuple(context.deleted),
+            "files": context.wrote_files,
+        }
         return report, encoded.payload
 
-    def _serve(self, service: Service, context: Context, channel: Channel) -> None:
-        """Start a service, hand its value out, and keep it up until told to stop."""
-        try:
-            value, refs = pickling.dump(service.start(context), f"the value of service {service.name!r}")
-            if refs:
-                raise GraphError(f"service {service.name!r} can't promise its value: start must return the value itself")
-            said = Said(context.job_id, context.attempt, service_value=Blob(0, 0, len(value)))
-            channel.say(encode_message(said, value))
-            while channel.receive(CHECK_EVERY) != STOP:
-                if not service.check(context):
-                    raise JobFailure(f"service {service.name!r} no longer works: its check returned False")
-        finally:
-            service.stop(context)
-
-    def _take_log(self, order: Order, channel: Channel, payload: list[bytes]) -> Blob | None:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        if channel.log < 0:
+    def _log(self, order: Order, channel: Channel, payload: list[bytes]) -> Blob | None:
+        """Put what was printed behind the payload, or into the store."""
+        text = take_log(channel.log, channel.log_start, self._max_log)
+        if not text:
             return None
-        size = os.fstat(channel.log).st_size
-        start = max(channel.log_start, size - self._max_log)
-        if size <= start:
-            return None
-        text = os.pread(channel.log, size - start, start)
         if len(text) > _INLINE_LOG:
             return self._store.write_log(order.job, order.token, text)
         place = Blob(0, sum(map(len, payload)), len(text))
@@ -141,15 +147,27 @@ class _Values:
         return self.of(self._refs[slot])
 
     def of(self, job: int) -> Any:
-        if job not in self._known:
-            value = self._values[job]
-            data = self._store.read(value.blob)
-            refs = value.refs
-            self._known[job] = pickling.load(data, lambda slot: self.of(refs[slot])) if data else None
-        return self._known[job]
+        """Load a value after all those that it holds: a chain of them may be longer than Python's stack is deep."""
+        known = self._known
+        waiting = [] if job in known else [job]
+        while waiting:
+            value = self._values[waiting[-1]]
+            if waiting[-1] in known:  # it is part of two values
+                waiting.pop()
+                continue
+            missing = [ref for ref in value.refs if ref not in known]
+            if missing:
+                waiting += missing
+            else:
+                known[waiting.pop()] = self._load(value)
+        return known[job]
+
+    def _load(self, value: Value) -> Any:
+        data = self._store.read(value.blob)
+        return pickling.load(data, lambda slot: self._known[value.refs[slot]]) if data else None
 
 
-def load_value(store: JobStore, order_values: dict[int, Any], job: int) -> Any:
+def load_value(store: JobStore, order_values: dict[int, Value], job: int) -> Any:
     """Read one job's value, with the values inside it."""
     return _Values(store, Order(0, 0, "", Blob(0, 0, 0), "", values=order_values)).of(job)
 
@@ -160,27 +178,9 @@ def _call(body: Any, job: Job, context: Context) -> Any:
     if body is job:
         return job.run(context)
     function, args, kwargs = body
-    plain: Callable[..., Any] = getattr(function, "call", function) if hasattr(function, "as_job") else function
-    return plain(*args, **kwargs)
+    return (function.call if isinstance(function, JobFunction) else function)(*args, **kwargs)
 
 
 def _cpu() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def _failure(error: Exception) -> Failure:
-    reason = "memory" if isinstance(error, MemoryError) else "failed"
-    kind = type(error).__qualname__
-    message = f"{kind}: {error}"
-    if isinstance(error, JobsysError):
-        return Failure(reason, str(error), kind=kind)
-    return Failure(reason, message, "".join(traceback.format_exception(_trimmed(error))), kind)
-
-
-def _trimmed(error: Exception) -> Exception:
-    """Leave out jobsys' own frames at the beginning of a traceback."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_FRAMES):
-        frames = frames.tb_next
-    return error.with_traceback(frames)
