@@ -6,6 +6,7 @@ every job appends a line when it starts. Ends with status 1 if any part of the p
 
 import argparse
 import filecmp
+import io
 import os
 import shutil
 import signal
@@ -39,7 +40,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="map only the first N modules")
     parser.add_argument("--kill-at", type=float, default=0.4, metavar="SHARE", help="kill when this share is done (default: 0.4)")
     options = parser.parse_args()
-    sys.stdout.reconfigure(line_buffering=True, errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True, errors="replace")  # whatever the terminal or the CI log can show
     output = options.output.absolute()
     if output.exists() and any(output.iterdir()) and not (output / "starts.txt").exists():
         parser.error(f"{output} holds something else than an earlier demo")
@@ -125,7 +127,7 @@ class Demo:
             self.prove(before, starts_before, left)
         with self.step("What jobsys tells about the run: jobsys stats, jobsys graph"):
             self.jobsys("stats", str(self.store))
-            self.jobsys("graph", str(self.store), "--output", str(self.output / "graph.svg"))
+            self.jobsys("graph", str(self.store), "--by-function", "--output", str(self.output / "graph.svg"))
         return self.end()
 
     # -- the steps -------------------------------------------------------------------------------------------

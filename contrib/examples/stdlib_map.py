@@ -11,10 +11,12 @@ The jobs, in the order in which they run:
 
 import functools
 import importlib.util
+import itertools
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import stdlib_report  # modules beside the script travel with it to wherever its jobs run
 import stdlib_source
@@ -42,7 +44,7 @@ def noted(function: Callable) -> Callable:
 
 @jobsys.job(memory="200M")
 @noted
-def survey(output: str, limit: int | None) -> dict[str, jobsys.FileId]:
+def survey(output: str, limit: int | None) -> None:
     """Find the modules, and say what is to be done with them: every call of a job below makes a job of its own."""
     sources = stdlib_source.find_sources()[:limit]
     jobsys.current().log(f"{len(sources)} modules to measure")
@@ -51,14 +53,13 @@ def survey(output: str, limit: int | None) -> dict[str, jobsys.FileId]:
     level = [measure(source) for source in sources]
     while len(level) > 1:
         level = [merge(level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
-    files = {"csv": tabulate(level[0]), "png": plot(level[0])}
+    files = [tabulate(level[0]), plot(level[0])]
 
     # With the graph: a follow-on starts when all of the above is done.
     jobsys.current().job.add_follow_on(Publish(files, output))
-    return files
 
 
-@jobsys.job(memory="300M")
+@jobsys.job(memory="100M")
 @noted
 def measure(source: Source) -> dict[str, Figures]:
     """Measure one module."""
@@ -68,14 +69,14 @@ def measure(source: Source) -> dict[str, Figures]:
     return {figures.name: figures}
 
 
-@jobsys.job(memory="300M")
+@jobsys.job(memory="100M")
 @noted
 def merge(parts: list[dict[str, Figures]]) -> dict[str, Figures]:
     """Join what was measured; the list holds promises where it is made, and values here."""
     return {name: figures for part in parts for name, figures in part.items()}
 
 
-@jobsys.job(memory="500M")
+@jobsys.job(memory="200M")
 @noted
 def tabulate(modules: dict[str, Figures]) -> list[jobsys.FileId]:
     """Write the tables as global files: they are kept in the job store, and any job that is given their ids can read them."""
@@ -86,7 +87,7 @@ def tabulate(modules: dict[str, Figures]) -> list[jobsys.FileId]:
     return [context.write_file(context.temp_dir / name) for name in ("modules.csv", "summary.txt")]
 
 
-@jobsys.job(memory="1G")
+@jobsys.job(memory="300M")
 @noted
 def plot(modules: dict[str, Figures]) -> list[jobsys.FileId]:
     """Draw the plot; only this job imports matplotlib."""
@@ -98,14 +99,14 @@ def plot(modules: dict[str, Figures]) -> list[jobsys.FileId]:
 class Publish(jobsys.Job):
     """Copy the finished files to where the user wants them. A job may also be a class; promises in its attributes become values."""
 
-    def __init__(self, files: dict[str, list[jobsys.FileId]], output: str) -> None:
+    def __init__(self, files: list[Any], output: str) -> None:
         super().__init__(memory="200M")
-        self.files = files
+        self.files = files  # promises here; in run, the lists of ids
         self.output = output
 
     @noted
     def run(self, context: jobsys.Context) -> None:
-        for file in (file for files in self.files.values() for file in files):
+        for file in itertools.chain.from_iterable(self.files):
             context.export_file(file, os.path.join(self.output, file.name))
             context.log(f"wrote {os.path.join(self.output, file.name)} ({file.size:,} bytes)")
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Imports = Mapping[str, set[str]]  # module -> the modules that it imports
-COLUMNS = ("module", "lines", "code", "comments", "blank", "tokens", "functions", "classes", "branches", "longest", "longest_function")
-COLUMNS += ("imports", "late_imports", "imported_by", "cycle")
+COLUMNS = (
+    *("module", "lines", "code", "comments", "blank", "tokens", "functions", "classes", "branches"),
+    *("longest", "longest_function", "imports", "late_imports", "imported_by", "cycle"),
+)
 BLUE, GREEN, GREY, RED = "#31688e", "#35b779", "#c8c8c8", "#b5367a"
 
 
@@ -110,10 +112,11 @@ def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) ->
 
 def draw(path: Path, modules: Mapping[str, Figures]) -> None:
     """Plot size, complexity and importance as a PNG."""
-    from matplotlib.figure import Figure  # slow to import, and needed by one job only
+    # slow to import, and needed by one job only
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 8.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(14, 8.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     figure.suptitle(f"The Python standard library: {len(modules):,} modules", fontsize=16, fontweight="bold")
     places = figure.subplot_mosaic([["size", "imported"], ["size", "branches"]], width_ratios=[1, 1.15])
     for place in places.values():
@@ -136,6 +139,7 @@ def _draw_sizes(place: "Axes", modules: Mapping[str, Figures]) -> None:
         counts = [sum(getattr(one, kind) for one in packages[name]) for name in top]
         place.barh(top, counts, left=left, color=color, label=kind)
         left = [before + count for before, count in zip(left, counts, strict=True)]
+    place.margins(y=0.01)
     place.invert_yaxis()
     place.legend(loc="lower right", frameon=False)
     place.set(title=f"The {len(top)} largest packages and modules", xlabel="lines")
