@@ -64,11 +64,14 @@ def test_an_error_is_one_line(jobsys, under_way, monkeypatch):
     assert (said.status, said.err) == (1, "jobsys: error: can't read x: permission denied\n")
 
 
-def test_a_reader_that_leaves_is_no_error(under_way):
-    done = run(
-        "-c", f"import os; os._exit(os.waitstatus_to_exitcode(os.system('{sys.executable} -m jobsys logs {under_way.locator} | true')))"
-    )
-    assert done.stderr == ""
+def test_a_reader_that_leaves_is_told_by_the_exit_status_only(under_way):
+    command = [sys.executable, "-m", "jobsys", "logs", under_way.locator]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_ctrl_c(jobsys, under_way, monkeypatch):
