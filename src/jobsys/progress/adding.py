@@ -76,36 +76,27 @@ def _link(nodes: dict[int, Node], node: Node) -> None:
 
 
 def _inherit(nodes: dict[int, Node], node: Node) -> None:
-    """Take the nearest checkpoint and clients from the predecessors; all of them lie below the same checkpoint."""
-    predecessors = _predecessors(node)
-    above = nodes[predecessors[0]]
+    """Take the nearest checkpoint from the first predecessor; all predecessors lie below the same one."""
+    above = nodes[_above(node)]
     node.anchor = above.id if above.checkpoint else above.anchor
-    if node.service_of is not None:
-        node.clients = above.clients
-    else:
-        node.clients = (above.id,) if above.services else above.clients
-        for other in predecessors[1:]:
-            also = nodes[other]
-            node.clients += tuple(client for client in ((other,) if also.services else also.clients) if client not in node.clients)
     if node.anchor is not None:
         nodes[node.anchor].members.add(node.id)
 
 
-def _predecessors(node: Node) -> tuple[int, ...]:
-    return (node.service_of,) if node.service_of is not None else node.parents + node.follows or (0,)
+def _above(node: Node) -> int:
+    return (node.parents or node.follows or (node.service_of or 0,))[0]
 
 
 def _from_the_top(made: list[Node]) -> list[Node]:
-    """Order new nodes so that each comes after its predecessors."""
+    """Order new nodes so that each comes after its first predecessor."""
     new = {node.id: node for node in made}
     ordered: dict[int, Node] = {}
     for node in made:
-        rest = [node]
-        while rest:
-            last = rest[-1]
-            missing = [new[job] for job in _predecessors(last) if job in new and job not in ordered]
-            if missing and last.id not in ordered:
-                rest += missing
-            else:
-                ordered[rest.pop().id] = last
+        path = []
+        climbing: Node | None = node
+        while climbing is not None and climbing.id not in ordered:
+            path.append(climbing)
+            climbing = new.get(_above(climbing))
+        for passed in reversed(path):
+            ordered[passed.id] = passed
     return list(ordered.values())

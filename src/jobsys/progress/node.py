@@ -66,7 +66,6 @@ class Node(msgspec.Struct, omit_defaults=True):
 
     service_of: int | None = None
     service_parent: int | None = None  # the service that must be up before this one starts
-    clients: tuple[int, ...] = ()  # the nearest jobs above that have services
     services: list[int] = []
     open_services: int = 0
     services_down: int = 0  # services that must come up, for the first time or again, before successors start

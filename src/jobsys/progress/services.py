@@ -83,13 +83,13 @@ class Services:
         if node.service_parent is not None:
             yield node.service_parent
         seen: set[int] = set()
-        rest = list(node.clients)
+        rest = list(_predecessors(node) if node.service_of is None else _predecessors(self.client(node)))
         while rest:
-            client = nodes[rest.pop()]
-            if client.id not in seen:
-                seen.add(client.id)
-                yield from client.services
-                rest += client.clients
+            above = nodes[rest.pop()]
+            if above.id not in seen:
+                seen.add(above.id)
+                yield from above.services
+                rest += _predecessors(above)
         seen, rest = set(), list(node.refs)
         while rest:
             source = nodes[rest.pop()]
@@ -97,3 +97,7 @@ class Services:
                 seen.add(source.id)
                 yield source.id
                 rest += source.value_refs
+
+
+def _predecessors(node: Node) -> tuple[int, ...]:
+    return node.parents + node.follows

@@ -1,0 +1,44 @@
+"""Random workflows under random disturbances: the state machine does what the model says, and nothing is lost or doubled."""
+
+import copy
+import os
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from jobsys.events import Policy
+from simulation.simulator import CALM, Chaos, Simulator
+from simulation.workflows import generate
+
+EXAMPLES = int(os.environ.get("JOBSYS_EXAMPLES", "250"))
+thorough = settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 1000, suppress_health_check=list(HealthCheck), print_blob=False
+)
+seeds = st.integers(0, 2**32)
+sizes = st.integers(1, 24)
+
+
+@thorough
+@given(sizes, seeds)
+def test_any_order_of_events_leads_to_what_the_model_says(size, seed):
+    random = Random(seed)
+    root = generate(random, size)
+    simulator = Simulator(root, random, CALM, Policy(retries=random.randint(0, 2)))
+    simulator.run()
+
+
+@thorough
+@given(sizes, seeds)
+def test_crashes_between_any_two_steps_change_nothing_of_the_outcome(size, seed):
+    random = Random(seed)
+    root = generate(random, size)
+    policy = Policy(retries=random.randint(0, 2))
+    undisturbed = Simulator(copy.deepcopy(root), Random(seed), CALM, policy)
+    undisturbed.run()
+    chaos = Chaos(crash=random.choice((0.0, 0.01, 0.05)), snapshot=0.1, duplicate=0.2, cancel=0.01, flush=random.choice((1.0, 0.5, 0.1)))
+    disturbed = Simulator(root, random, chaos, policy)
+    disturbed.run()
+    assert disturbed.done() == undisturbed.done()
+    assert disturbed.progress.finished == undisturbed.progress.finished
