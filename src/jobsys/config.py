@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,16 +15,38 @@ from jobsys.events import Policy
 from jobsys.requirements import parse_bytes, parse_cores, parse_seconds
 
 
-def option(default: Any, help: str, parse: Callable[[str], Any] = str, group: str = "run", choices: tuple[str, ...] | None = None) -> Any:
+def _count(value: Any) -> int:
+    if isinstance(value, str):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("it must be a whole number from 0 on")
+    return value
+
+
+def _pause(value: Any) -> float:
+    seconds = float(value)
+    if isinstance(value, bool) or not 0 <= seconds < math.inf:
+        raise ValueError("it must be a number of seconds from 0 on")
+    return seconds
+
+
+def _text(value: Any) -> str:
+    text: str = os.fspath(value)
+    return text
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("it must be True or False")
+    return value
+
+
+_METAVARS: Final = {_count: "N", _pause: "SECONDS", parse_bytes: "SIZE", parse_cores: "CORES", parse_seconds: "TIME"}
+
+
+def option(default: Any, help: str, parse: Callable[[Any], Any] = _text, group: str = "run", choices: tuple[str, ...] | None = None) -> Any:
     """Declare an option with its help; ``parse`` reads it from text."""
     return dataclasses.field(default=default, metadata={"help": help, "parse": parse, "group": group, "choices": choices})
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
 
 
 _GROUPS: Final = {
@@ -39,18 +63,18 @@ class Config:
     """What a run was asked to be. ``None`` leaves the choice to the part that knows best."""
 
     job_store: str = ""
-    restart: bool = option(False, "resume the run in this job store; jobs that are done do not run again", parse=bool)
-    clean: str = option(
-        "never", "when to delete the job store at the end (default: never)", choices=("never", "on-success", "always")
-    )
+    restart: bool = option(False, "resume the run in this job store; jobs that are done do not run again", parse=_flag)
+    clean: str = option("never", "when to delete the job store at the end (default: never)", choices=("never", "on-success", "always"))
     durability: str = option(
         "power-cut",
         "what the store survives: 'power-cut' syncs to disk, 'kill' only survives the death of processes (default: power-cut)",
         choices=("power-cut", "kill"),
     )
-    retries: int = option(1, "how often a failed job is tried again (default: 1); lost and preempted attempts don't count", _count, "failures")
-    backoff: float = option(1.0, "seconds before the first retry, doubled for each further one (default: 1)", float, "failures")
-    stop_on_first_failure: bool = option(False, "end the run as soon as one job has failed for good", bool, "failures")
+    retries: int = option(
+        1, "how often a failed job is tried again (default: 1); lost and preempted attempts don't count", _count, "failures"
+    )
+    backoff: float = option(1.0, "seconds before the first retry, doubled for each further one (default: 1)", _pause, "failures")
+    stop_on_first_failure: bool = option(False, "end the run as soon as one job has failed for good", _flag, "failures")
     max_retry_memory: int | None = option(
         None, "how far a job that ran out of memory may grow, e.g. 16G (default: the machine's memory)", parse_bytes, "failures"
     )
@@ -65,12 +89,15 @@ class Config:
         choices=("warm", "process"),
     )
     work_dir: str | None = option(None, "directory for the workers' temporary files (default: the system's)", group="machine")
-    default_cores: float | None = option(None, "cores of a job that does not say (default: 1)", parse_cores, "defaults")
-    default_memory: int | None = option(None, "memory of a job that does not say (default: a core's share of the machine)", parse_bytes, "defaults")
+    default_memory: int | None = option(
+        None, "memory of a job that does not say (default: a core's share of the machine)", parse_bytes, "defaults"
+    )
     default_disk: int | None = option(None, "disk of a job that does not say (default: not counted)", parse_bytes, "defaults")
     default_walltime: float | None = option(None, "walltime of a job that does not say, e.g. 2h (default: none)", parse_seconds, "defaults")
     progress: str = option(
-        "auto", "how progress is shown: a live display, plain lines, or nothing (default: by terminal)", group="output",
+        "auto",
+        "how progress is shown: a live display, plain lines, or nothing (default: by terminal)",
+        group="output",
         choices=("auto", "live", "plain", "off"),
     )
     log_level: str = option("warning", "jobsys' own log (default: warning)", group="output", choices=("debug", "info", "warning", "error"))
@@ -79,7 +106,14 @@ class Config:
     @property
     def policy(self) -> Policy:
         """What is done about failures."""
-        return Policy(retries=self.retries, backoff=self.backoff, max_memory=self.max_retry_memory)
+        return Policy(
+            retries=self.retries,
+            backoff=self.backoff,
+            max_memory=self.max_retry_memory,
+            default_memory=self.default_memory,
+            default_disk=self.default_disk,
+            default_walltime=self.default_walltime,
+        )
 
     def stored(self) -> dict[str, Any]:
         """Give the options as they are kept in the job store."""
@@ -90,26 +124,44 @@ class Config:
         """Take options from a parsed command line, a locator, or keyword arguments; keywords win.
 
         Raises:
-            UsageError: there is no such option, or no job store was named.
+            UsageError: there is no such option, a value makes no sense, or no job store was named.
         """
-        given: dict[str, Any] = {}
-        if isinstance(options, Config):
-            given = dataclasses.asdict(options)
-        elif isinstance(options, argparse.Namespace):
-            names = {field.name for field in dataclasses.fields(cls)}
-            given = {key: value for key, value in vars(options).items() if key in names}
-        elif isinstance(options, str) or hasattr(options, "__fspath__"):
-            given = {"job_store": str(options)}
         known = {field.name: field for field in dataclasses.fields(cls)}
+        given = _given(options, known)
         for key, value in changes.items():
             if key not in known:
                 raise UsageError(f"there is no option {key!r}; there are {', '.join(sorted(known))}")
-            parse = known[key].metadata.get("parse", str)
-            given[key] = parse(value) if isinstance(value, str) else value
+            given[key] = _read(known[key], value)
         config = cls(**given)
         if not config.job_store:
             raise UsageError("no job store was named: give a locator such as file:/path/to/store")
         return config
+
+
+def _given(options: Any, known: dict[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if isinstance(options, Config):
+        return dataclasses.asdict(options)
+    if isinstance(options, argparse.Namespace):
+        return {key: value for key, value in vars(options).items() if key in known}
+    if isinstance(options, (str, os.PathLike)):
+        return {"job_store": _read(known["job_store"], options)}
+    raise UsageError(f"{options!r} are no options: give a parsed command line, a Config, or the locator of a job store")
+
+
+def _read(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Read an option given by keyword: as text, as on the command line, or as what it is."""
+    if value is None and field.default is None:
+        return None
+    parse, choices = field.metadata.get("parse", _text), field.metadata.get("choices")
+    try:
+        read = parse(value)
+    except (UsageError, ValueError, TypeError) as error:
+        raise UsageError(f"{field.name}={value!r} makes no sense: {error}") from error
+    if choices and read not in choices:
+        raise UsageError(f"{field.name}={value!r} makes no sense: it must be one of {', '.join(choices)}")
+    return read
 
 
 def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
@@ -133,7 +185,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             continue
         name = "--" + field.name.replace("_", "-")
         group = groups[field.metadata["group"]]
-        if field.metadata["parse"] is bool:
+        if field.metadata["parse"] is _flag:
             group.add_argument(name, action="store_true", help=field.metadata["help"])
         else:
             group.add_argument(
@@ -142,7 +194,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 type=_typed(field.metadata["parse"]),
                 choices=field.metadata["choices"],
                 help=field.metadata["help"],
-                metavar=None if field.metadata["choices"] else field.name.rpartition("_")[2].upper(),
+                metavar=None
+                if field.metadata["choices"]
+                else _METAVARS.get(field.metadata["parse"], field.name.rpartition("_")[2].upper()),
             )
 
 
@@ -150,8 +204,7 @@ def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             return parse(text)
-        except UsageError as error:
+        except (UsageError, ValueError) as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    read.__name__ = getattr(parse, "__name__", "value").removeprefix("parse_").removeprefix("_")
     return read

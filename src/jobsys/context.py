@@ -243,9 +243,7 @@ def _check_file(file: FileId) -> None:
 def _local_name(file: FileId) -> str:
     """Give a file's name as this machine can have it: one part of a path."""
     name = re.sub(r"[/\0]", "_", FileId(str(file), 0).name)
-    if name in {"", ".", ".."}:
-        name = name.replace(".", "_") or "file"
-    return os.fsdecode(os.fsencode(name)[-_LONGEST_NAME:]) if len(os.fsencode(name)) > _LONGEST_NAME else name
+    return name if name.strip(".") else name.replace(".", "_")
 
 
 def _clone(stored: str, stream: BinaryIO) -> bool:

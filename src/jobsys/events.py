@@ -31,6 +31,9 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     max_losses: int = 20  # attempts lost or preempted before a job counts as failed
     memory_factor: float = 2.0
     max_memory: int | None = None  # bytes; how far a job that ran out of memory may grow
+    default_memory: int | None = None  # bytes; of jobs that don't say, as are the next two
+    default_disk: int | None = None  # bytes
+    default_walltime: float | None = None  # seconds
 
 
 class LeaderStarted(msgspec.Struct, frozen=True, tag="leader", omit_defaults=True):

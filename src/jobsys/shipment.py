@@ -1,6 +1,5 @@
 """What code a run's workers need: found and saved by the leader, fetched and loaded by a worker. Both ends of one format."""
 
-import os
 import sys
 import types
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from jobsys.errors import JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore
 from jobsys.modules import loaded_name
-from jobsys.resource import ModuleDescriptor, Resource, ResourceException
+from jobsys.resource import ModuleDescriptor, ResourceException
 
 
 class Shipment(msgspec.Struct, frozen=True):
@@ -30,13 +29,14 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
     Raises:
         ResourceException: code can't be shipped.
     """
-    environment, described = {}, []
+    environment: dict[str, str] = {}
+    described: list[tuple[str, str, bool]] = []
     for module in modules:
         descriptor = ModuleDescriptor.forModule(module)
         resource = descriptor.saveAsResourceTo(store)
         if resource is not None:
-            environment.update(_registration(resource))
-        described.append(tuple(descriptor))
+            environment.update(resource.registration())
+        described.append((descriptor.dirPath, descriptor.name, descriptor.fromVirtualEnv))
     main = sys.modules["__main__"]
     if described:
         # what workers send back names the script's classes by its real name
@@ -45,16 +45,6 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
     shipment = Shipment(sys.version_info[:2], list(sys.argv), list(sys.path), environment, described)
     store.write_code(epoch, msgspec.json.encode(shipment))
     return shipment
-
-
-def _registration(resource: Resource) -> dict[str, str]:
-    """Say what ``register`` puts into the environment, without leaving it there."""
-    before = dict(os.environ)
-    resource.register()
-    added = {name: value for name, value in os.environ.items() if before.get(name) != value}
-    for name in added:
-        del os.environ[name]
-    return added
 
 
 def read(store: JobStore, epoch: int) -> Shipment:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from jobsys import framing
+from jobsys.resource import Resource
 from jobsys.slots import Slots
 from jobsys.worker import guard
 from jobsys.worker.executor import Executor, Prepare
@@ -35,12 +36,21 @@ def main(arguments: Sequence[str]) -> int:
     for descriptor in (options.connect, options.slots):
         os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=options.connect)
+    _place_code(options.directory)
     executor = _prepare(options.executor, rest, control)
     if executor is None:
         os.kill(guardian, signal.SIGKILL)
         return 1
     Host(control, Slots(options.slots), options.directory, executor, guardian).serve()
     return 0
+
+
+def _place_code(directory: Path) -> None:
+    """Have the shipped code unpacked below the host's own directory, which goes when the host goes, however it goes."""
+    if not os.path.isdir(os.environ.get(Resource.rootDirPathEnvName, "")):
+        code = directory / "code"
+        code.mkdir(mode=0o700, exist_ok=True)
+        os.environ[Resource.rootDirPathEnvName] = str(code)
 
 
 def _prepare(name: str, arguments: Sequence[str], control: socket.socket) -> Executor | None:

@@ -1,7 +1,6 @@
 """What a worker host does first: fetch the code that the leader shipped, check it, import it."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -32,13 +31,16 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     shipped = shipment.read(store, options.epoch)
     shipment.check_python(shipped)
     Resource.prepareSystem()
-    os.environ.update(shipped.environment)
+    Resource.registerAll(shipped.environment)
     known = set(sys.path)
     sys.path += [entry for entry in shipped.path if entry not in known]
+    places = []
     for number, descriptor in enumerate(ModuleDescriptor(*each) for each in shipped.modules):
         local = descriptor.localize()
+        if local.dirPath != descriptor.dirPath:
+            places.append((local.dirPath, descriptor.dirPath))
         if number == 0:
             shipment.load_script(local, shipped.argv)
         else:
             local.load()
-    return JobExecutor(store, options.max_log)
+    return JobExecutor(store, options.max_log, places)
