@@ -15,7 +15,7 @@ from jobsys import pickling
 from jobsys.errors import GraphError, PicklingError, RequirementError
 from jobsys.promise import Promise, promise_job
 from jobsys.record import printable
-from jobsys.requirements import Requirements, parse_accelerators, parse_bytes, parse_cores, parse_seconds
+from jobsys.requirements import Requirements, parse_accelerators, parse_bytes, parse_cores, parse_flag, parse_seconds
 
 _serial = itertools.count()
 
@@ -42,11 +42,11 @@ class PromisedRequirement:
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "cores": parse_cores,
-    "memory": lambda value: parse_bytes(value, "memory"),
+    "memory": lambda value: parse_bytes(value, "memory", least=1),
     "disk": lambda value: parse_bytes(value, "disk"),
     "accelerators": parse_accelerators,
     "walltime": parse_seconds,
-    "preemptible": bool,
+    "preemptible": lambda value: parse_flag(value, "preemptible"),
 }
 REQUIREMENTS: Final = frozenset(_PARSERS)
 _OWN: Final = frozenset({"_serial", "_edges", "_options", "_committed_by"})
@@ -212,7 +212,7 @@ class Options:
             name=printable(str(options.get("name") or base.name)),
             after=base.after + _jobs(options.get("after")),
             retries=base.retries if retries is None else parse_retries(retries),
-            checkpoint=bool(options.get("checkpoint", base.checkpoint)),
+            checkpoint=parse_flag(options.get("checkpoint", base.checkpoint), "checkpoint"),
         )
 
 

@@ -2,15 +2,17 @@
 
 import math
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from jobsys.errors import RequirementError
 
-_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_PREFIXES: Final = ("", "K", "M", "G", "T", "P")
+_LARGEST: Final = 2**63 - 1
+_LONGEST: Final = 40  # characters of a number, or of a value in a message
 _SIZE: Final = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([KMGTP]?)(i?)B?\s*", re.IGNORECASE)
-_TIME: Final = re.compile(r"(?:(\d+)-)?(\d+):(\d{2}):(\d{2})")
+_TIME: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,9}):([0-5]\d):([0-5]\d)", re.ASCII)
 _TIME_UNIT: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -41,26 +43,40 @@ class Requirements(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
         return ", ".join(parts)
 
 
-def parse_bytes(value: object, name: str = "size") -> int:
-    """Read a size in bytes: an integer, or text such as ``"100M"``, ``"2 GiB"``, ``"1.5G"``.
+def parse_bytes(value: object, name: str = "size", least: int = 0) -> int:
+    """Read a size in bytes: an integer, or text such as ``"100M"``, ``"2 GiB"``, ``"1.5G"``; a part of a byte counts as one.
 
     Raises:
-        RequirementError: the value is no size.
+        RequirementError: the value is no size, or less than ``least``.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise RequirementError(f"{name}={value!r} is no size: give bytes as a number, or text such as '500M' or '2GiB'")
+    size: int | None = None
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value)
-        if match is None:
-            raise RequirementError(f"{name}={value!r} is no size: write it like '500M', '2G' or '2GiB'")
-        number, prefix, binary = match.groups()
-        base = _UNITS[prefix.upper()]
-        if binary:
-            base = 1024 ** round(math.log(base, 1000))
-        value = float(number) * base
-    if not math.isfinite(value) or value < 0:
-        raise RequirementError(f"{name}={value!r} is no size: it must not be negative")
-    return math.ceil(value)
+        size = _bytes_from_text(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, float) and math.isfinite(value):
+        size = math.ceil(value)
+    if size is None:
+        raise RequirementError(f"{name}={_short(value)} is no size: give bytes as a number, or text such as '500M', '2G' or '2GiB'")
+    if not least <= size <= _LARGEST:
+        raise RequirementError(f"{name}={_short(value)} is no size: it must be from {least} to {_LARGEST} bytes")
+    return size
+
+
+def _bytes_from_text(text: str) -> int | None:
+    match = _SIZE.fullmatch(text)
+    if match is None or len(text) > _LONGEST:
+        return None
+    number, prefix, binary = match.groups()
+    base = (1024 if binary else 1000) ** _PREFIXES.index(prefix.upper())
+    whole, _, fraction = number.partition(".")
+    parts: int = 10 ** len(fraction)
+    return -(-int(whole + fraction) * base // parts)  # exact, and up to the next byte
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def parse_seconds(value: object, name: str = "walltime") -> float:
@@ -71,11 +87,11 @@ def parse_seconds(value: object, name: str = "walltime") -> float:
     """
     seconds: float | None = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = _float(value)
     elif isinstance(value, str):
-        seconds = _seconds_from_text(value.strip())
+        seconds = _seconds_from_text(value.strip().lower())
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:
-        raise RequirementError(f"{name}={value!r} is no duration: give seconds, or text such as '90s', '2h' or '12:00:00'")
+        raise RequirementError(f"{name}={_short(value)} is no duration: give seconds, or text such as '90s', '2h' or '12:00:00'")
     return seconds
 
 
@@ -83,7 +99,7 @@ def _seconds_from_text(text: str) -> float | None:
     if match := _TIME.fullmatch(text):
         days, hours, minutes, rest = (int(part or 0) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + rest
-    if match := re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smhd]?)", text):
+    if match := re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smhd]?)", text, re.ASCII):
         return float(match[1]) * _TIME_UNIT[match[2]]
     return None
 
@@ -94,13 +110,17 @@ def parse_cores(value: object) -> float:
     Raises:
         RequirementError: the value is no positive number.
     """
-    try:
-        cores = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        cores = math.nan
+    cores = _float(value)
     if isinstance(value, bool) or not math.isfinite(cores) or cores <= 0:
-        raise RequirementError(f"cores={value!r} is no number of cores: give a positive number such as 1, 0.5 or 8")
+        raise RequirementError(f"cores={_short(value)} is no number of cores: give a positive number such as 1, 0.5 or 8")
     return cores
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def parse_accelerators(value: object) -> int:
@@ -109,16 +129,30 @@ def parse_accelerators(value: object) -> int:
     Raises:
         RequirementError: the value is no whole number from 0 on.
     """
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise RequirementError(f"accelerators={value!r}: give a whole number from 0 on")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        raise RequirementError(f"accelerators={_short(value)}: give a whole number from 0 on")
     return value
 
 
 def format_bytes(count: float) -> str:
     """Write a size for people: ``1.5 GB``."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} B"
+    if count < 999.5:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.5:  # above, three digits would be written as 1e+03
+            return f"{count:.3g} {unit}"
+    return f"{count / 1000:.4g} PB"
+
+
+def parse_flag(value: object, name: str) -> bool:
+    """Read what is either so or not: the words "yes" and "no" are both true to Python.
+
+    Raises:
+        RequirementError: the value is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise RequirementError(f"{name}={_short(value)}: give True or False")
+    return value
