@@ -25,8 +25,8 @@ def judge(policy: Policy, node: Node, failed: AttemptFailed, limit: int | None, 
     if failed.reason in UNCHARGED:
         retry = node.losses < policy.max_losses
         return msgspec.structs.replace(failed, charged=False, retry=retry, delay=_delay(policy, node.losses) if node.losses else 0.0)
-    if failed.reason == Reason.MEMORY:
-        return _more_memory(policy, node, failed, limit, fits)
+    if failed.reason == Reason.MEMORY and (had := limit or node.requirements.memory):
+        return _more_memory(policy, node, failed, had, fits)
     retries = policy.retries if node.retries is None else node.retries
     return msgspec.structs.replace(failed, retry=node.failures < retries, delay=_delay(policy, node.failures))
 
@@ -35,12 +35,7 @@ def _delay(policy: Policy, before: int) -> float:
     return min(policy.backoff * policy.backoff_factor ** min(before, 64), policy.max_backoff)
 
 
-def _more_memory(
-    policy: Policy, node: Node, failed: AttemptFailed, limit: int | None, fits: Callable[[Requirements], bool]
-) -> AttemptFailed:
-    had = limit or node.requirements.memory
-    if not had:
-        return failed
+def _more_memory(policy: Policy, node: Node, failed: AttemptFailed, had: int, fits: Callable[[Requirements], bool]) -> AttemptFailed:
     wanted = int(had * policy.memory_factor)
     if policy.max_memory is not None:
         wanted = min(wanted, policy.max_memory)
