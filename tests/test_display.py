@@ -60,7 +60,7 @@ def test_durations(seconds, text):
 
 def test_other_words():
     assert [many(1, "job"), many(20000, "job")] == ["1 job", "20,000 jobs"]
-    assert [pace(1234.5), pace(0.5), pace(0.01)] == ["1.23e+03 jobs/s", "0.5 jobs/s", "36 jobs/h"]
+    assert [pace(1234.4), pace(0.5), pace(0.01)] == ["1,234 jobs/s", "0.5 jobs/s", "36 jobs/h"]
     assert last_line("a\n b \n\n") == "b"
 
 

@@ -38,7 +38,7 @@ def test_a_fan(jobsys, tmp_path):
     assert square["cpu_share"] == pytest.approx(0.5)
     assert (square["memory_max"], square["memory_asked"]) == (10**8 + 70, 10**9)
     assert square["wait_mean"] == pytest.approx(3.0)
-    assert "used 10 % of the memory asked for: 200M would do" in square["hint"]
+    assert "used at most 100 MB of the 1 GB asked for: memory='200M' would do" in square["hint"]
     assert (total["seconds"], total["hint"]) == (2.0, "")
     assert found["elapsed"] == pytest.approx(8.9)
     assert found["cores_peak"] == 10

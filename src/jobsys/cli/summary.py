@@ -9,6 +9,7 @@ import msgspec
 
 from jobsys.history import DONE, Attempt, History, JobHistory
 from jobsys.progress import State
+from jobsys.requirements import format_bytes
 
 
 class FunctionStats(msgspec.Struct):
@@ -146,7 +147,7 @@ def _hint(function: FunctionStats, cores: float) -> str:
     peak, asked = function.memory_max, function.memory_asked
     # a margin of a third, and small sums left alone: it is no use to ask for 40 MB instead of 100
     if peak and asked and asked > 2 * peak and asked - peak > 200e6:
-        hints.append(f"used {100 * peak / asked:.0f} % of the memory asked for: {_enough(peak)} would do")
+        hints.append(f"used at most {format_bytes(peak)} of the {format_bytes(asked)} asked for: memory='{_enough(peak)}' would do")
     share = function.cpu_share
     if share is not None and cores > 1 and share < 0.5 and function.seconds > _ENOUGH_TO_JUDGE:
         hints.append(f"used {share * cores:.1f} of {cores:g} cores")

@@ -21,7 +21,12 @@ def duration(seconds: float) -> str:
 
 def pace(rate: float) -> str:
     """Say how many jobs end in which time."""
-    return f"{rate:.3g} jobs/s" if rate >= 0.1 else f"{rate * 3600:.3g} jobs/h"
+    return f"{number(rate)} jobs/s" if rate >= 0.1 else f"{number(rate * 3600)} jobs/h"
+
+
+def number(value: float) -> str:
+    """Write a number with three digits, or as many as a whole number has: ``0.387``, ``28.1``, ``2,884``."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def moment(seconds: float) -> str:

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from jobsys.cli.summary import FunctionStats, Summary
 from jobsys.cli.views.console import make_console, make_table
-from jobsys.display.words import duration, many
+from jobsys.display.words import duration, many, number
 from jobsys.requirements import format_bytes
 
 _COLUMNS = ("FUNCTION", "JOBS", "FAILED", "TIME", "MEAN", "MEDIAN", "P95", "MAX", "CPU", "MEMORY", "ASKED", "WAIT")
@@ -53,7 +53,7 @@ def _totals(summary: Summary) -> Iterator[str]:
         yield f"{duration(summary.wasted)} of it went into attempts that failed"
     if summary.efficiency is not None:
         yield (
-            f"cores in use: {summary.cores_mean:.3g} on average, {summary.cores_peak:g} at the busiest moment; "
+            f"cores in use: {number(summary.cores_mean)} on average, {number(summary.cores_peak)} at the busiest moment; "
             f"parallel efficiency {100 * summary.efficiency:.0f} %"
         )
     if len(summary.hosts) > 1:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from jobsys.cli.standing import LeaderStanding, Standing
 from jobsys.cli.views.console import STYLES, make_console, make_table
-from jobsys.display.words import duration, last_line, many
+from jobsys.display.words import duration, last_line, many, pace
 from jobsys.requirements import format_bytes
 from jobsys.status import FailureStatus, exit_text
 
@@ -128,8 +128,7 @@ def _pace(standing: Standing, leader: LeaderStanding) -> Iterator[Text]:
         return
     rate = done / seconds
     left = (standing.counts.total - standing.counts.done - standing.counts.failed) / rate
-    shown = f"{rate:.3g} jobs/s" if rate >= 0.1 else f"{rate * 3600:.3g} jobs/h"
-    yield Text(f"{shown}, about {duration(left)} left for the jobs known so far")
+    yield Text(f"{pace(rate)}, about {duration(left)} left for the jobs known so far")
 
 
 def _advice(standing: Standing) -> Iterator[Text]:
