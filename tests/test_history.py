@@ -3,9 +3,11 @@
 import pytest
 
 from jobsys.errors import IntegrityError, NoSuchJobStoreError
+from jobsys.events import ServiceUp
 from jobsys.history import History, read_history, read_log
 from jobsys.jobstores import locate
 from jobsys.progress import State
+from jobsys.record import Blob
 from jobsys.requirements import Requirements
 from recorded import BEGIN, SELF, Recorded, job, knot  # type: ignore[import-not-found]
 
@@ -80,6 +82,13 @@ def test_what_was_never_seen_to_start_did_not_wait(run):
     run.now += 100
     run.script(job("a")).fail(1, "lost", seconds=0)
     assert history(run).jobs[1].attempts[0].waited == 0
+
+
+def test_when_a_service_came_up_is_not_known(run):
+    run.script(job("client")).commit(1, job("db", service_of=SELF), job("query", child_of=(SELF,)))
+    run.add(ServiceUp(2, Blob(1, 0, 1))).commit(3, at=run.now + 50)
+    assert history(run).jobs[3].attempts[0].waited == 0
+    assert history(run).jobs[2].state is State.UP
 
 
 def test_references_become_numbers(run):

@@ -139,7 +139,7 @@ class _Reader:
 
     def take(self, event: Event) -> None:
         """Take in one event."""
-        now = 0.0
+        now = 0.0  # of a service that came up it is not known when it did
         match event:
             case Committed():
                 report = event.report
@@ -159,7 +159,7 @@ class _Reader:
         if self._leaders and now > self._leaders[-1].ended:
             self._leaders[-1].ended = now
         for effect in effects:
-            if type(effect) is Submit:
+            if type(effect) is Submit and now:
                 self._ready[effect.job] = now + effect.delay
 
     def result(self) -> History:

@@ -151,3 +151,18 @@ def test_what_makes_no_sense_is_refused(jobsys, finished):
     said = jobsys("status", finished.locator, "--watch", "--jobs")
     assert said.status == 2
     assert "can't be used together" in said.err
+
+
+def test_a_leader_that_has_only_just_taken_a_run_over(jobsys, tmp_path, monkeypatch):
+    run = Recorded(str(tmp_path / "s")).lead().script(job("a"), job("b")).commit(1).status("running").leave()
+    run.lead()
+    monkeypatch.setattr(standing, "replay", lambda store: 1 / 0)
+    found = jobsys("status", run.locator, "--json").json
+    assert (found["state"], found["counts"]["done"], found["leader"]["epoch"]) == ("starting", 1, 2)
+    assert jobsys("status", run.locator, "--fail-if-unfinished").status == 1
+
+
+def test_a_leader_that_left_without_a_last_status(jobsys, tmp_path):
+    run = Recorded(str(tmp_path / "s")).lead().script(job("a")).status("running").leave()
+    said = jobsys("status", run.locator)
+    assert (said.status, "FAILED" in said.out, "resume it" in said.out) == (1, True, True)

@@ -11,7 +11,7 @@ import argparse
 
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
-from jobsys.cli.standing import lives
+from jobsys.cli.standing import living_leader
 from jobsys.display.words import many
 from jobsys.errors import LeaderRunningError
 from jobsys.jobstores import open_store
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Delete it."""
     store = open_store(arguments.locator)
-    leader = lives(store)
+    leader = living_leader(store)
     if leader is not None and not (arguments.force and leader.alive is None):
         seen = "is alive" if leader.alive else "can't be seen from here"
         way = f"stop it first, with 'jobsys kill {store.locator}'" + (

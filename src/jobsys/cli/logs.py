@@ -128,7 +128,8 @@ def _tell(store: JobStore, job: JobHistory, attempts: list[Attempt], running: Ru
     if running is not None:
         where = f"on {running.host}" + (f" (process {running.pid})" if running.pid else "")
         since = duration(max(0.0, time.time() - running.since))
-        yield f"==> {_title(job)}, attempt {running.attempt}: running {where} for {since}; what it prints is kept when it ends\n"
+        number = len(job.attempts) + 1  # a leader numbers from 1 again
+        yield f"==> {_title(job)}, attempt {number}: running {where} for {since}; what it prints is kept when it ends\n"
     elif not job.attempts:
         yield f"==> {_title(job)}: {_why_nothing(job)}\n"
 

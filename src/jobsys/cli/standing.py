@@ -65,12 +65,14 @@ def look(store: JobStore) -> Standing:
     info = store.info()
     lease = store.last_lease()
     leader = None if lease is None else _leader(store, lease)
-    shown = _shown(store)
     lives = leader is not None and leader.alive is True
-    source = "status"
+    shown, source = _shown(store), "status"
     if shown is None or leader is None or shown.epoch != leader.epoch or (shown.state == "running" and not lives):
-        shown = _from_journal(store, shown, leader, lives)
-        source = "journal"
+        if lives and shown is not None:
+            # it has only just taken the run over, and what the one before it showed is still true
+            shown = msgspec.structs.replace(shown, state="starting", running=[], running_count=0, failures=[], failures_omitted=0)
+        else:
+            shown, source = _from_journal(store, shown, leader, lives), "journal"
     return Standing(
         locator=store.locator,
         state=shown.state,
@@ -88,7 +90,7 @@ def look(store: JobStore) -> Standing:
     )
 
 
-def lives(store: JobStore) -> LeaderStanding | None:
+def living_leader(store: JobStore) -> LeaderStanding | None:
     """Give the leader that is at work, or may be; None if surely none is."""
     lease = store.last_lease()
     leader = None if lease is None else _leader(store, lease)
