@@ -65,7 +65,7 @@ def under_way(tmp_path) -> Recorded:
     now = time.time()
     return run.status(
         "running",
-        [RunningStatus(8, "square", 2, "node7", now - 12, 4711, 123_000_000), RunningStatus(9, "square", 1, "node8", now - 2.2, 4712)],
+        [RunningStatus(8, "square", 2, "node7", now - 7200, 4711, 123_000_000), RunningStatus(9, "square", 1, "node8", now - 7200, 4712)],
     )
 
 

@@ -50,7 +50,7 @@ def test_without_a_job_all_that_has_something_to_say(jobsys, under_way):
 
 
 def test_a_running_job_says_where(jobsys, under_way):
-    assert "job 9 (square), attempt 1: running on node8 (process 4712) for 2.2 s" in jobsys("logs", under_way.locator, "9").out
+    assert "job 9 (square), attempt 1: running on node8 (process 4712) for 2 h" in jobsys("logs", under_way.locator, "9").out
 
 
 def test_jobs_without_attempts_say_why(jobsys, tmp_path):

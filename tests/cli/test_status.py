@@ -19,7 +19,7 @@ def test_a_run_under_way(jobsys, under_way):
     assert f"{under_way.locator}  RUNNING" in said.out
     assert "6 of 10 jobs done · 2 running · 1 waiting · 1 failed" in said.out
     assert f"leader: process {os.getpid()} on {socket.gethostname()}, at work for" in said.out
-    assert "  8  square         2   12 s  123 MB  node7" in said.out
+    assert "  8  square         2  2 h  123 MB  node7" in said.out
     assert "job 7 (square) failed: on node2, after 2 attempts\n  ZeroDivisionError: division by zero\n" in said.out
     assert f"jobsys logs {under_way.locator} 7" in said.out
     assert "restart" not in said.out
