@@ -46,7 +46,7 @@ def _path(trail: Sequence[Any], labels: Sequence[str]) -> str:
     path, owner, before = "", trail[0], trail[0]
     for part in trail[1:]:
         step = _step(owner, part)
-        if step is None and isinstance(before, dict) and before is not owner:
+        if step is None and isinstance(before, dict) and before is not owner and not isinstance(owner, types.FunctionType):
             step = next((f".{key}" for key, each in before.items() if each is part), None)  # in the state that __getstate__ made
         if step is not None:
             if owner is trail[0] and labels and isinstance(owner, tuple):

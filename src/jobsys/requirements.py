@@ -68,7 +68,7 @@ def _bytes_from_text(text: str) -> int | None:
     if match is None or len(text) > _LONGEST:
         return None
     number, prefix, binary = match.groups()
-    base = (1024 if binary else 1000) ** _PREFIXES.index(prefix.upper())
+    base: int = (1024 if binary else 1000) ** _PREFIXES.index(prefix.upper())
     whole, _, fraction = number.partition(".")
     parts: int = 10 ** len(fraction)
     return -(-int(whole + fraction) * base // parts)  # exact, and up to the next byte
