@@ -4,9 +4,9 @@ import pytest
 
 from jobsys.errors import IntegrityError, LeaseLostError
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, RunCanceled
-from jobsys.journal import Journal, pages, read, replay, take_over, write_snapshot
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.journal import pages, read, replay, take_over, write_snapshot
 from jobsys.message import Report
 from jobsys.progress import Progress
 from jobsys.record import Blob, JobRecord

@@ -19,8 +19,8 @@ from jobsys import (
     UsageError,
 )
 from jobsys.events import Committed
-from jobsys.journal import pages
 from jobsys.jobstores import locate
+from jobsys.journal import pages
 from jobsys.leader.listener import Listener
 
 _stores = itertools.count()
@@ -97,7 +97,11 @@ def test_a_part_of_a_value():
 
 def test_the_result_may_be_any_structure_of_promises():
     a = add(1, 2)
-    assert run({"a": a, "again": [a, (a, table()["rows"])], "plain": 7}) == {"a": 3, "again": [3, (3, [1, 2, {"deep": "found"}])], "plain": 7}
+    assert run({"a": a, "again": [a, (a, table()["rows"])], "plain": 7}) == {
+        "a": 3,
+        "again": [3, (3, [1, 2, {"deep": "found"}])],
+        "plain": 7,
+    }
 
 
 def test_a_value_may_hold_promises_that_hold_promises():

@@ -144,6 +144,20 @@ def resident(pid: int) -> int:
         return 0
 
 
+class OwnMemory:
+    """This process's resident memory, read in about a microsecond."""
+
+    def __init__(self) -> None:
+        """Keep the kernel's file open; to be made anew after a fork."""
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC) if LINUX else -1
+
+    def resident(self) -> int:
+        """Return the bytes that this process holds."""
+        if self._statm < 0:
+            return resident(os.getpid())
+        return int(os.pread(self._statm, 128, 0).split(None, 2)[1]) * _PAGE
+
+
 def proportional(pid: int) -> int:
     """Return the bytes of a process with what it shares divided among those who share it; its resident bytes where unknown."""
     try:

@@ -96,4 +96,3 @@ def workflow(tmp_path: Path) -> Iterator[Callable[..., Workflow]]:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
         each.wait_for_no_process()
-

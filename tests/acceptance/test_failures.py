@@ -67,10 +67,6 @@ CASES = {
         "@jobsys.job\ndef one():\n    return {'a': 1}\n\n@jobsys.job(retries=0)\ndef use(x):\n    return x\n\ndef main():\n    return use(one()['b'])\n",
         ["(use) failed", "['b']", "KeyError"],
     ),
-    "forgotten super().__init__": (
-        "class Step(jobsys.Job):\n    def __init__(self):\n        self.x = 1\n\ndef main():\n    step = Step()\n    step.add_child(Step())\n    return step\n",
-        ["Step.__init__ must call super().__init__()"],
-    ),
     "no run method": ("class Step(jobsys.Job):\n    pass\n\ndef main():\n    return Step(retries=0)\n", ["Step must define run"]),
     "run inside a job": (
         "@jobsys.job\ndef one():\n    return 1\n\n@jobsys.job(retries=0)\ndef main():\n    return jobsys.run(one(), 'elsewhere')\n",
@@ -154,3 +150,29 @@ def test_stop_on_first_failure(workflow):
     assert code == 1
     assert "ValueError: no" in err
     flow.wait_for_no_process()
+
+
+def test_a_job_is_not_charged_for_what_an_earlier_one_left(workflow):
+    flow = workflow(
+        """
+kept = []
+
+@jobsys.job
+def keep(size):
+    kept.append(bytearray(size * 10**6))
+    return os.getpid()
+
+@jobsys.job(memory="60M", retries=0)
+def modest(before):
+    time.sleep(0.5)
+    return before, os.getpid(), jobsys.current().attempt
+
+@jobsys.job
+def main():
+    return [modest(keep(80)), modest(keep(150))]
+"""
+    )
+    code, out, err = flow.run("--max-cores", "1")
+    assert code == 0, err
+    runs = eval(out)
+    assert [attempt for _, _, attempt in runs] == [1, 1]

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from jobsys.events import Committed
-from jobsys.journal import pages
 from jobsys.jobstores import open_store
+from jobsys.journal import pages
 from jobsys.message import decode_report
 
 SLOW = """

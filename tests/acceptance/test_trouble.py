@@ -48,7 +48,7 @@ def test_a_full_disk_is_named_and_the_run_resumes_on_more_room(workflow, small_d
     assert "full" in err or "No space" in err
     assert "--restart" in err
     ran = len(flow.side())
-    assert 0 < ran
+    assert ran > 0
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     code, out, err = flow.run("--restart")
     assert (code, out.strip()) == (0, RESULT), err

@@ -7,9 +7,9 @@ import pytest
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
 from jobsys.errors import LeaseLostError, RequirementError
 from jobsys.events import AttemptFailed, Committed, Policy, Reason, RunCanceled
-from jobsys.journal import pages, replay, take_over
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.journal import pages, replay, take_over
 from jobsys.leader import Leader
 from jobsys.leader.listener import Listener
 from jobsys.message import Failure, Report, Said, decode_order, encode_message
@@ -205,9 +205,7 @@ def test_a_job_that_no_machine_can_run_fails_by_name_and_the_others_run(store):
 
 def test_a_failure_shows_the_end_of_its_log(store):
     log = b"\n".join(b"line %d" % number for number in range(100))
-    leader, _ = lead(
-        store, lambda job, order: [failed(job, order, log=Blob(0, 0, len(log)), payload=log)], policy=Policy(retries=0)
-    )
+    leader, _ = lead(store, lambda job, order: [failed(job, order, log=Blob(0, 0, len(log)), payload=log)], policy=Policy(retries=0))
     leader.run()
     [shown] = leader.failures
     assert shown.host == "h"

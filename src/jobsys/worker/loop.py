@@ -23,6 +23,7 @@ _TICK: Final = 0.02  # a job that outlives a tick is listened for
 _IDLE_TICKS: Final = 10
 _LISTEN: Final = 500  # milliseconds
 _READ: Final = 1 << 18
+_RETAINED: Final = 100_000_000  # bytes that finished jobs may leave in a worker before it is replaced
 _LOG_LIMIT: Final = 1 << 20  # the log of finished jobs is thrown away beyond that
 
 _now = time.monotonic_ns
@@ -50,6 +51,8 @@ class Worker(Channel):
         self._news = threading.Condition()
         self._parked = False
         self._wake = threading.Event()
+        self._memory = processes.OwnMemory()
+        self._memory_limit = self._memory.resident() + _RETAINED
 
     def serve(self, *, once: bool = False) -> None:
         """Run orders until the leader closes the socket; with ``once``, only one."""
@@ -119,8 +122,9 @@ class Worker(Channel):
         except OSError:
             self._undelivered(report)
             os._exit(0)
+        slot[slots.BASELINE] = kept = self._memory.resident()
         slot[slots.STATE] = slots.IDLE
-        if not clean:
+        if not clean or kept > self._memory_limit:
             self._retire()
 
     def _is_childless(self) -> bool:
@@ -136,7 +140,7 @@ class Worker(Channel):
             return clean
 
     def _retire(self) -> None:
-        """Leave, with the orders not begun given back: who knows what the killed children meant to this process."""
+        """Leave, with the orders not begun given back: a fresh process owes nothing to the jobs before."""
         self._give_back()
         os._exit(0)
 
