@@ -4,7 +4,8 @@ import pytest
 
 CASES = {
     "exception": (
-        "@jobsys.job(retries=0)\ndef bad(x):\n    print('before it went wrong')\n    return 1 / x\n\n@jobsys.job\ndef main():\n    return bad(0)\n",
+        "@jobsys.job(retries=0)\ndef bad(x):\n    print('before it went wrong')\n    return 1 / x\n\n"
+        "@jobsys.job\ndef main():\n    return bad(0)\n",
         [
             "1 job failed",
             "(bad) failed",
@@ -64,7 +65,8 @@ CASES = {
     "a function instead of a call": ("@jobsys.job\ndef job():\n    return 1\n\ndef main():\n    return job\n", ["is a function", "job("]),
     "nothing to run": ("def main():\n    return 42\n", ["no job in", "42"]),
     "path into a value": (
-        "@jobsys.job\ndef one():\n    return {'a': 1}\n\n@jobsys.job(retries=0)\ndef use(x):\n    return x\n\ndef main():\n    return use(one()['b'])\n",
+        "@jobsys.job\ndef one():\n    return {'a': 1}\n\n@jobsys.job(retries=0)\ndef use(x):\n    return x\n\n"
+        "def main():\n    return use(one()['b'])\n",
         ["(use) failed", "['b']", "KeyError"],
     ),
     "no run method": ("class Step(jobsys.Job):\n    pass\n\ndef main():\n    return Step(retries=0)\n", ["Step must define run"]),

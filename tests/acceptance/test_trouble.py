@@ -22,7 +22,7 @@ def sizes(values):
 def main():
     return sizes([step(x) for x in range(20)])
 """
-RESULT = "[%s]" % ", ".join(["200000"] * 20)
+RESULT = str([200_000] * 20)
 
 
 def mount(path: Path, *options: str) -> bool:
@@ -122,7 +122,8 @@ def main():
 
 def test_code_that_was_changed_in_the_store_does_not_run(workflow):
     flow = workflow(
-        "@jobsys.job\ndef step(x):\n    time.sleep(0.2)\n    return x\n\n@jobsys.job\ndef main():\n    return [step(x) for x in range(50)]\n"
+        "@jobsys.job\ndef step(x):\n    time.sleep(0.2)\n    return x\n\n"
+        "@jobsys.job\ndef main():\n    return [step(x) for x in range(50)]\n"
     )
     process = flow.start()
     flow.wait_until(lambda: (flow.store / "journal").exists() and len(list((flow.store / "journal").iterdir())) > 4)
@@ -151,7 +152,8 @@ def test_stores_with_awkward_names(workflow, tmp_path, name):
 @pytest.mark.parametrize("name", ["my-script.py", "script.v2.py", "script", "2nd.py", "sp ace.py", "ünï.py"])
 def test_scripts_with_awkward_names(workflow, name):
     flow = workflow(
-        "class Point:\n    pass\n\n@jobsys.job\ndef one(x):\n    return type(x).__name__, Point()\n\n@jobsys.job\ndef main():\n    return one(Point())[0]\n",
+        "class Point:\n    pass\n\n@jobsys.job\ndef one(x):\n    return type(x).__name__, Point()\n\n"
+        "@jobsys.job\ndef main():\n    return one(Point())[0]\n",
         name=name,
     )
     code, out, err = flow.run()

@@ -40,8 +40,7 @@ class ScriptedBatch(BatchSystem):
             self.news.extend(self.react(job, order) or ())
 
     def updates(self, timeout):
-        news = [self.news.popleft()] if self.news else []
-        return news
+        return [self.news.popleft()] if self.news else []
 
     def cancel(self, ids):
         raise AssertionError("not used")
@@ -249,7 +248,7 @@ def test_a_canceled_run_says_so_in_the_journal(store):
 
 
 def test_a_request_in_the_store_stops_the_run(store):
-    leader, batch = lead(store, lambda job, order: [])
+    leader, _batch = lead(store, lambda job, order: [])
     store.ask_to_stop(b"stopped by a test")
     leader.run()
     assert leader.canceled == "stopped by a test"
