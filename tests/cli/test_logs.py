@@ -29,6 +29,14 @@ def test_one_attempt(jobsys, under_way):
     assert "none has ended yet" in jobsys("logs", under_way.locator, "10", "--attempt", "1").err
 
 
+def test_options_may_stand_anywhere(jobsys, under_way):
+    expected = jobsys("logs", under_way.locator, "7", "--attempt", "1").out
+    assert jobsys("logs", under_way.locator, "--attempt", "1", "7").out == expected
+    assert jobsys("logs", "--attempt", "1", under_way.locator, "7").out == expected
+    assert jobsys("logs", under_way.locator, "7", "--none").status == 2
+    assert jobsys("clean", under_way.locator, "--force", "7").status == 2
+
+
 def test_all_failed_jobs(jobsys, under_way):
     out = jobsys("logs", under_way.locator, "--failed").out
     assert "job 7" in out

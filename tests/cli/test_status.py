@@ -125,7 +125,8 @@ def test_jobs_are_listed(jobsys, under_way):
     assert [job["state"] for job in jobsys("status", under_way.locator, "--jobs", "sq*", "--json").json] == [
         *["done"] * 5, "failed", "running", "running",
     ]  # fmt: skip
-    assert jobsys("status", under_way.locator, "--jobs", "x*").out == "no job matches\n"
+    assert jobsys("status", "--jobs", under_way.locator, "load", "10").out.splitlines()[-1] == "2 jobs"
+    assert "there is no job 'x*'" in jobsys("status", under_way.locator, "--jobs", "x*").err
 
 
 def test_watching_a_pipe_ends_with_the_run(jobsys, under_way):

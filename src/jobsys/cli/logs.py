@@ -10,17 +10,16 @@ Without JOB and --failed: every job that printed something or failed an attempt.
 """
 
 import argparse
-import difflib
 import sys
 import time
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
+from jobsys.cli.find import find_jobs
 from jobsys.cli.output import print_json
-from jobsys.cli.parser import add_json, add_locator
+from jobsys.cli.parser import add_jobs, add_json, add_locator
 from jobsys.cli.standing import look
 from jobsys.display.words import duration, many, moment
 from jobsys.errors import JobStoreError
@@ -34,7 +33,7 @@ from jobsys.status import RunningStatus, exit_text
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_locator(parser)
-    parser.add_argument("jobs", metavar="JOB", nargs="*", help="number or name of a job, or a pattern such as 'align*'")
+    add_jobs(parser)
     parser.add_argument("--failed", action="store_true", help="only jobs that failed for good")
     parser.add_argument("--attempt", metavar="N", type=int, help="only the N-th attempt; -1 is the last one")
     add_json(parser)
@@ -62,39 +61,9 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find_jobs(history: History, wanted: str) -> list[JobHistory]:
-    """Find jobs by number, name or pattern.
-
-    Raises:
-        JobStoreError: there is none; names those that are near.
-    """
-    if wanted.isdigit():
-        if job := history.jobs.get(int(wanted)):
-            return [job]
-    elif found := [job for job in history.jobs.values() if job.name == wanted or fnmatchcase(job.name, wanted)]:
-        return found
-    raise JobStoreError(_unknown(history, wanted))
-
-
-def _unknown(history: History, wanted: str) -> str:
-    count = len(history.jobs)
-    if not count:
-        return f"there is no job {wanted!r}: no job has been made yet"
-    if wanted.isdigit():
-        return f"there is no job {wanted}: jobs are numbered from 1 to {max(history.jobs):,}"
-    names = sorted({job.name for job in history.jobs.values()})
-    lowered = {name.lower(): name for name in names}
-    near = [lowered[name] for name in difflib.get_close_matches(wanted.lower(), lowered, n=5, cutoff=0.5)]
-    near += [name for name in names if wanted.lower() in name.lower() and name not in near]
-    if near:
-        return f"there is no job {wanted!r}; do you mean {' or '.join(repr(name) for name in near[:5])}?"
-    return f"there is no job {wanted!r}; there are {', '.join(repr(name) for name in names[:10])}{' …' if len(names) > 10 else ''}"
-
-
 def _chosen(history: History, wanted: list[str], failed: bool) -> list[JobHistory]:
     if wanted:
-        found = {job.number: job for text in wanted for job in find_jobs(history, text)}
-        jobs = list(found.values())
+        jobs = find_jobs(history, wanted)
     else:
         jobs = [job for job in history.jobs.values() if failed or any(try_.log or try_.outcome != DONE for try_ in job.attempts)]
     return [job for job in jobs if job.state is State.FAILED] if failed else jobs

@@ -65,12 +65,24 @@ def make_parser(load: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read a command line, loading only what it names."""
     name = next((word for word in words if not word.startswith("-")), "")
-    return make_parser({name}).parse_args(words)
+    parser = make_parser({name})
+    arguments, more = parser.parse_known_args(words)
+    # argparse gives up positional arguments that come after an option, as in: logs LOCATOR --attempt 1 JOB
+    if more and (any(word.startswith("-") for word in more) or not hasattr(arguments, "jobs")):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        arguments.jobs += more
+    return arguments
 
 
 def add_locator(parser: argparse.ArgumentParser) -> None:
     """Add the argument that nearly every subcommand has."""
     parser.add_argument("locator", metavar="LOCATOR", help="the job store: file:/path, or a plain path")
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names jobs."""
+    parser.add_argument("jobs", metavar="JOB", nargs="*", help="number or name of a job, or a pattern such as 'align*'")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,11 @@ Exit status: 0 as long as the run is on its way or has its result; 1 if it faile
 import argparse
 import sys
 import time
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from jobsys.cli.find import find_jobs
 from jobsys.cli.output import print_json, view
-from jobsys.cli.parser import add_json, add_locator
+from jobsys.cli.parser import add_jobs, add_json, add_locator
 from jobsys.cli.standing import Standing, look
 from jobsys.errors import UsageError
 from jobsys.history import JobHistory, read_history
@@ -31,22 +31,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_locator(parser)
     parser.add_argument("--watch", action="store_true", help="show it again every second until the run ends, or Ctrl-C")
-    parser.add_argument(
-        "--jobs", metavar="PATTERN", nargs="?", const="*", help="list the jobs whose name matches, or all, with state and time"
-    )
+    add_jobs(parser)
+    parser.add_argument("--jobs", dest="list", action="store_true", help="list all jobs with state and time; with JOB, only those")
     parser.add_argument("--fail-if-unfinished", action="store_true", help="exit with status 1 unless the run has its result")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Show it."""
-    if arguments.watch and arguments.jobs is not None:
+    listed = arguments.list or arguments.jobs
+    if arguments.watch and listed:
         raise UsageError("--watch and --jobs can't be used together: --jobs reads the whole journal")
     store = open_store(arguments.locator)
     standing = look(store)
     if arguments.watch:
         standing = _watch(store, standing, arguments.json)
-    elif arguments.jobs is not None:
+    elif listed:
         _list(store, standing, arguments.jobs, arguments.json)
     elif arguments.json:
         print_json(standing)
@@ -71,9 +71,10 @@ def _watch(store: JobStore, standing: Standing, as_json: bool) -> Standing:
     return standing
 
 
-def _list(store: JobStore, standing: Standing, pattern: str, as_json: bool) -> None:
+def _list(store: JobStore, standing: Standing, wanted: list[str], as_json: bool) -> None:
     running = {job.job: job for job in standing.running}
-    jobs = [job for job in read_history(store).jobs.values() if fnmatchcase(job.name, pattern) and not job.superseded]
+    history = read_history(store)
+    jobs = find_jobs(history, wanted) if wanted else [job for job in history.jobs.values() if not job.superseded]
     shown = [_line(job, job.number in running, running[job.number].host if job.number in running else "") for job in jobs]
     if as_json:
         print_json(shown)

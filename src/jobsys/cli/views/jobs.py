@@ -22,6 +22,6 @@ def show(jobs: Sequence[dict[str, Any]]) -> None:
             job["host"],
         )
     console = make_console()
-    console.print(table if jobs else "no job matches")
+    console.print(table if jobs else "no job has been made yet")
     if jobs:
         console.print(many(len(jobs), "job"), style="dim")
