@@ -8,7 +8,7 @@ from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import pages, read, replay, take_over, write_snapshot
 from jobsys.message import Report
-from jobsys.progress import Progress
+from jobsys.progress import Progress, Submit
 from jobsys.record import Blob, JobRecord
 from jobsys.storage.memory import MemoryStorage
 
@@ -49,6 +49,7 @@ def test_events_come_back_in_order_with_their_payloads(store):
     events = [event for page in pages(store) for event in page.events]
     assert [type(event) for event in events] == [LeaderStarted, Committed, Committed, Committed]
     for event in events[2:]:
+        assert isinstance(event, Committed)
         assert store.read(event.payload) == b"value of %d" % event.report.job
 
 
@@ -91,7 +92,7 @@ def test_a_new_leader_takes_in_what_the_old_one_wrote_while_it_came(store):
     started = take_over(store, lease(2), Policy(), seen, last)
     assert not started.progress.accepts(1)
     assert started.progress.epoch == 2
-    assert {effect.job for effect in started.effects} == {2, 3}
+    assert {effect.job for effect in started.effects if isinstance(effect, Submit)} == {2, 3}
 
 
 def test_an_older_leader_does_not_take_over_from_a_newer_one(store):

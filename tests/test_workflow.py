@@ -3,6 +3,7 @@
 import itertools
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from jobsys.journal import pages
 from jobsys.leader.listener import Listener
 
 _stores = itertools.count()
-calls = []
+calls: list[Any] = []
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ def committed(store):
 def test_a_killed_leader_resumes_and_nothing_committed_runs_again(workflow, seed):
     flow = workflow(SLOW)
     chance = random.Random(seed)
-    restart = []
+    restart: list[str] = []
     for _ in range(3):
         process = flow.start(*restart)
         time.sleep(chance.uniform(0.2, 1.2))

@@ -1,6 +1,7 @@
 """The leader's loop against a batch system that does what the test says."""
 
 from collections import deque
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ class ScriptedBatch(BatchSystem):
 
     def __init__(self, react):
         self.react = react
-        self.orders = []
-        self.news = deque()
+        self.orders: list[Any] = []
+        self.news: deque[BatchUpdate] = deque()
         self.told = []
         self.running_now = {}
         self.stopped = False
@@ -62,7 +63,7 @@ def store():
     return made
 
 
-def done(job, order, value=b"v", **fields):
+def done(job: Any, order: Any, value: bytes = b"v", **fields: Any) -> BatchUpdate:
     report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", value=Blob(0, 0, len(value)), **fields)
     return BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report, value))
 
@@ -120,11 +121,11 @@ def test_what_follows_from_an_event_waits_for_the_journal(store):
 
 def test_the_first_commit_wins(store):
     """An attempt that was given up for lost comes back after the second one committed."""
-    first = []
+    first: list[Any] = []
 
     def react(job, order):
         if order.name == "b":
-            return [done(job, order), BatchUpdate(first[0][0].id, BatchState.COMPLETED, done(*first[0], b"late").payload)]
+            return [done(job, order), BatchUpdate(first[0][0].id, BatchState.COMPLETED, done(first[0][0], first[0][1], b"late").payload)]
         if not first:
             first.append((job, order))
             return [ended(job, Reason.LOST)]
@@ -302,14 +303,14 @@ def test_services_come_up_before_clients_and_stop_after_them(store):
     batch_of = []
     leader, batch = lead(store, react, [client, service, child])
     batch_of.append(batch)
-    batch.tell = lambda id, message: batch.news.append(done(*batch.service, b""))
+    batch.tell = lambda id, message: batch.news.append(done(batch.service[0], batch.service[1], b""))
     leader.run()
     assert seen == ["client", "service", "child"]
     assert leader.progress.finished
 
 
 def test_listeners_hear_of_what_is_durable(store):
-    heard = []
+    heard: list[Any] = []
 
     class Ear(Listener):
         def on_event(self, event, name):
@@ -333,13 +334,13 @@ def test_listeners_hear_of_what_is_durable(store):
     assert heard[-2:] == [("Committed", "a"), "closed"]
 
 
-def test_finished_jobs_leave_the_leaders_memory(store):
+def test_finished_jobs_leave_the_leaders_memory(store, monkeypatch):
     total = JobRecord("total", Blob(0, 0, 1), refs=tuple(range(3000)))
     records = [JobRecord("a", Blob(0, 0, 1)) for _ in range(3000)]
     batch = ScriptedBatch(lambda job, order: [done(job, order)])
     lease = Lease(1, "owner", "host", 1, 0.0, 0.0)
     leader = Leader(store, lease, take_over(store, lease, Policy(), *replay(store)), batch)
-    batch.updates = lambda timeout: [batch.news.popleft() for _ in range(len(batch.news))]
+    monkeypatch.setattr(batch, "updates", lambda timeout: [batch.news.popleft() for _ in range(len(batch.news))])
     first = Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 1), refs=(3000,), jobs=(*records, total))
     leader.start((first, b"x"))
     leader.run()

@@ -64,7 +64,8 @@ def test_another_process_with_the_same_number_is_not_the_leader(store):
 
 def test_a_silent_leader_of_another_host_is_replaced_after_watching_it(store):
     foreign(store)
-    waited, said = [], []
+    waited: list[float] = []
+    said: list[str] = []
     assert acquire(store, wait=waited.append, say=said.append).epoch == 2
     assert waited == [SILENCE]
     assert "another-host" in said[0]
