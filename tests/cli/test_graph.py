@@ -67,6 +67,11 @@ def test_a_child_that_takes_a_siblings_value_is_drawn_below_it_only(tmp_path):
     assert arrows(picture(run)) == {("top", "child", "one", 1), ("one", "value", "two", 1)}
 
 
+def test_a_child_that_uses_its_parents_service_is_drawn_below_that_only(tmp_path):
+    run = Recorded(str(tmp_path / "s")).lead().script(job("top")).commit(1, job("db", service_of=SELF), job("query", refs=(0,)))
+    assert arrows(picture(run)) == {("top", "service", "db", 1), ("db", "value", "query", 1)}
+
+
 def test_jobs_alike_fold_into_one_box(tmp_path):
     drawn = picture(fan(Recorded(str(tmp_path / "s")), 2000))
     assert {box.name: len(box.jobs) for box in drawn.boxes.values()} == {"square": 2000, "total": 1}

@@ -72,7 +72,7 @@ SORTS: Final[dict[str, Callable[[FunctionStats], object]]] = {
 """What functions can be sorted by; the largest comes first."""
 
 _ENOUGH_TO_JUDGE: Final = 1.0
-"""Seconds of all attempts of a function, below which its use of cores says nothing."""
+"""Seconds below which the use of cores says nothing: operating systems count CPU time in hundredths."""
 
 
 def summarize(locator: str, history: History, sort: str = "time") -> Summary:
@@ -131,7 +131,7 @@ def _function(name: str, jobs: Sequence[JobHistory]) -> FunctionStats:
         p95=quantile(times, 0.95),
         max=times[-1] if times else 0.0,
         cpu=cpu,
-        cpu_share=cpu / reserved if reserved else None,
+        cpu_share=cpu / reserved if reserved >= _ENOUGH_TO_JUDGE else None,
         memory_max=max(peaks, default=None),
         memory_asked=max(asked, default=None),
         wait_mean=sum(waits) / len(waits) if waits else 0.0,

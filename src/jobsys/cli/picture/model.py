@@ -80,9 +80,9 @@ def _arrows(job: JobHistory, jobs: dict[int, JobHistory]) -> Iterator[Arrow]:
         for source in sources:
             if source in jobs:
                 found.setdefault(source, kind)
-    siblings = {parent for other in (*job.refs, *job.after) if other in jobs for parent in jobs[other].parents}
+    siblings = {above for other in (*job.refs, *job.after) if other in jobs for above in (*jobs[other].parents, jobs[other].service_of)}
     for source, kind in found.items():
-        # a child that takes the value of a sibling comes after its parent anyhow
+        # a child that takes the value of a sibling, or of its parent's service, comes after its parent anyhow
         if kind != "child" or source not in siblings:
             yield Arrow(source, job.number, kind)
 
