@@ -81,7 +81,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, type):
         yield from ((f".{name}", part) for name, part in vars(value).items())
     else:
-        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+        attributes = getattr(value, "__dict__", {})
+        yield from ((f".{name}" if name != "__wrapped__" else "", part) for name, part in attributes.items())  # which is the thing itself
         slots = [name for kind in type(value).__mro__ for name, part in vars(kind).items() if isinstance(part, types.MemberDescriptorType)]
         yield from ((f".{name}", getattr(value, name)) for name in slots if hasattr(value, name))
 

@@ -144,6 +144,8 @@ def job(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
         GraphError: this is no ordinary function.
     """
     read = Options.read(options) if options else Options()
-    if function is None:
-        return functools.partial(JobFunction, options=read)
-    return JobFunction(function, read)
+
+    def wrap(function: Callable[P, R]) -> JobFunction[P, R]:
+        return function.with_requirements(**options) if isinstance(function, JobFunction) else JobFunction(function, read)
+
+    return wrap if function is None else wrap(function)

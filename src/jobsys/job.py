@@ -245,8 +245,8 @@ def check_function(function: Any) -> None:
 
 def function_name(function: Any) -> str:
     """Name a function or anything that can be called, without what only says that it is nested."""
-    while not hasattr(function, "__qualname__") and hasattr(function, "func"):
-        function = function.func
+    while not hasattr(function, "__qualname__") and (hasattr(function, "func") or hasattr(function, "function")):
+        function = function.func if hasattr(function, "func") else function.function
     name: str = getattr(function, "__qualname__", type(function).__qualname__)
     return name.replace("<locals>.", "")
 
