@@ -3,7 +3,7 @@
 from jobsys.events import Policy
 from jobsys.message import Value
 from jobsys.record import SELF, Blob
-from progress.driving import Run, job
+from progress.driving import Run, job  # type: ignore[import-not-found]
 
 
 def checkpoint(*more, retries=1, **fields):

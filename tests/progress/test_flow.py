@@ -3,15 +3,14 @@
 import time
 
 import msgspec
-import pytest
 
-from jobsys.events import Policy
-from jobsys.message import Value
+from jobsys.events import AttemptFailed, Committed, Policy
+from jobsys.message import Report, Value
 from jobsys.progress import Progress, State, Submit
 from jobsys.progress.machine import Snapshot
 from jobsys.record import SELF, Blob
 from jobsys.requirements import Requirements
-from progress.driving import KNOT, VALUE, Run, job
+from progress.driving import KNOT, VALUE, Run, job  # type: ignore[import-not-found]
 
 
 def large(key):
@@ -98,8 +97,6 @@ def test_a_retry_is_submitted_after_its_delay_and_keeps_count():
 
 
 def test_an_attempt_may_be_followed_by_one_that_asks_for_more():
-    from jobsys.events import AttemptFailed
-
     run = Run(job())
     run.apply(AttemptFailed(1, 1, "memory", 0.0, retry=True, requirements=Requirements(memory=9)))
     assert run.progress.nodes[1].requirements.memory == 9
@@ -145,20 +142,32 @@ def test_a_fan_out_whose_values_nobody_needs_leaves_nothing_on_the_way():
     assert len(run.progress.nodes) == 51
 
 
-@pytest.mark.parametrize("kind", ["child", "follow-on"])
-def test_a_chain_of_jobs_that_each_make_the_next_does_not_grow_in_memory(kind):
+def test_a_chain_of_jobs_that_each_make_the_next_does_not_grow_in_memory():
     run = Run(job("first"), job("last", after=(0,)))
     number = 1
     for _ in range(60):
-        number = run.commit(number, job("next", **({} if kind == "child" else {"follow_on_of": (SELF,)})))
+        number = run.commit(number, job("next"))
         assert run.ready == [number]
-        if kind == "child":
-            assert len(run.progress.nodes) <= 5
+        assert len(run.progress.nodes) == 4
     run.commit(number)
     assert run.ready == [2]
     run.commit(2)
     assert run.progress.finished
     assert set(run.progress.nodes) == {0}
+
+
+def test_a_chain_that_began_with_a_follow_on_is_finished_when_its_last_job_is():
+    run = Run(job("first"), job("follow-on", follow_on_of=(0,)), job("last", after=(0,)))
+    run.commit(1)
+    number = 2
+    for _ in range(10):
+        number = run.commit(number, job("next"))
+        assert run.ready == [number]
+        assert len(run.progress.nodes) == 4
+    run.commit(number)
+    assert run.ready == [3]
+    run.commit(3)
+    assert run.progress.finished
 
 
 def test_jobs_that_make_two_others_tell_their_predecessor_when_all_are_finished():
@@ -189,9 +198,6 @@ def test_a_long_chain_of_values_inside_values_is_let_go_without_recursion():
     number = 1
     progress = run.progress
     run.progress = None  # no snapshots on the way
-    from jobsys.events import Committed
-    from jobsys.message import Report
-
     count = 5000
     for step in range(count):
         first = progress.next_id
@@ -206,9 +212,6 @@ def test_a_long_chain_of_values_inside_values_is_let_go_without_recursion():
 
 
 def test_work_per_commit_does_not_grow_with_the_number_of_jobs():
-    from jobsys.events import Committed
-    from jobsys.message import Report
-
     def seconds(count):
         run = Run(*(job() for _ in range(count)))
         events = [Committed(Report(number, 1, 0.0, 0.0, value=VALUE), Blob(1, 0, 9), count + 1) for number in range(1, 1001)]

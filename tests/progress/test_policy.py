@@ -67,7 +67,7 @@ def test_reasons_read_back_from_a_journal_mean_the_same(reason):
 def test_more_memory_is_asked_for_in_steps_until_the_policys_limit():
     policy = Policy(retries=0, memory_factor=2.0, max_memory=5 * GB)
     asked = Requirements(cores=3, memory=1 * GB)
-    sizes = []
+    sizes: list[int | None] = []
     while (answer := decide(Reason.MEMORY, policy, requirements=asked, failures=len(sizes))).retry:
         assert answer.charged
         assert answer.requirements is not None

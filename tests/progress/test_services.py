@@ -3,7 +3,7 @@
 from jobsys.message import Value
 from jobsys.progress import State
 from jobsys.record import SELF, Blob
-from progress.driving import Run, job
+from progress.driving import Run, job  # type: ignore[import-not-found]
 
 
 def client(*more, **fields):
@@ -236,6 +236,31 @@ def test_a_restarted_service_that_nobody_needs_is_stopped_when_it_is_up():
     assert run.progress.nodes[2].state is State.UP
 
 
+def test_a_service_that_ends_before_anybody_heard_of_it_starts_again():
+    run = client()
+    run.commit(1)
+    run.commit(2)
+    assert run.submitted == [2]
+    assert run.ready == [2]
+    run.up(2)
+    assert run.ready == [3]
+
+
+def test_a_service_that_ends_by_itself_leaves_its_value_and_its_client_goes_on():
+    run = client(job("late", child_of=(0,), refs=(1,), after=(2,)))
+    run.commit(1)
+    run.up(2, Blob(4, 4, 4))
+    run.commit(2)
+    assert run.ready == [3]
+    run.lead()
+    assert run.ready == [3]
+    run.commit(3)
+    assert run.progress.values_for((2,)) == {2: Value(Blob(4, 4, 4))}
+    assert not run.progress.finished
+    run.commit(4)
+    assert run.progress.finished
+
+
 def test_jobs_that_a_service_made_run_when_it_has_ended():
     run = client()
     run.commit(1)
@@ -245,3 +270,32 @@ def test_jobs_that_a_service_made_run_when_it_has_ended():
     assert run.ready == [made]
     run.commit(made)
     assert run.progress.finished
+
+
+def test_a_service_that_is_tried_again_while_it_was_up_holds_back_what_has_not_begun():
+    run = client(job("outside"), job("late", child_of=(0,), after=(3,)))
+    run.commit(1)
+    run.up(2)
+    run.fail(2, retry=True)
+    assert run.submitted == [2]
+    run.commit(4)
+    assert run.ready == [2, 3]
+    run.fail(3, retry=True)
+    assert run.ready == [2]
+    run.up(2)
+    assert run.submitted == [5, 3]
+
+
+def test_a_job_that_failed_while_it_waited_for_a_service_waits_again_with_the_next_leader():
+    run = client()
+    run.commit(1)
+    run.up(2)
+    run.lead()
+    run.fail(3, retry=True)
+    assert run.submitted == []
+    run.fail(3)
+    assert run.progress.failed == [3]
+    run.lead()
+    assert run.submitted == [2]
+    run.up(2)
+    assert run.submitted == [3]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, ServiceUp
-from simulation.workflows import SELF, Spec
+from simulation.workflows import SELF, Spec  # type: ignore[import-not-found]
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Instance:
     done: bool = False
     failed: bool = False
     up: bool = False
+    was_up: bool = False  # ever, so that its value is known
     broken: bool = False  # a checkpoint: something below failed for good
     tries: int = 0
 
@@ -43,7 +44,7 @@ class Model:
             case Committed():
                 self._committed(event)
             case ServiceUp():
-                self.jobs[event.job].up = True
+                self.jobs[event.job].up = self.jobs[event.job].was_up = True
                 self.started.discard(event.job)
             case AttemptFailed():
                 job = self.jobs[event.job]
@@ -61,6 +62,8 @@ class Model:
 
     def _committed(self, event: Committed) -> None:
         job = self.jobs[event.report.job]
+        if job.spec.kind == "service" and not job.was_up:
+            return  # nobody heard what it started with: it has to start again
         job.done, job.up, job.first = True, False, event.first
         self.started.discard(job.id)
         for number, spec in enumerate(job.spec.made, event.first):

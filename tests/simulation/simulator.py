@@ -18,8 +18,8 @@ from jobsys.progress.machine import Snapshot
 from jobsys.progress.policy import judge
 from jobsys.record import Blob, JobRecord
 from jobsys.storage.memory import MemoryStorage
-from simulation.model import Model
-from simulation.workflows import FOREVER, Spec
+from simulation.model import Model  # type: ignore[import-not-found]
+from simulation.workflows import FOREVER, Spec  # type: ignore[import-not-found]
 
 
 class Crash(Exception):
@@ -67,6 +67,7 @@ class Simulator:
         self.tried: Counter[str] = Counter()
         self.durable: list[Event] = []
         self.late: list[tuple[str, int, Any]] = []  # commits of workers that nobody waits for any more
+        self.committed: set[str] = set()  # objects that belong to commits which the leader accepted
         self.crashes = self.epoch = self.steps = 0
 
     # -- the whole -------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class Simulator:
         for attempt in self.out.values():
             if attempt.said:
                 steps.append((self._deliver, attempt))
-            if not attempt.ended and (not attempt.began or attempt.told_to_stop or self._fails_up(attempt)):
+            if not attempt.ended and (not attempt.began or attempt.told_to_stop or self._ends_early(attempt)):
                 steps.append((self._work, attempt))
         steps += [(self._deliver_late, message) for message in self.late]
         if not steps:
@@ -213,7 +214,12 @@ class Simulator:
         if not self.progress.accepts(job) or job in self.out:
             return
         node = self.progress.nodes[job]
-        order = {"body": node.body, "refs": node.refs, "values": self.progress.values_for(node.refs), "service": node.service_of is not None}
+        order = {
+            "body": node.body,
+            "refs": node.refs,
+            "values": self.progress.values_for(node.refs),
+            "service": node.service_of is not None,
+        }
         self.out[job] = Attempt(job, f"{self.epoch}.{self.steps}", order, self.epoch)
 
     # -- workers ---------------------------------------------------------------------------------------------
@@ -254,9 +260,9 @@ class Simulator:
             attempt.said.append(("commit", self._commit_of(spec, attempt.job, attempt.token)))
         attempt.ended = True
 
-    def _fails_up(self, attempt: Attempt) -> bool:
+    def _ends_early(self, attempt: Attempt) -> bool:
         spec = attempt.spec
-        return spec is not None and spec.fails_up > 0 and not attempt.said and self.random.random() < 0.5
+        return spec is not None and (spec.fails_up > 0 or spec.early) and not attempt.said and self.random.random() < 0.5
 
     def _end_service(self, attempt: Attempt) -> None:
         spec = attempt.spec
@@ -265,7 +271,7 @@ class Simulator:
             spec.fails_up -= 1
             attempt.said.append(("failed", Reason.FAILED))
             attempt.ended = True
-        elif attempt.told_to_stop:
+        elif attempt.told_to_stop or spec.early:
             attempt.said.append(("commit", self._commit_of(spec, attempt.job, attempt.token)))
             attempt.ended = True
 
@@ -292,7 +298,7 @@ class Simulator:
             )
             for made in spec.made
         ]
-        value = place(json.dumps(spec.path).encode(), spec.large)
+        value = place(json.dumps(spec.path).encode(), spec.large and spec.kind != "service")
         return Report(job, 1, 0.0, 0.0, token, value=value, refs=spec.value_refs, jobs=tuple(records)), bytes(payload)
 
     def _value(self, values: dict[int, Any], job: int) -> Any:
@@ -326,6 +332,7 @@ class Simulator:
         assert self.progress.accepts(job) == self.model.accepts(job), f"is a commit of job {job} the first?"
         if self.progress.accepts(job):
             report, payload = what
+            self.committed |= {blob.where for blob in (report.value, *(made.body for made in report.jobs)) if isinstance(blob.where, str)}
             self._record(Committed(report, self.journal.place(payload), self.progress.next_id))
 
     def _deliver_up(self, job: int, value: bytes) -> None:
@@ -354,7 +361,7 @@ class Simulator:
     def _compare(self, shadow: Progress, event: Event, effects: list[Any]) -> None:
         assert shadow.apply(event) == effects, "after a snapshot another thing is done"
         assert shadow.snapshot() == self.progress.snapshot()
-        if isinstance(event, (Committed, ServiceUp)):
+        if isinstance(event, ServiceUp) or (isinstance(event, Committed) and not self.progress.accepts(event.report.job)):
             assert shadow.apply(event) == [], "an event that comes twice is done twice"
             assert shadow.snapshot() == self.progress.snapshot()
 
@@ -366,8 +373,8 @@ class Simulator:
         for effect in effects:
             if isinstance(effect, StopService) and effect.job in model.jobs:
                 service = model.jobs[effect.job]
-                assert service.up
-                assert model.successors_finished(model.local(service, service.spec.service_of or 0)), "stopped too early"
+                assert service.up or service.done
+                assert service.done or model.successors_finished(model.local(service, service.spec.service_of or 0)), "stopped too early"
 
     def _check(self) -> None:
         progress, model = self.progress, self.model
@@ -398,5 +405,7 @@ class Simulator:
             assert self.result() == self.root.value
             assert self.done() == set(self.specs)
             if not self.crashes:
-                kept = {node.value.where for node in progress.nodes.values() if node.value and isinstance(node.value.where, str)}
-                assert kept <= set(self.storage.list("values/")) | kept
+                nodes = progress.nodes.values()
+                kept = {blob.where for node in nodes for blob in (node.body, node.value) if blob and isinstance(blob.where, str)}
+                left = set(self.storage.list("values/")) & self.committed
+                assert left == kept, "objects that nobody needs were not deleted"

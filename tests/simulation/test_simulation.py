@@ -4,15 +4,14 @@ import copy
 import os
 from random import Random
 
-import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobsys.events import Policy
-from simulation.simulator import CALM, Chaos, Simulator
-from simulation.workflows import generate
+from simulation.simulator import CALM, Chaos, Simulator  # type: ignore[import-not-found]
+from simulation.workflows import generate  # type: ignore[import-not-found]
 
-EXAMPLES = int(os.environ.get("JOBSYS_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("JOBSYS_EXAMPLES", "400"))
 thorough = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 1000, suppress_health_check=list(HealthCheck), print_blob=False
 )

@@ -25,6 +25,7 @@ class Spec:
     loses: int = 0  # so many attempts before those are lost
     memory: bool = False  # the failures are of memory
     fails_up: int = 0  # a service: so many times it fails while it is up
+    early: bool = False  # a service: it ends without being told to
     large: bool = False  # body and value are objects of their own
 
     def walk(self):
@@ -59,8 +60,9 @@ def _misbehave(random: Random, spec: Spec, failing: bool) -> None:
     if failing and random.random() < 0.04:
         spec.fails = FOREVER
     spec.memory = random.random() < 0.2
-    if spec.kind == "service" and random.random() < 0.25:
-        spec.fails_up = random.randint(1, 2)
+    if spec.kind == "service":
+        spec.early = random.random() < 0.1
+        spec.fails_up = random.choice((0, 0, 0, 0, 1, 2))
 
 
 def _fill(random: Random, maker: Spec, left: list[int], depth: int) -> None:

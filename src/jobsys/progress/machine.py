@@ -11,7 +11,7 @@ from jobsys.message import Value
 from jobsys.progress import checkpoints
 from jobsys.progress.adding import add_jobs, numbered, placed
 from jobsys.progress.flow import Flow
-from jobsys.progress.node import Counts, Effect, Node, State, Submit
+from jobsys.progress.node import Counts, Effect, Node, State, StopService, Submit
 from jobsys.progress.services import Services
 from jobsys.progress.table import NOTHING, Table
 
@@ -133,6 +133,8 @@ class Progress:
 
     def _committed(self, event: Committed, node: Node) -> None:
         report = event.report
+        if node.service_of is not None and node.state is not State.UP and not self._came_up_before(node):
+            return
         self.next_id = max(self.next_id, event.first + len(report.jobs))
         if report.jobs:
             for made in add_jobs(self._table, node, event):
@@ -142,10 +144,17 @@ class Progress:
         if node.service_of is None:
             value = placed(report.value or NOTHING, event.payload)
             self._flow.done(node, value, numbered(report.refs, node.id, event.first))
-            return
-        if node.state is not State.UP:  # it was up in another leader's time, and told to stop
-            self._flow.service_up(node, node.value or NOTHING)
-        self._flow.body_done(node)
+        else:
+            self._flow.body_done(node)
+
+    def _came_up_before(self, service: Node) -> bool:
+        """Take in the end of a service that only an earlier leader saw up: its value counts. Without one it must start again."""
+        if service.value is None:
+            self._table.effects.append(Submit(service.id))
+            return False
+        self._flow.service_up(service, service.value)
+        self._table.effects.append(StopService(service.id))  # to a second attempt of it
+        return True
 
     def _service_up(self, event: ServiceUp, node: Node) -> None:
         self._flow.service_up(node, event.value)
