@@ -20,6 +20,7 @@ from jobsys.batch.inline import InlineBatchSystem
 from jobsys.batch.local import LocalBatchSystem, this_machine
 from jobsys.config import Config
 from jobsys.display import make_display
+from jobsys.display.uncaught import tell_uncaught_errors_plainly
 from jobsys.errors import (
     CanceledError,
     DeadlockError,
@@ -68,6 +69,7 @@ def run(
         CanceledError: the run was stopped; ``restart`` goes on.
     """
     _check_place()
+    tell_uncaught_errors_plainly()
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     store = _open(config)
