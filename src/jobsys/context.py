@@ -198,6 +198,7 @@ class Context:
     def close(self) -> None:
         """Run deferred functions and remove the temporary directory; used by the worker."""
         if self._deferring:
+            self._deferring = False
             _call_deferred(self._deferred)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
