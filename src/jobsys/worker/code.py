@@ -1,6 +1,7 @@
 """What a worker host does first: fetch the code that the leader shipped, check it, import it."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -43,4 +44,6 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
             shipment.load_script(local, shipped.argv)
         else:
             local.load()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     return JobExecutor(store, options.max_log, places)

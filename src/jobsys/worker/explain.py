@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from jobsys.errors import JobFailure
+from jobsys.errors import JobsysError
 from jobsys.message import Failure
 from jobsys.record import printable
 
@@ -27,7 +27,7 @@ class Explainer:
         kind = type(error).__qualname__
         if isinstance(error, SystemExit):
             message = f"the job called sys.exit({error.code!r})"
-        elif isinstance(error, JobFailure):
+        elif isinstance(error, JobsysError):  # it speaks for itself
             message = _text(error)
         else:
             message = f"{kind}: {_text(error)}".removesuffix(": ")
