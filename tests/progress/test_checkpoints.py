@@ -36,6 +36,16 @@ def test_it_waits_until_nothing_runs_below():
     assert run.ready == [1]
 
 
+def test_it_waits_also_for_what_the_last_running_job_makes():
+    run = checkpoint()
+    child = run.commit(1, job(), job())
+    run.fail(child)
+    made = run.commit(child + 1, job())
+    assert run.ready == [made]
+    run.commit(made)
+    assert run.ready == [1]
+
+
 def test_it_fails_when_its_tries_are_used_up_and_a_new_leader_begins_anew():
     run = checkpoint()
     run.fail(run.commit(1, job()))
@@ -102,7 +112,18 @@ def test_a_service_that_fails_while_it_is_up_makes_it_run_again():
     run.commit(service + 1)
     assert run.ready == [1]
     again = run.commit(1, job("child"))
-    assert run.ready == [again]  # the service that failed is forgotten: it holds nothing back
+    assert run.ready == [again]
+    assert run.progress._services._down == set()  # nobody is asked about the service that is forgotten
+
+
+def test_jobs_below_are_known_in_whatever_order_they_are_listed():
+    run = checkpoint()
+    last = run.commit(1, job("last", child_of=(1,)), job("middle", child_of=(2,)), job("first"))
+    run.commit(last + 2)
+    run.commit(last + 1)
+    run.fail(last)
+    assert run.ready == [1]
+    assert set(run.progress.nodes) == {0, 1}
 
 
 def test_others_get_its_value_only_when_it_can_change_no_more():

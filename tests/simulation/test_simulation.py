@@ -16,7 +16,7 @@ thorough = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 1000, suppress_health_check=list(HealthCheck), print_blob=False
 )
 seeds = st.integers(0, 2**32)
-sizes = st.integers(1, 24)
+sizes = st.sampled_from((1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 35, 40))
 
 
 @thorough

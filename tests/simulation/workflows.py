@@ -53,7 +53,7 @@ def generate(random: Random, size: int, failing: bool = True) -> Spec:
 
 def _misbehave(random: Random, spec: Spec, failing: bool) -> None:
     spec.large = random.random() < 0.3
-    if random.random() < 0.25:
+    if random.random() < 0.3:
         spec.fails = random.randint(1, 4)
     if random.random() < 0.15:
         spec.loses = random.randint(1, 2)
@@ -75,16 +75,31 @@ def _fill(random: Random, maker: Spec, left: list[int], depth: int) -> None:
             maker.made[-1] = Spec(f"{maker.path}/{place}", child_of=(SELF,))
     made = maker.made
     for spec in made:
-        if spec.kind in {"job", "checkpoint"} and random.random() < (0.75 if spec.kind == "checkpoint" else 0.5) / (1 + depth / 3):
+        if spec.kind in {"job", "checkpoint"} and random.random() < (1.0 if spec.kind == "checkpoint" else 0.5) / (1 + depth / 3):
             _fill(random, spec, left, depth + 1)
     for _ in range(random.choice((0, 0, 1, 2, 4)) * len(made)):
         _add_reference(random, maker)
+    if random.random() < 0.5:
+        _shuffle(random, maker)
+
+
+def _shuffle(random: Random, maker: Spec) -> None:
+    """List what a job makes in another order: nothing may depend on it."""
+    order = random.sample(range(len(maker.made)), len(maker.made))
+    new = {SELF: SELF, **{old: place for place, old in enumerate(order)}}
+    for spec in maker.made:
+        for name in ("refs", "after", "child_of", "follow_on_of"):
+            setattr(spec, name, tuple(new[ref] for ref in getattr(spec, name)))
+        spec.service_of = None if spec.service_of is None else new[spec.service_of]
+        spec.service_parent = None if spec.service_parent is None else new[spec.service_parent]
+    maker.value_refs = tuple(new[ref] for ref in maker.value_refs)
+    maker.made = [maker.made[old] for old in order]
 
 
 def _place(random: Random, maker: Spec, place: int) -> Spec:
     path = f"{maker.path}/{place}"
     above = [SELF, *(number for number, spec in enumerate(maker.made) if spec.kind in {"job", "knot"})]
-    kind = random.choices(("job", "knot", "service", "checkpoint"), (6, 1.2, 1.3, 1.2))[0]
+    kind = random.choices(("job", "knot", "service", "checkpoint"), (6, 1.2, 1.5, 2))[0]
     if kind == "service":
         client = SELF if maker.path and random.random() < 0.5 else random.choice(above)
         if client != SELF or maker.path:  # a script has no services

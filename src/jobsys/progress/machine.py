@@ -167,12 +167,12 @@ class Progress:
             node.requirements = event.requirements
         if node.state is State.UP:
             self._services.went_down(node)
-        if not event.retry:
-            node.reason = event.reason
-            self._table.set_state(node, State.FAILED)
-            self._table.failed_below(node)
-        elif not node.paused:
+        if event.retry:
             self._flow.start(node, event.delay)
+            return
+        node.reason, node.paused = event.reason, False
+        self._table.set_state(node, State.FAILED)
+        self._table.failed_below(node)
 
     def _leader_started(self, event: LeaderStarted) -> None:
         self.policy, self.epoch, self.canceled = event.policy, event.epoch, False
@@ -182,7 +182,7 @@ class Progress:
             node = self.nodes[job]
             node.failures = node.losses = 0
             node.reason = ""
-            self._table.set_state(node, State.WAITING if node.paused else State.READY)
+            self._table.set_state(node, State.READY)
         checkpoints.reset(self._table)
         self._services.restart()
         self._table.effects.extend(Submit(job) for job in sorted(self._table.ready))
