@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import msgspec
-import requests
 
 from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
@@ -75,6 +74,8 @@ def fetch(url: str, target: str) -> None:
     have = os.path.getsize(target) if os.path.exists(target) else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     address = urlsplit(url)._replace(fragment="").geturl()
+    import requests  # noqa: PLC0415 - takes longer to import than all of a worker's own code; only code from a server needs it
+
     try:
         with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUTS) as answer:
             if answer.status_code in {408, 416, 425, 429} or answer.status_code >= 500:

@@ -5,6 +5,7 @@ On Linux this reads /proc; elsewhere it asks psutil, and the two prctl calls do 
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ import psutil
 LINUX: Final = sys.platform.startswith("linux")
 MARK: Final = "JOBSYS_PROCESSES"  # environment variable by which a sweep knows its own
 
+_POLL: Final = 0.5  # where the kernel can't be waited on
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 _SET_CHILD_SUBREAPER: Final = 36
@@ -236,3 +238,25 @@ def _carries(pid: int, mark: bytes) -> bool:
         return False  # gone, or another user's
     wanted = MARK.encode() + b"="
     return any(part.startswith(wanted) and mark in part for part in environment.split(b"\0"))
+
+
+def wait_for_end(pids: list[int], timeout: float | None) -> None:
+    """Wait until one of the processes ends."""
+    descriptors: list[int] = []
+    try:
+        for pid in pids:
+            descriptors.append(os.pidfd_open(pid))
+        select.select(descriptors, [], [], timeout)
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):  # no such call here
+        _poll_for_end(pids, timeout)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _poll_for_end(pids: list[int], timeout: float | None) -> None:
+    end = None if timeout is None else time.monotonic() + timeout
+    while all(map(is_running, pids)) and (end is None or time.monotonic() < end):
+        time.sleep(_POLL)

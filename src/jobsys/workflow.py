@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from typing import Any, Final
 
 from jobsys import shipment
@@ -43,6 +42,7 @@ from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord
 from jobsys.status import explain
+from jobsys.version import VERSION
 from jobsys.worker.code import arguments
 from jobsys.worker.execute import JobExecutor, load_value
 
@@ -100,9 +100,7 @@ def _open(config: Config) -> JobStore:
     durable = config.durability == "power-cut"
     if config.restart:
         return open_store(config.job_store, durable)
-    info = StoreInfo(
-        FORMAT, time.time(), version("jobsys"), config=config.stored(), command=(sys.executable, *_command()), directory=os.getcwd()
-    )
+    info = StoreInfo(FORMAT, time.time(), VERSION, config=config.stored(), command=(sys.executable, *_command()), directory=os.getcwd())
     return create(config.job_store, info, durable)
 
 

@@ -3,8 +3,9 @@
 import argparse
 import importlib
 from collections.abc import Collection, Sequence
-from importlib.metadata import version
 from typing import Final, Protocol, cast
+
+from jobsys.version import VERSION
 
 
 class Command(Protocol):
@@ -50,7 +51,7 @@ def make_parser(load: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"jobsys {version('jobsys')}")
+    parser.add_argument("--version", action="version", version=f"jobsys {VERSION}")
     subparsers = parser.add_subparsers(title="commands", dest="command", required=True)
     for name, (module, help) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,16 +1,13 @@
 """The guard of a worker host: a process that waits for the host's death and leaves nothing behind it, even if the leader is gone too."""
 
 import os
-import select
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Final
 
 from jobsys import processes
 
-_POLL: Final = 0.5
 _GRACE: Final = 60.0  # for a host that clears up after its leader's death
 
 
@@ -34,33 +31,11 @@ def start(leader: int, directory: Path, mark: str) -> int:
 
 
 def _watch(leader: int, host: int, directory: Path, mark: str) -> None:
-    _wait_for_end([leader, host], None)
+    processes.wait_for_end([leader, host], None)
     if processes.is_running(host):
         processes.send(host, signal.SIGTERM)  # it may not have noticed: another process can hold the leader's end of the socket
-        _wait_for_end([host], _GRACE)
+        processes.wait_for_end([host], _GRACE)
         processes.send(host, signal.SIGKILL)
     processes.sweep(mark)
     if not processes.is_running(leader):
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _wait_for_end(pids: list[int], timeout: float | None) -> None:
-    """Wait until one of the processes ends."""
-    descriptors = []
-    for pid in pids:
-        try:
-            descriptors.append(os.pidfd_open(pid))
-        except ProcessLookupError:
-            return
-        except (AttributeError, OSError):  # no such call here
-            _poll_for_end(pids, timeout)
-            return
-    select.select(descriptors, [], [], timeout)
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _poll_for_end(pids: list[int], timeout: float | None) -> None:
-    end = None if timeout is None else time.monotonic() + timeout
-    while all(map(processes.is_running, pids)) and (end is None or time.monotonic() < end):
-        time.sleep(_POLL)

@@ -76,10 +76,7 @@ class HostProcess:
             self.link.send(framing.pack(framing.STOP))
         else:
             self._process.terminate()  # it may load code for long
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        processes.wait_for_end([self._process.pid], _STOP_SECONDS)
         self.bury()
 
     def bury(self) -> int:
