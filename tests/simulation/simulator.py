@@ -332,7 +332,8 @@ class Simulator:
         assert self.progress.accepts(job) == self.model.accepts(job), f"is a commit of job {job} the first?"
         if self.progress.accepts(job):
             report, payload = what
-            self.committed |= {blob.where for blob in (report.value, *(made.body for made in report.jobs)) if isinstance(blob.where, str)}
+            blobs = (report.value, *(made.body for made in report.jobs))
+            self.committed |= {blob.where for blob in blobs if blob is not None and isinstance(blob.where, str)}
             self._record(Committed(report, self.journal.place(payload), self.progress.next_id))
 
     def _deliver_up(self, job: int, value: bytes) -> None:

@@ -44,6 +44,7 @@ class Flow:
             if target is not None and target.phase is not Phase.FINISHED:
                 target.waiters.append(node.id)
                 node.waiting += 1
+        node.after = ()
         if node.waiting == 0:
             self._todo.append((self.start, node))
 
@@ -166,7 +167,8 @@ class Flow:
             self._table.let_go(node)
             self._table.delete_files(node, node.deleted)
         if node.waiters:
-            self._tell(node.waiters)
+            waiters, node.waiters = node.waiters, []
+            self._tell(waiters)
         for parent in self._table.existing(node.parents):
             parent.open_children -= 1
             if parent.open_children == 0:

@@ -55,8 +55,9 @@ class Table:
         """Say that a job needs the values of its arguments no more."""
         if node.holding:
             node.holding = False
-            if node.refs:
-                self.release(node.refs)
+            refs, node.refs = node.refs, ()
+            if refs:
+                self.release(refs)
 
     def release(self, refs: tuple[int, ...]) -> None:
         """Give up one use of each value; forget the jobs that nobody needs any more."""
