@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, Final, final
@@ -10,8 +11,9 @@ from typing import Any, BinaryIO, Final, final
 import msgspec
 
 from jobsys.digest import chunks
-from jobsys.errors import FormatError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
+from jobsys.errors import FormatError, JobStoreError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
 from jobsys.jobstores import keys
+from jobsys.jobstores.file import strangers
 from jobsys.record import Blob
 from jobsys.storage.base import Storage
 
@@ -107,11 +109,23 @@ class JobStore:
             raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
         if version != FORMAT:
             raise FormatError(f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only")
-        return msgspec.convert(found, StoreInfo)
+        try:
+            return msgspec.convert(found, StoreInfo)
+        except msgspec.ValidationError as error:
+            raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
 
     def destroy(self) -> None:
-        """Delete everything. The mark that makes it a job store goes last."""
+        """Delete everything. The mark that makes it a job store goes last.
+
+        Raises:
+            NoSuchJobStoreError: it is none.
+            FormatError: it is of another format.
+            JobStoreError: files of somebody else's lie in its directory.
+        """
         self.info()
+        mark = self.storage.local_path(keys.STORE)
+        if mark is not None and (others := strangers(os.path.dirname(mark))):
+            raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
         self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()
 

@@ -1,21 +1,40 @@
 """Job stores in a directory."""
 
+import os
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from jobsys.errors import LocatorError
 from jobsys.jobstores import keys
+from jobsys.storage.folders import TEMPORARY
 from jobsys.storage.local import LocalStorage
+
+_OURS: Final = keys.TOPS | {TEMPORARY}
 
 
 def parse(rest: str) -> str:
     """Read what follows ``file:`` as an absolute path; ``file:///a%20b`` is a URL, ``file:a b`` a path as it stands."""
-    path = unquote(rest.removeprefix("//localhost").removeprefix("//")) if rest.startswith("//") else rest
+    path = rest
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host not in {"", "localhost"}:
+            raise LocatorError(f"file:{rest} names a directory of another machine ({host}); write file:///… with three slashes")
+        path = unquote(slash + path)
     if not path:
         raise LocatorError("file: needs a path: file:/path/to/store")
     if "\0" in path:
         raise LocatorError(f"a path can't hold a null character: {path!r}")
     return str(Path(path).expanduser().absolute())
+
+
+def strangers(directory: str) -> list[str]:
+    """Name what lies in a directory and is no part of a job store."""
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(os.path.join(directory, name) for name in names if name not in _OURS)
 
 
 def storage(path: str, durable: bool = True) -> LocalStorage:

@@ -14,6 +14,10 @@ LEASES: Final = "lease/"
 JOURNAL: Final = "journal/"
 SNAPSHOTS: Final = "snapshots/"
 COMMITS: Final = "commits/"
+TOPS: Final = frozenset(
+    {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "logs", "files", "shared"}
+)
+"""The first parts of all keys."""
 
 
 def lease(epoch: int) -> str:

@@ -1,5 +1,6 @@
 """Locator -> job store."""
 
+import os
 import re
 
 from jobsys.errors import JobStoreExistsError, LocatorError, NotFoundError
@@ -8,12 +9,13 @@ from jobsys.jobstores.base import JobStore, StoreInfo
 from jobsys.storage.base import Storage
 
 
-def locate(locator: str, durable: bool = True) -> JobStore:
+def locate(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
     """Turn a locator into a job store that may or may not be there yet.
 
     Raises:
         LocatorError: the text names no kind of job store that there is.
     """
+    locator = os.fspath(locator)
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", locator, re.DOTALL)
     scheme, rest = (match[1].lower(), match[2]) if match else ("file", locator)
     storage: Storage
@@ -27,7 +29,7 @@ def locate(locator: str, durable: bool = True) -> JobStore:
     return JobStore(locator, storage)
 
 
-def open_store(locator: str, durable: bool = True) -> JobStore:
+def open_store(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
     """Open a job store that is there.
 
     Raises:
@@ -39,7 +41,7 @@ def open_store(locator: str, durable: bool = True) -> JobStore:
     return store
 
 
-def create(locator: str, info: StoreInfo, durable: bool = True) -> JobStore:
+def create(locator: str | os.PathLike[str], info: StoreInfo, durable: bool = True) -> JobStore:
     """Make a new job store.
 
     Raises:
@@ -49,7 +51,8 @@ def create(locator: str, info: StoreInfo, durable: bool = True) -> JobStore:
     try:
         store.storage.stat(keys.STORE)
     except NotFoundError:
-        if next(iter(store.storage.list("")), None) is not None:
+        mark = store.storage.local_path(keys.STORE)
+        if next(iter(store.storage.list("")), None) is not None or (mark is not None and file.strangers(os.path.dirname(mark))):
             raise JobStoreExistsError(
                 f"{store.locator} is not empty and no job store: nothing was written; choose a new or empty directory"
             ) from None
