@@ -120,7 +120,7 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def of(cls, options: Config | argparse.Namespace | str | None, **changes: Any) -> Config:
+    def of(cls, options: Config | argparse.Namespace | str | os.PathLike[str] | None, **changes: Any) -> Config:
         """Take options from a parsed command line, a locator, or keyword arguments; keywords win.
 
         Raises:
