@@ -13,11 +13,11 @@ from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore
 from jobsys.journal import Journal, replay, write_snapshot
 from jobsys.message import Report
-from jobsys.progress import Discard, Progress, State, StopService, Submit
-from jobsys.progress.machine import Snapshot
+from jobsys.progress import Discard, State, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.record import Blob, JobRecord
 from jobsys.storage.memory import MemoryStorage
+from simulation.checks import Checked  # type: ignore[import-not-found]
 from simulation.model import Model  # type: ignore[import-not-found]
 from simulation.workflows import FOREVER, Spec  # type: ignore[import-not-found]
 
@@ -33,9 +33,7 @@ class Attempt:
     job: int
     token: str
     order: dict[str, Any]
-    epoch: int
     spec: Spec | None = None
-    number: int = 0
     began: bool = False
     told_to_stop: bool = False
     ended: bool = False
@@ -56,7 +54,7 @@ class Chaos:
 CALM = Chaos()
 
 
-class Simulator:
+class Simulator(Checked):  # type: ignore[misc]
     """Runs one workflow to its end."""
 
     def __init__(self, root: Spec, random: Random, chaos: Chaos, policy: Policy) -> None:
@@ -218,9 +216,8 @@ class Simulator:
             "body": node.body,
             "refs": node.refs,
             "values": self.progress.values_for(node.refs),
-            "service": node.service_of is not None,
         }
-        self.out[job] = Attempt(job, f"{self.epoch}.{self.steps}", order, self.epoch)
+        self.out[job] = Attempt(job, f"{self.epoch}.{self.steps}", order)
 
     # -- workers ---------------------------------------------------------------------------------------------
 
@@ -353,60 +350,3 @@ class Simulator:
         if node.state is not State.UP:
             event = judge(self.policy, node, event, node.requirements.memory or 100, lambda wanted: (wanted.memory or 0) <= 1000)
         self._record(event)
-
-    # -- what must hold --------------------------------------------------------------------------------------
-
-    def _shadow(self) -> Progress:
-        return Progress.restore(msgspec.json.decode(msgspec.json.encode(self.progress.snapshot()), type=Snapshot))
-
-    def _compare(self, shadow: Progress, event: Event, effects: list[Any]) -> None:
-        assert shadow.apply(event) == effects, "after a snapshot another thing is done"
-        assert shadow.snapshot() == self.progress.snapshot()
-        if isinstance(event, ServiceUp) or (isinstance(event, Committed) and not self.progress.accepts(event.report.job)):
-            assert shadow.apply(event) == [], "an event that comes twice is done twice"
-            assert shadow.snapshot() == self.progress.snapshot()
-
-    def _check_effects(self, effects: list[Any]) -> None:
-        model = self.model
-        submitted = [effect.job for effect in effects if isinstance(effect, Submit)]
-        assert len(submitted) == len(set(submitted))
-        assert set(submitted) <= model.started
-        for effect in effects:
-            if isinstance(effect, StopService) and effect.job in model.jobs:
-                service = model.jobs[effect.job]
-                assert service.up or service.done
-                assert service.done or model.successors_finished(model.local(service, service.spec.service_of or 0)), "stopped too early"
-
-    def _check(self) -> None:
-        progress, model = self.progress, self.model
-        jobs = model.jobs.values()
-        assert progress.ready == model.started
-        assert progress.up == {job.id for job in jobs if job.up}
-        assert progress.failed == sorted(job.id for job in jobs if job.failed)
-        script = model.jobs[0]
-        assert progress.finished == (model.finished(script) and model.available(script, script))
-        done = sum(job.done for job in jobs if job.id) + model.forgotten
-        counts = progress.counts
-        assert (counts.done, counts.failed, counts.ready) == (done, len(progress.failed), len(progress.ready) + len(progress.up))
-        assert counts.total == counts.done + counts.failed + counts.waiting + counts.ready
-        assert counts.waiting == sum(not (job.done or job.failed or job.up or job.id in model.started) for job in jobs if job.id)
-        remembered = set(progress.nodes)
-        assert remembered >= {job.id for job in jobs if not job.done}
-        kept = {job.id for job in jobs if model.finished(job)} & remembered
-        assert kept <= model.needed() | {0}, "a finished job that nobody needs is remembered"
-        assert remembered <= set(model.jobs)
-
-    def _check_at_end(self) -> None:
-        progress = self.progress
-        assert progress.idle
-        assert not self.out or all(job in progress.up for job in self.out)
-        assert progress.finished or progress.failed, "nothing runs, nothing failed, and yet it is not finished"
-        assert replay(self.store)[0].snapshot() == progress.snapshot()
-        if progress.finished:
-            assert self.result() == self.root.value
-            assert self.done() == set(self.specs)
-            if not self.crashes:
-                nodes = progress.nodes.values()
-                kept = {blob.where for node in nodes for blob in (node.body, node.value) if blob and isinstance(blob.where, str)}
-                left = set(self.storage.list("values/")) & self.committed
-                assert left == kept, "objects that nobody needs were not deleted"

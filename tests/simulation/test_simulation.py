@@ -11,7 +11,8 @@ from jobsys.events import Policy
 from simulation.simulator import CALM, Chaos, Simulator  # type: ignore[import-not-found]
 from simulation.workflows import generate  # type: ignore[import-not-found]
 
-EXAMPLES = int(os.environ.get("JOBSYS_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("JOBSYS_EXAMPLES", "300"))
+# More and other ones: JOBSYS_EXAMPLES=5000 pytest --timeout 0 tests/simulation
 thorough = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 1000, suppress_health_check=list(HealthCheck), print_blob=False
 )
