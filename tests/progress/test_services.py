@@ -247,6 +247,19 @@ def test_a_service_that_ends_before_anybody_heard_of_it_starts_again():
     assert run.ready == [3]
 
 
+def test_a_service_that_ended_unheard_waits_for_the_one_around_it_to_start_again():
+    run = client()
+    run.commit(1)
+    run.up(2)
+    inner = run.commit(3, job("inner service", service_of=SELF))
+    run.lead()
+    assert run.ready == [2]
+    run.commit(inner)
+    assert run.submitted == []
+    run.up(2)
+    assert run.submitted == [inner]
+
+
 def test_a_service_that_ends_by_itself_leaves_its_value_and_its_client_goes_on():
     run = client(job("late", child_of=(0,), refs=(1,), after=(2,)))
     run.commit(1)

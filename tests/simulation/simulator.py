@@ -212,11 +212,7 @@ class Simulator(Checked):  # type: ignore[misc]
         if not self.progress.accepts(job) or job in self.out:
             return
         node = self.progress.nodes[job]
-        order = {
-            "body": node.body,
-            "refs": node.refs,
-            "values": self.progress.values_for(node.refs),
-        }
+        order = {"body": node.body, "refs": node.refs, "values": self.progress.values_for(node.refs)}
         self.out[job] = Attempt(job, f"{self.epoch}.{self.steps}", order)
 
     # -- workers ---------------------------------------------------------------------------------------------

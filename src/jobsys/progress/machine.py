@@ -150,7 +150,8 @@ class Progress:
     def _came_up_before(self, service: Node) -> bool:
         """Take in the end of a service that only an earlier leader saw up: its value counts. Without one it must start again."""
         if service.value is None:
-            self._table.effects.append(Submit(service.id))
+            if not service.paused:
+                self._table.effects.append(Submit(service.id))
             return False
         self._flow.service_up(service, service.value)
         self._table.effects.append(StopService(service.id))  # to a second attempt of it
