@@ -35,6 +35,17 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     default_disk: int | None = None  # bytes
     default_walltime: float | None = None  # seconds
 
+    def complete(self, asked: Requirements) -> Requirements:
+        """Fill in what a job does not say."""
+        if self.default_memory is self.default_disk is self.default_walltime is None:
+            return asked
+        return msgspec.structs.replace(
+            asked,
+            memory=self.default_memory if asked.memory is None else asked.memory,
+            disk=self.default_disk if asked.disk is None else asked.disk,
+            walltime=self.default_walltime if asked.walltime is None else asked.walltime,
+        )
+
 
 class LeaderStarted(msgspec.Struct, frozen=True, tag="leader", omit_defaults=True):
     """A leader took the run over; also the fence: nothing of an earlier epoch may follow."""

@@ -86,7 +86,7 @@ def test_the_limit_in_force_counts_where_the_job_asked_for_nothing():
 
 
 def test_nothing_is_asked_for_that_no_machine_has():
-    answer = decide(Reason.MEMORY, limit=3 * GB, fits=lambda wanted: (wanted.memory or 0) < 6 * GB)
+    answer = decide(Reason.MEMORY, limit=3 * GB, fits=lambda wanted: (wanted.memory or 0) <= 3 * GB)
     assert not answer.retry
     assert answer.message.startswith("no more than 3 GB")
 
@@ -100,3 +100,40 @@ def test_without_any_known_limit_being_out_of_memory_is_a_failure_like_others(be
     answer = decide(Reason.MEMORY, failures=before)
     assert (answer.retry, answer.charged, answer.requirements) == (again, True, None)
     assert not again or answer.delay > 0
+
+
+def test_more_memory_is_asked_for_up_to_the_largest_that_there_is():
+    judged = judge(
+        Policy(),
+        node(requirements=Requirements(memory=800)),
+        AttemptFailed(1, 1, "memory", 0.0),
+        limit=None,
+        fits=lambda wanted: (wanted.memory or 0) <= 1000,
+    )
+    assert judged.retry
+    assert judged.requirements is not None
+    assert 990 <= (judged.requirements.memory or 0) <= 1000
+
+
+def test_a_growth_too_small_to_matter_is_not_tried():
+    judged = judge(
+        Policy(),
+        node(requirements=Requirements(memory=990)),
+        AttemptFailed(1, 1, "memory", 0.0),
+        limit=None,
+        fits=lambda wanted: (wanted.memory or 0) <= 1000,
+    )
+    assert not judged.retry
+    assert "--max-retry-memory" in judged.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (Requirements(), Requirements(memory=7, disk=8, walltime=9.0)),
+        (Requirements(memory=1), Requirements(memory=1, disk=8, walltime=9.0)),
+    ],
+)
+def test_defaults_fill_in_what_a_job_does_not_say(asked, expected):
+    assert Policy(default_memory=7, default_disk=8, default_walltime=9.0).complete(asked) == expected
+    assert Policy().complete(asked) == asked

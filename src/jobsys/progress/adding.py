@@ -1,14 +1,14 @@
 """A commit's records become nodes with their place in the graph."""
 
-from jobsys.events import Committed
+from jobsys.events import Committed, Policy
 from jobsys.progress.node import Node
 from jobsys.progress.table import Table
 from jobsys.record import SELF, Blob, JobRecord
 
 
-def add_jobs(table: Table, maker: Node, event: Committed) -> list[Node]:
+def add_jobs(table: Table, maker: Node, event: Committed, policy: Policy) -> list[Node]:
     """Put the jobs that a commit makes below its maker; none of them waits for values yet."""
-    made = [_node(maker.id, number, record, event) for number, record in enumerate(event.report.jobs, event.first)]
+    made = [_node(maker.id, number, record, event, policy) for number, record in enumerate(event.report.jobs, event.first)]
     nodes = table.nodes
     for node in made:
         nodes[node.id] = node
@@ -35,14 +35,14 @@ def numbered(refs: tuple[int, ...], own: int, first: int) -> tuple[int, ...]:
     return tuple([own if ref == SELF else first + ref for ref in refs])
 
 
-def _node(own: int, number: int, record: JobRecord, event: Committed) -> Node:
+def _node(own: int, number: int, record: JobRecord, event: Committed, policy: Policy) -> Node:
     first = event.first
     client, parent = record.service_of, record.service_parent
     return Node(
         id=number,
         name=record.name,
         body=placed(record.body, event.payload),
-        requirements=record.requirements,
+        requirements=policy.complete(record.requirements),
         retries=record.retries,
         refs=numbered(record.refs, own, first),
         after=numbered(record.after, own, first),

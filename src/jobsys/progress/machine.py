@@ -137,7 +137,7 @@ class Progress:
             return
         self.next_id = max(self.next_id, event.first + len(report.jobs))
         if report.jobs:
-            for made in add_jobs(self._table, node, event):
+            for made in add_jobs(self._table, node, event, self.policy):
                 self._flow.wait(made, node)
         if report.deleted:
             self._table.delete_files(node, report.deleted)

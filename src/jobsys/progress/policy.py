@@ -9,6 +9,8 @@ from jobsys.events import AttemptFailed, Policy, Reason
 from jobsys.progress.node import Node
 from jobsys.requirements import Requirements, format_bytes
 
+SMALL_GROWTH: Final = 1.05
+"""Below that, more memory is not worth another attempt."""
 UNCHARGED: Final = frozenset({Reason.LOST, Reason.PREEMPTED, Reason.CANCELED})
 
 
@@ -36,12 +38,24 @@ def _delay(policy: Policy, before: int) -> float:
 
 
 def _more_memory(policy: Policy, node: Node, failed: AttemptFailed, had: int, fits: Callable[[Requirements], bool]) -> AttemptFailed:
+    def asking(memory: int) -> Requirements:
+        return msgspec.structs.replace(node.requirements, memory=memory)
+
     wanted = int(had * policy.memory_factor)
     if policy.max_memory is not None:
         wanted = min(wanted, policy.max_memory)
-    requirements = msgspec.structs.replace(node.requirements, memory=wanted)
-    if wanted <= had or not fits(requirements):
-        told = f"{failed.message}; no more than {format_bytes(had)} can be asked for (--max-memory, or the machine's size)"
+    if wanted > had and not fits(asking(wanted)):
+        wanted = _largest(had, wanted, lambda memory: fits(asking(memory)))
+    if wanted <= had * SMALL_GROWTH:
+        told = f"{failed.message}; no more than {format_bytes(had)} can be asked for (--max-retry-memory, or what there is)"
         return msgspec.structs.replace(failed, message=told.lstrip("; "))
     told = f"{failed.message}; the next attempt asks for {format_bytes(wanted)} instead of {format_bytes(had)}"
-    return msgspec.structs.replace(failed, message=told.lstrip("; "), retry=True, requirements=requirements)
+    return msgspec.structs.replace(failed, message=told.lstrip("; "), retry=True, requirements=asking(wanted))
+
+
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """Find the most memory that fits, to a percent, between an amount that does and one that does not."""
+    while high - low > low // 100:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
