@@ -22,7 +22,7 @@ CASES = {
     ),
     "memory": (
         "@jobsys.job(memory='150M')\ndef main():\n    pile = []\n    while True:\n        pile.append(bytearray(10**7))\n",
-        ["failed: memory", "MB", "memory=", "--max-"],
+        ["failed: memory", "MB", "memory=", "--max-retry-memory"],
     ),
     "walltime": (
         "@jobsys.job(walltime=0.5, retries=0)\ndef main():\n    time.sleep(60)\n",
