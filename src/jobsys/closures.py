@@ -31,10 +31,14 @@ def importable(value: Any) -> bool:
     """Tell whether a function or class is found under its module and qualified name, here and by a worker."""
     name: str = value.__module__
     found: Any = sys.modules.get(name)
-    parts = value.__qualname__.split(".")
-    for part in parts:
+    for part in value.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found is value and not (name == "__main__" and parts[0] in guarded(getattr(sys.modules[name], "__file__", None)))
+    return found is value and not is_guarded(name, value.__qualname__)
+
+
+def is_guarded(module: str, qualname: str) -> bool:
+    """Tell whether a name of the script is there only where it runs as ``__main__``: no worker has it."""
+    return module == "__main__" and qualname.partition(".")[0] in guarded(getattr(sys.modules[module], "__file__", None))
 
 
 @cache

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
-from jobsys.closures import importable
+from jobsys.closures import importable, is_guarded
 from jobsys.errors import GraphError, PicklingError
 from jobsys.job import FunctionJob, Options, check_function, function_name, made, parameters
 from jobsys.promise import Promise
@@ -76,7 +76,7 @@ class JobFunction(Generic[P, R]):
         if name is not None:
             if importable(self):
                 return name
-            hops = _wrappers_around(self, name)
+            hops = None if is_guarded(self.__module__, name) else _wrappers_around(self, name)
             if hops is not None:
                 return _found, (self.__module__, name, hops)
         return _rebuilt, (self.function, self.options, self._binds)

@@ -44,6 +44,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
             shipment.load_script(local, shipped.argv)
         else:
             local.load()
+    sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     return JobExecutor(store, options.max_log, places)
