@@ -90,6 +90,10 @@ class Simulator(Checked):  # type: ignore[misc]
         """Give the paths of the jobs that are done."""
         return {job.spec.path for job in self.model.jobs.values() if job.done}
 
+    def outcome(self) -> tuple[bool, set[str]]:
+        """Tell how the run ended; services beside failed jobs may have ended by themselves, or not yet."""
+        return self.progress.finished, {path for path in self.done() if self.specs[path].kind != "service"}
+
     def result(self) -> Any:
         """Read the run's result."""
         return self._value(self.progress.values_for((0,)), 0)
