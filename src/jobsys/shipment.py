@@ -10,6 +10,7 @@ from jobsys.errors import JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore
 from jobsys.modules import loaded_name
+from jobsys.record import printable
 from jobsys.resource import ModuleDescriptor, ResourceException
 
 
@@ -42,7 +43,8 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
         # what workers send back names the script's classes by its real name
         real = described[0][1]
         sys.modules.setdefault(real if main.__spec__ is not None else loaded_name(real), main)
-    shipment = Shipment(sys.version_info[:2], list(sys.argv), list(sys.path), environment, described)
+    argv, path = (list(map(printable, words)) for words in (sys.argv, sys.path))
+    shipment = Shipment(sys.version_info[:2], argv, path, environment, described)
     store.write_code(epoch, msgspec.json.encode(shipment))
     return shipment
 
