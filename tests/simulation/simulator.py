@@ -17,6 +17,7 @@ from jobsys.progress import Discard, State, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.record import Blob, JobRecord
 from jobsys.storage.memory import MemoryStorage
+from simulation.chaos import CALM, Chaos  # type: ignore[import-not-found]
 from simulation.checks import Checked  # type: ignore[import-not-found]
 from simulation.model import Model  # type: ignore[import-not-found]
 from simulation.workflows import FOREVER, Spec  # type: ignore[import-not-found]
@@ -38,20 +39,6 @@ class Attempt:
     told_to_stop: bool = False
     ended: bool = False
     said: list[tuple[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Chaos:
-    """How likely what disturbs is, at each occasion."""
-
-    crash: float = 0.0
-    snapshot: float = 0.0
-    duplicate: float = 0.0
-    cancel: float = 0.0
-    flush: float = 1.0  # how likely it is written after an event, and not later
-
-
-CALM = Chaos()
 
 
 class Simulator(Checked):  # type: ignore[misc]

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobsys.events import Policy
-from simulation.simulator import CALM, Chaos, Simulator  # type: ignore[import-not-found]
+from simulation.chaos import CALM, Chaos  # type: ignore[import-not-found]
+from simulation.simulator import Simulator  # type: ignore[import-not-found]
 from simulation.workflows import generate  # type: ignore[import-not-found]
 
 EXAMPLES = int(os.environ.get("JOBSYS_EXAMPLES", "300"))
