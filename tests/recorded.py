@@ -5,9 +5,8 @@ import socket
 import time as clock
 
 import msgspec
-import psutil
 
-from jobsys import journal
+from jobsys import journal, processes
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy, RunCanceled
 from jobsys.jobstores import Lease, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
@@ -48,7 +47,7 @@ class Recorded:
         """Begin a new leader: by default this very process, which is alive."""
         self.epoch += 1
         pid = os.getpid() if pid is None else pid
-        started = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 0.0
+        started = processes.started(pid)
         self.lease = Lease(self.epoch, f"owner{self.epoch}", host or socket.gethostname(), pid, started, self.now)
         assert self.store.take_lease(self.lease)
         self.store.beat(self.epoch, 1, clock.time())

@@ -20,6 +20,7 @@ MARK: Final = "JOBSYS_PROCESSES"  # environment variable by which a sweep knows 
 
 _POLL: Final = 0.5  # where the kernel can't be waited on
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 _SET_CHILD_SUBREAPER: Final = 36
 _LIBC: Final = ctypes.CDLL(None) if LINUX else None
@@ -96,6 +97,20 @@ def is_running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def started(pid: int) -> float:
+    """Tell when a process was started: with its number, the name of this very process. 0 if it is gone.
+
+    On Linux these are seconds since the machine was started, which nobody can set: the same however often the clock is.
+    """
+    try:
+        if LINUX:
+            text = Path(f"/proc/{pid}/stat").read_bytes()
+            return int(text[text.rindex(b")") + 2 :].split()[19]) / _TICKS
+        return float(psutil.Process(pid).create_time())
+    except (OSError, psutil.Error):
+        return 0.0
 
 
 def children(pid: int) -> list[int]:

@@ -8,9 +8,11 @@ import sys
 import psutil
 import pytest
 
+from jobsys import processes
 from jobsys.errors import LeaderRunningError
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.leader import lease as lease_module
 from jobsys.leader.lease import SILENCE, acquire, alive, process_lives, release
 from jobsys.storage.memory import MemoryStorage
 
@@ -31,7 +33,7 @@ def foreign(store, epoch=1):
 
 def dead_process():
     process = subprocess.Popen([sys.executable, "-c", ""])
-    started = psutil.Process(process.pid).create_time()
+    started = processes.started(process.pid)
     process.wait()
     return process.pid, started
 
@@ -101,3 +103,20 @@ def test_whether_a_leader_lives(store):
     release(store, mine)
     assert alive(store, mine) is False
     assert alive(store, foreign(store, 2)) is None
+
+
+def test_setting_the_clock_makes_nobody_dead(store, monkeypatch):
+    """The clock of the machine is set while a leader runs: it is seen as alive, as what it is."""
+    mine = acquire(store)
+    boot = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 3600.0)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert process_lives(mine)
+    with pytest.raises(LeaderRunningError):
+        acquire(store)
+
+
+def test_a_lease_that_this_process_lost_sight_of_is_no_other_leaders(store):
+    gone = acquire(store)
+    lease_module._held.discard(gone.owner)
+    assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2

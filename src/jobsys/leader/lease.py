@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import psutil
-
+from jobsys import processes
 from jobsys.errors import LeaderRunningError
 from jobsys.jobstores import JobStore, Lease
 
@@ -16,6 +15,8 @@ BEAT: Final = 5.0
 """Seconds between two signs of life."""
 SILENCE: Final = 4 * BEAT
 """Seconds without a sign of life after which a leader on another host counts as dead."""
+_held: Final[set[str]] = set()
+"""The owners of the leases that this very process holds: one that it could not give back does not stand in its own way."""
 
 
 def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Callable[[str], None] = lambda _: None) -> Lease:
@@ -32,17 +33,19 @@ def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Ca
         owner=secrets.token_hex(16),
         host=socket.gethostname(),
         pid=os.getpid(),
-        process_started=psutil.Process().create_time(),
+        process_started=processes.started(os.getpid()),
         time=time.time(),
     )
     if not store.take_lease(lease):
         raise LeaderRunningError(f"another leader took the run in {store.locator} in this very moment; see 'jobsys status'")
     store.beat(lease.epoch, 0, lease.time)
+    _held.add(lease.owner)
     return lease
 
 
 def release(store: JobStore, lease: Lease) -> None:
     """Give the lease back, so that the next leader need not wait."""
+    _held.discard(lease.owner)
     store.info()
     store.beat(lease.epoch, -1, time.time(), released=True)
 
@@ -56,12 +59,7 @@ def alive(store: JobStore, lease: Lease) -> bool | None:
 
 def process_lives(lease: Lease) -> bool:
     """Tell whether the very process that took the lease on this host still runs."""
-    try:
-        process = psutil.Process(lease.pid)
-        same = abs(process.create_time() - lease.process_started) < 2
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return processes.is_running(lease.pid) and processes.started(lease.pid) == lease.process_started
 
 
 def _check_dead(store: JobStore, last: Lease, wait: Callable[[float], None], say: Callable[[str], None]) -> None:
@@ -71,7 +69,7 @@ def _check_dead(store: JobStore, last: Lease, wait: Callable[[float], None], say
         f"watch it with 'jobsys status --watch', or stop it with 'jobsys kill'"
     )
     if last.host == socket.gethostname():
-        if process_lives(last):
+        if process_lives(last) and (last.pid != os.getpid() or last.owner in _held):
             raise LeaderRunningError(refusal)
         return
     # clocks of two hosts can't be compared: what counts is whether the beat changes while this host watches
