@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import LeaseLostError, RequirementError
+from jobsys.errors import LeaseLostError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Policy, Reason, RunCanceled
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
@@ -16,6 +16,7 @@ from jobsys.leader.listener import Listener
 from jobsys.message import Failure, Report, Said, decode_order, encode_message
 from jobsys.record import Blob, JobRecord
 from jobsys.requirements import Requirements
+from jobsys.storage.faulty import Fault, FaultyStorage
 from jobsys.storage.memory import MemoryStorage
 
 
@@ -347,3 +348,34 @@ def test_finished_jobs_leave_the_leaders_memory(store, monkeypatch):
     assert leader.progress.finished
     assert len(leader.progress.nodes) <= 3
     assert leader._attempts.out == {}
+
+
+def test_a_replaced_leader_deletes_no_files(store):
+    """It believes that an attempt is lost; the leader after it has taken in that very attempt's commit."""
+    kept = []
+
+    def react(job, order):
+        with store.write_file(order.job, order.token, "result") as (stream, file):
+            stream.write(b"written")
+        kept.append(file)
+        take_over(store, Lease(2, "other", "host", 2, 0.0, 0.0), Policy(), *replay(store))
+        return [ended(job, Reason.LOST)]
+
+    leader, _ = lead(store, react)
+    with pytest.raises(LeaseLostError):
+        leader.run()
+    leader.close()
+    with store.read_file(kept[0]) as stream:
+        assert stream.read() == b"written"
+
+
+def test_what_could_not_be_written_is_not_shown(store):
+    """The run is done in this leader's eyes, but the journal does not know: nobody may read that it is done."""
+    leader, _ = lead(store, lambda job, order: [done(job, order)])
+    store.storage = FaultyStorage(store.storage, [Fault("put", 1)])
+    with pytest.raises(StorageError, match="planned"):
+        leader.run()
+    assert leader.progress.finished
+    leader.close()
+    assert b'"done"' not in (store.read_status() or b"")
+    assert replay(store)[0].accepts(1)

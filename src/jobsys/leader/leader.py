@@ -49,6 +49,7 @@ class Leader:
         self._listeners = listeners
         self._attempts = Attempts(progress, lease.epoch)
         self._effects = started.effects
+        self._lost: list[Attempt] = []
         self._unseen: list[tuple[Event, str]] = []
         self._stop_on_failure = False
         self._replaced = False
@@ -92,10 +93,10 @@ class Leader:
         self.canceled = self.canceled or reason
 
     def close(self) -> None:
-        """Leave: stop what runs, and show the last status unless another leader shows its own."""
+        """Leave: stop what runs, and show the last status, unless another leader shows its own or what happened could not be kept."""
         try:
             self._batch.shutdown()
-            if not self._replaced:
+            if not self._replaced and not self._journal.pending:
                 self._show(final=True)
         finally:
             for listener in self._listeners:
@@ -182,7 +183,8 @@ class Leader:
             report = msgspec.structs.replace(report, memory=update.memory)
         failure = report.failure
         if failure is None:
-            self._commit(report, payload)
+            if not self._commit(report, payload):
+                self._lost.append(attempt)
             return
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
@@ -243,7 +245,7 @@ class Leader:
         if not judged.retry:
             self._view.failed(judged, node, log)
         if attempt is not None:
-            self.store.delete_files_of(attempt.job, attempt.token)
+            self._lost.append(attempt)
 
     def _said(self, attempt: Attempt, update: BatchUpdate) -> None:
         said, payload = decode_said(update.payload)
@@ -276,6 +278,14 @@ class Leader:
             except LeaseLostError:
                 self._replaced = True
                 raise
+        self._act()
+        unseen, self._unseen = self._unseen, []
+        for event, name in unseen:
+            for listener in self._listeners:
+                listener.on_event(event, name)
+
+    def _act(self) -> None:
+        """Do what follows from what is durable now."""
         effects, self._effects = self._effects, []
         now = time.monotonic()
         discarded: list[str] = []
@@ -289,10 +299,9 @@ class Leader:
                     discarded += effect.keys
         if discarded:
             self.store.delete(discarded)
-        unseen, self._unseen = self._unseen, []
-        for event, name in unseen:
-            for listener in self._listeners:
-                listener.on_event(event, name)
+        lost, self._lost = self._lost, []
+        for attempt in lost:
+            self.store.delete_files_of(attempt.job, attempt.token)
 
     def _stop_service(self, job: int) -> None:
         id = self._attempts.id_of(job)
