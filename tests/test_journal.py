@@ -142,6 +142,25 @@ def test_a_truncated_segment_is_found(store):
         replay(store)
 
 
+def test_a_segment_that_is_missing_is_found(store):
+    journal, _ = begin(store)
+    journal.add(RunCanceled(0.0, "test"))
+    journal.flush()
+    store.storage.delete(["journal/0000000002"])
+    with pytest.raises(IntegrityError, match=r"segment 2 .* missing"):
+        replay(store)
+
+
+def test_a_list_that_lacks_a_segment_is_no_gap(store, monkeypatch):
+    """A directory that is read while a leader writes may show a file, and not one that was there before it."""
+    journal, _ = begin(store)
+    journal.add(RunCanceled(0.0, "test"))
+    journal.flush()
+    monkeypatch.setattr(JobStore, "segments", lambda store, after=0: iter([1, 3]))
+    progress, last = replay(store)
+    assert (len(progress.nodes), progress.canceled, last) == (4, True, 3)
+
+
 def test_a_snapshot_stands_for_what_was_before_it(store):
     journal, progress = begin(store)
     write_snapshot(store, progress, journal.segment - 1)

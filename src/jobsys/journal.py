@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from jobsys.errors import IntegrityError, LeaseLostError
+from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
 from jobsys.events import Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
 from jobsys.progress import Effect, Progress
@@ -88,9 +88,12 @@ def read(store: JobStore, segment: int) -> Page:
     """Read one segment.
 
     Raises:
-        IntegrityError: it is not what was written.
+        IntegrityError: it is not what was written, or it is not there.
     """
-    data = store.segment(segment)
+    try:
+        data = store.segment(segment)
+    except NotFoundError:
+        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is missing: what came after it can't be used") from None
     end = len(data) - _FOOTER.size
     if end < len(_MAGIC) or not data.startswith(_MAGIC):
         raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: it is no segment")
@@ -101,9 +104,18 @@ def read(store: JobStore, segment: int) -> Page:
 
 
 def pages(store: JobStore, after: int = 0) -> Iterator[Page]:
-    """Read the segments after a number, in order."""
-    for segment in store.segments(after):
-        yield read(store, segment)
+    """Read the segments after a number, in order and without a gap.
+
+    A list made while a leader writes may lack a segment, although it has a later one: so what it lacks is read all the same.
+
+    Raises:
+        IntegrityError: one is damaged or missing.
+    """
+    next_one = after + 1
+    for found in store.segments(after):
+        for segment in range(next_one, found + 1):
+            yield read(store, segment)
+        next_one = found + 1
 
 
 def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple[Progress, int]:
