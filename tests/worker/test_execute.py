@@ -20,7 +20,7 @@ from jobsys.graph import SPILL, encode
 from jobsys.job import Service
 from jobsys.jobstores import FileId, JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.message import STOP, Order, Report, Said, decode_report, decode_said, encode_order
+from jobsys.message import STOP, Failure, Order, Report, Said, decode_report, decode_said, encode_message, encode_order
 from jobsys.record import Blob
 from jobsys.worker.execute import JobExecutor
 
@@ -411,3 +411,29 @@ def test_a_service_s_value_is_told_small_or_large_but_never_as_a_promise(bench: 
             return do(len, "x")
 
     assert "can't promise its value" in table.run(Promising().rv()).failure.message
+
+
+def undelivered(bench: Bench, job: int, token: str, value: bytes) -> FileId:
+    """Have an attempt write a file, and find its leader gone when it reports."""
+    with bench.store.write_file(job, token, "result") as (stream, file):
+        stream.write(value)
+    bench.executor.undelivered(encode_message(Report(job, 1, 0.0, 0.0, token, value=Blob(0, 0, len(value))), value))
+    return file
+
+
+def test_of_two_attempts_without_a_leader_the_first_leaves_its_commit_and_the_second_nothing(tmp_path):
+    bench = Bench(tmp_path)
+    won, lost = (undelivered(bench, 7, token, token.encode()) for token in ("1.1", "1.2"))
+    [(_, commit)] = bench.store.commits()
+    assert decode_report(commit)[1] == b"1.1"
+    assert list(bench.store.storage.list("files/")) == [won]
+    assert won != lost
+
+
+def test_a_failure_without_a_leader_leaves_nothing(tmp_path):
+    bench = Bench(tmp_path)
+    with bench.store.write_file(7, "1.1", "left"):
+        pass
+    bench.executor.undelivered(encode_message(Report(7, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
+    assert list(bench.store.commits()) == []
+    assert list(bench.store.storage.list("files/")) == []
