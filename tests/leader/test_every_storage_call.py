@@ -1,0 +1,146 @@
+"""Each storage call of a run fails, or is its last, before it happens or with its answer lost: resumed, it ends as an undisturbed run."""
+
+from collections import Counter
+
+import pytest
+
+import jobsys
+from jobsys.errors import JobsysError, NoSuchJobStoreError
+from jobsys.events import Committed
+from jobsys.job import Service
+from jobsys.jobstores import JobStore
+from jobsys.journal import pages, replay
+from jobsys.leader import lease
+from jobsys.storage.faulty import Crash, Fault, FaultyStorage
+from jobsys.storage.memory import MemoryStorage
+
+LARGE = 300_000  # bytes: into an object of its own
+ran: list[str] = []
+
+
+@jobsys.job
+def write(name):
+    ran.append(name)
+    return jobsys.current().write_file(__file__, name=name), name * LARGE
+
+
+@jobsys.job
+def measure(pair):
+    file, text = pair
+    ran.append(f"measure {file.name}")
+    with jobsys.current().read_stream(file) as stream:
+        return len(stream.read()) > 1000, len(text)
+
+
+@jobsys.job
+def drop(pair):
+    ran.append(f"drop {pair[0].name}")
+    jobsys.current().delete_file(pair[0])
+
+
+@jobsys.job
+def stumble(value):
+    ran.append("stumble")
+    if jobsys.current().attempt == 1:
+        jobsys.current().write_file(__file__, name="left")
+        raise ValueError("the first time")
+    return value
+
+
+class Address(Service):
+    def start(self, context):
+        return "address " * 50_000
+
+    def stop(self, context):
+        pass
+
+
+@jobsys.job
+def client(address):
+    ran.append("client")
+    return address.split()[0]
+
+
+@jobsys.job
+def fan(names):
+    ran.append("fan")
+    pairs = [write(name) for name in names]
+    measured = [measure(pair) for pair in pairs]
+    for pair in pairs:
+        drop(pair, after=measured)
+    return measured
+
+
+EXPECTED = [[(True, LARGE), (True, LARGE)], "well", "address"]
+
+
+def workflow():
+    beside = jobsys.FunctionJob(list)
+    address = beside.add_service(Address())
+    beside.add_child(served := jobsys.FunctionJob(client, (address,)))
+    return [fan(["a", "b"]), stumble("well"), served.rv()]
+
+
+class Bench:
+    """One storage, and runs on it that meet faults."""
+
+    def __init__(self, monkeypatch):
+        self.storage = MemoryStorage()
+        self.faulty = FaultyStorage(self.storage)
+        monkeypatch.setattr("jobsys.jobstores.memory.storage", lambda name: self.faulty)
+        monkeypatch.setattr("jobsys.leader.leader.TICK", 0.01)
+
+    @property
+    def store(self):
+        return JobStore("memory:x", self.storage)
+
+    def run(self, *faults, **options):
+        self.faulty = FaultyStorage(self.storage, faults)
+        return jobsys.run(workflow(), "memory:x", batch_system="inline", progress="off", backoff=0.0, retries=2, **options)
+
+    def commits(self):
+        return [event for page in pages(self.store) for event in page.events if isinstance(event, Committed)]
+
+    def resume(self):
+        try:
+            return self.run(restart=True)
+        except NoSuchJobStoreError:
+            return self.run()
+
+
+@pytest.mark.parametrize("effect", ["error", "crash"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_every_storage_call(when, effect, monkeypatch, record_property, capsys):
+    undisturbed = Bench(monkeypatch)
+    assert undisturbed.run() == EXPECTED
+    left = len([key for key in undisturbed.storage.list("") if key.startswith(("files/", "values/", "commits/"))])
+    points = undisturbed.faulty.calls.total()
+    ends: Counter[str] = Counter()
+    for point in range(1, points + 1):
+        ran.clear()
+        bench = Bench(monkeypatch)
+        try:
+            assert bench.run(Fault("any", point, when, effect)) == EXPECTED
+            ends["no matter"] += 1
+        except Crash:
+            ends["crash"] += 1
+        except JobsysError as error:
+            ends[type(error).__name__] += 1
+        lease._held.clear()  # as in a new process
+        done = {event.report.job for event in bench.commits()}
+        finished = replay(bench.store)[0].finished
+        shown = bench.store.read_status()
+        assert finished or shown is None or b'"state":"done"' not in shown, f"point {point}: shown as done, and it is not"
+        ran.clear()
+        assert bench.resume() == EXPECTED, f"point {point}"
+        assert not (finished and ran), f"point {point}: {ran} ran again"
+        commits = [event.report.job for event in bench.commits()]
+        assert len(commits) == len(set(commits)), f"point {point}: two commits of one job"
+        assert done <= set(commits)
+        assert len(ran) <= 2 + len(set(commits) - done), f"point {point}: {ran}, with {len(done)} done before"
+        assert list(bench.store.commits()) == []
+        found = [key for key in bench.storage.list("") if key.startswith(("files/", "values/", "commits/"))]
+        assert len(found) >= left, f"point {point}: something that is needed was deleted"
+    assert points > 50
+    with capsys.disabled():
+        print(f"\n{points} storage calls failed {when} ({effect}): {dict(ends)}")
