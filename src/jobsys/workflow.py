@@ -25,6 +25,7 @@ from jobsys.errors import (
     DeadlockError,
     FailedJobsError,
     GraphError,
+    JobStoreError,
     NoSuchJobStoreError,
     RequirementError,
     StorageError,
@@ -40,7 +41,7 @@ from jobsys.leader.listener import Listener
 from jobsys.message import Report
 from jobsys.progress import Progress
 from jobsys.promise import Promise
-from jobsys.record import JobRecord
+from jobsys.record import JobRecord, printable
 from jobsys.status import explain
 from jobsys.version import VERSION
 from jobsys.worker.code import arguments
@@ -83,7 +84,7 @@ def run(
             return _outcome(leader, store)
     finally:
         if config.clean == "always" or (config.clean == "on-success" and finished):
-            store.destroy()
+            _destroy(store)
 
 
 def _check_place() -> None:
@@ -100,8 +101,17 @@ def _open(config: Config) -> JobStore:
     durable = config.durability == "power-cut"
     if config.restart:
         return open_store(config.job_store, durable)
-    info = StoreInfo(FORMAT, time.time(), VERSION, config=config.stored(), command=(sys.executable, *_command()), directory=os.getcwd())
+    command = tuple(printable(word) for word in (sys.executable, *_command()))
+    info = StoreInfo(FORMAT, time.time(), VERSION, config=config.stored(), command=command, directory=printable(os.getcwd()))
     return create(config.job_store, info, durable)
+
+
+def _destroy(store: JobStore) -> None:
+    """Delete the store at the end of a run, whose value or error matters more than a store that can't be deleted."""
+    try:
+        store.destroy()
+    except (JobStoreError, StorageError) as error:
+        _say(f"{store.locator} was not deleted: {error}")
 
 
 @contextmanager

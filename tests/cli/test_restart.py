@@ -1,5 +1,6 @@
 """`jobsys restart` starts the recorded command again."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_the_command_runs_where_it_ran(tmp_path):
     done = start(run.locator)
     assert done.stdout == f"{tmp_path} ['store', '--n', '3 4', '--restart']\n"
     assert done.returncode == 7
-    assert done.stderr == f"jobsys: in {tmp_path}: {sys.executable} '{tmp_path}/my script.py' store --n '3 4' --restart\n"
+    assert done.stderr == f"jobsys: in {tmp_path}: {shlex.quote(sys.executable)} '{tmp_path}/my script.py' store --n '3 4' --restart\n"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_restart_is_there_once(jobsys, tmp_path, given, expected):
 
 def test_dry_run(jobsys, tmp_path):
     run = stopped(tmp_path, sys.executable, "-m", "mine")
-    assert jobsys("restart", run.locator, "--dry-run").out == f"cd {tmp_path} && {sys.executable} -m mine --restart\n"
+    assert jobsys("restart", run.locator, "--dry-run").out == f"cd {tmp_path} && {shlex.quote(sys.executable)} -m mine --restart\n"
 
 
 def test_a_script_that_is_gone(jobsys, tmp_path):

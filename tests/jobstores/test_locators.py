@@ -40,7 +40,7 @@ def test_forms_of_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert locate(f"file://localhost{tmp_path}/a%20b").locator == wanted
 
 
-@pytest.mark.parametrize("wrong", ["", "file:", "file://", "s3://bucket/x", "htp:/x", "\0", "file:a\0b", "file://host/x", "memory:"])
+@pytest.mark.parametrize("wrong", ["", "file:", "file://", "s3://bucket/x", "htp:/x", "\0", "file:a\0b", "file://host/x"])
 def test_no_locators(wrong: str) -> None:
     with pytest.raises(LocatorError) as caught:
         locate(wrong)
@@ -52,6 +52,7 @@ def test_a_path_object_is_a_locator(tmp_path: Path) -> None:
 
 
 def test_memory_is_found_by_its_name() -> None:
+    assert create("memory:", INFO).storage is not create("memory:", INFO).storage
     made = create("memory:one", INFO)
     assert open_store("memory:one").info() == INFO
     with pytest.raises(NoSuchJobStoreError):
