@@ -26,6 +26,8 @@ from jobsys.errors import (
     FailedJobsError,
     GraphError,
     JobStoreError,
+    LeaderRunningError,
+    LeaseLostError,
     NoSuchJobStoreError,
     RequirementError,
     StorageError,
@@ -74,17 +76,9 @@ def run(
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     store = _open(config)
-    finished = False
-    try:
-        with _leading(store) as lease:
-            leader = _start(workflow, config, store, lease, listeners)
-            if leader is not None:
-                _drive(leader)
-            finished = leader is None or leader.progress.finished
-            return _outcome(leader, store)
-    finally:
-        if config.clean == "always" or (config.clean == "on-success" and finished):
-            _destroy(store)
+    with _cleaning(store, config.clean), _leading(store) as lease:
+        leader = _lead(workflow, config, store, lease, listeners)
+        return _outcome(leader, store)
 
 
 def _check_place() -> None:
@@ -110,8 +104,25 @@ def _destroy(store: JobStore) -> None:
     """Delete the store at the end of a run, whose value or error matters more than a store that can't be deleted."""
     try:
         store.destroy()
+    except NoSuchJobStoreError:
+        pass  # it went with the refusal of a graph
     except (JobStoreError, StorageError) as error:
         _say(f"{store.locator} was not deleted: {error}")
+
+
+@contextmanager
+def _cleaning(store: JobStore, clean: str) -> Iterator[None]:
+    """Delete the store behind the run if that is wished; never one that another leader holds, nor a result that was not handed out."""
+    try:
+        yield
+    except (LeaderRunningError, LeaseLostError):
+        raise
+    except BaseException:
+        if clean == "always":
+            _destroy(store)
+        raise
+    if clean != "never":
+        _destroy(store)
 
 
 @contextmanager
@@ -121,7 +132,7 @@ def _leading(store: JobStore) -> Iterator[Lease]:
     try:
         yield lease
     except BaseException:
-        with suppress(StorageError, NoSuchJobStoreError):
+        with suppress(StorageError, JobStoreError):
             release(store, lease)
         raise
     release(store, lease)
@@ -136,14 +147,14 @@ def _command() -> list[str]:
     return [os.path.abspath(sys.argv[0]), *sys.argv[1:]] if sys.argv and sys.argv[0] else []
 
 
-def _start(workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]) -> Leader | None:
-    """Begin or resume the run; None if it was finished before."""
+def _lead(workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]) -> Leader | None:
+    """Begin or resume the run and lead it to its end; None if it was finished before."""
     progress, last = replay(store)
     if progress.finished:
         _say("the run was finished before: this is its stored value")
         return None
     try:
-        first = _first_commit(workflow, store) if progress.nodes[0].value is None else None
+        first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
         batch = _batch_system(config, store, lease)
         if first is not None:
             _check_requirements(batch, first[0].jobs)
@@ -153,33 +164,33 @@ def _start(workflow: Any, config: Config, store: JobStore, lease: Lease, listene
         raise
     started = take_over(store, lease, config.policy, progress, last)
     leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners])
-    leader.start(first, config.stop_on_first_failure)
-    return leader
-
-
-def _drive(leader: Leader) -> None:
     try:
         with _signals(leader):
+            leader.start(first, config.stop_on_first_failure)
             leader.run()
     except BaseException:
         with suppress(StorageError):
             leader.close()
         raise
     leader.close()
+    return leader
 
 
-def _first_commit(workflow: Any, store: JobStore) -> tuple[Report, bytes]:
-    """Turn the script's graph into the commit of job 0."""
+def _first_commit(workflow: Any, store: JobStore, epoch: int) -> tuple[Report, bytes]:
+    """Turn the script's graph into the commit of job 0. Its objects bear the epoch: a leader that was replaced can't overwrite them."""
     if isinstance(workflow, Job):
         workflow = workflow.rv()
     if callable(workflow) and not isinstance(workflow, Promise):
         raise GraphError(f"{workflow!r} is a function: call it, run({getattr(workflow, '__name__', 'main')}(…), …), to make its job")
-    encoded = encode(workflow, (), None, "what jobsys.run was given", lambda data: store.write_value(0, "0", data))
+    token = f"{epoch:x}.0"
+    encoded = encode(workflow, (), None, "what jobsys.run was given", lambda data: store.write_value(0, token, data))
     if not encoded.jobs:
         raise GraphError(
             f"there is no job in what jobsys.run was given ({workflow!r}): give a promise, a Job, or something that holds promises"
         )
-    report = Report(job=0, attempt=1, started=time.time(), seconds=0.0, value=encoded.value, refs=encoded.refs, jobs=encoded.jobs)
+    report = Report(
+        job=0, attempt=1, started=time.time(), seconds=0.0, token=token, value=encoded.value, refs=encoded.refs, jobs=encoded.jobs
+    )
     return report, b"".join(encoded.payload)
 
 
@@ -225,7 +236,10 @@ def _signals(leader: Leader) -> Iterator[None]:
             raise KeyboardInterrupt
         leader.cancel(f"signal {signal.Signals(number).name}")
 
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before: dict[int, Any] = {}
+    for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and shells that start in the background, have it ignored
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:

@@ -1,0 +1,144 @@
+"""How run() ends when something else than a job goes wrong: what is kept, what is deleted, which error is told."""
+
+import itertools
+import os
+import signal
+import socket
+import tempfile
+
+import pytest
+
+import jobsys
+from jobsys import GraphError, processes
+from jobsys.errors import LeaderRunningError, LeaseLostError, StorageError
+from jobsys.events import Policy
+from jobsys.jobstores import JobStore, Lease, locate
+from jobsys.journal import replay, take_over
+from jobsys.leader.listener import Listener
+from jobsys.storage.faulty import Fault, FaultyStorage
+from jobsys.storage.memory import MemoryStorage
+
+_stores = itertools.count()
+
+
+@pytest.fixture
+def locator():
+    return f"memory:test-ends-{next(_stores)}"
+
+
+def run(workflow, locator, **options):
+    return jobsys.run(workflow, locator, batch_system="inline", progress="off", backoff=0.0, **options)
+
+
+@jobsys.job
+def give(value):
+    return value
+
+
+class Unloadable:
+    def __reduce__(self):
+        return refuse, ()
+
+
+def refuse():
+    raise ValueError("it can't be loaded")
+
+
+@jobsys.job
+def unloadable():
+    return Unloadable()
+
+
+class Takeover(Listener):
+    """Another leader takes the run over as soon as the first event is durable."""
+
+    def __init__(self, locator):
+        self.store = locate(locator)
+
+    def on_event(self, event, name):
+        last = self.store.last_lease()
+        if last is not None and last.epoch == 1:
+            lease = Lease(2, "other", "elsewhere", 1, 0.0, 0.0)
+            assert self.store.take_lease(lease)
+            take_over(self.store, lease, Policy(), *replay(self.store))
+
+
+@pytest.mark.parametrize("clean", ["never", "on-success", "always"])
+def test_the_store_of_a_living_leader_is_not_deleted(locator, clean):
+    run(give(1), locator)
+    store = locate(locator)
+    store.take_lease(Lease(2, "other", socket.gethostname(), os.getppid(), processes.started(os.getppid()), 0.0))
+    with pytest.raises(LeaderRunningError):
+        run(give(1), locator, restart=True, clean=clean)
+    assert store.info().format
+
+
+@pytest.mark.parametrize("clean", ["never", "on-success", "always"])
+def test_a_store_that_another_leader_took_over_is_not_deleted(locator, clean):
+    with pytest.raises(LeaseLostError):
+        run([give(1), give(2)], locator, clean=clean, listeners=[Takeover(locator)])
+    assert locate(locator).info().format
+
+
+def test_a_result_that_was_not_handed_out_is_not_deleted(locator):
+    with pytest.raises(ValueError, match="can't be loaded"):
+        run(unloadable(), locator, clean="on-success")
+    assert replay(locate(locator))[0].finished
+
+
+def test_deleting_the_store_does_not_hide_why_the_run_was_refused(locator):
+    with pytest.raises(GraphError, match="no job"):
+        run(42, locator, clean="always")
+
+
+def test_what_fails_at_the_start_leaves_no_temporary_directory(locator, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    closed = []
+
+    class Ear(Listener):
+        def close(self):
+            closed.append(True)
+
+    def failing(name):
+        return FaultyStorage(MemoryStorage(), [Fault("delete", 1, "before", "error")])
+
+    monkeypatch.setattr("jobsys.jobstores.memory.storage", failing)
+    with pytest.raises(StorageError, match="planned"):
+        run(give(1), locator, listeners=[Ear()])
+    assert list(tmp_path.iterdir()) == []
+    assert closed == [True]
+
+
+def test_signals_that_were_ignored_stay_ignored(locator):
+    """As under nohup: the end of the session does not end the run."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+
+        @jobsys.job
+        def hangup():
+            os.kill(os.getpid(), signal.SIGHUP)
+            return "still here"
+
+        assert run(give(hangup()), locator) == "still here"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_replaced_leaders_script_can_not_overwrite_what_the_new_one_wrote(locator):
+    large = b"x" * 1_000_000
+    assert run(give(large), locator) == large
+    mine = list(locate(locator).storage.list("values/0-"))
+    assert mine
+    assert all(key.startswith("values/0-1.0/") for key in mine)
+
+
+def test_a_lease_that_could_not_be_given_back_does_not_stand_in_ones_own_way(locator, monkeypatch):
+    """A notebook, or a test, goes on in the same process."""
+    store = MemoryStorage()
+    with monkeypatch.context() as failing:
+        failing.setattr("jobsys.jobstores.memory.storage", lambda name: FaultyStorage(store, [Fault("put", 5, times=1000)]))
+        with pytest.raises(StorageError, match="planned"):
+            run(give(1), locator)
+    monkeypatch.setattr("jobsys.jobstores.memory.storage", lambda name: store)
+    assert not JobStore(locator, store).last_beat(1)["released"]
+    assert run(give(1), locator, restart=True) == 1
