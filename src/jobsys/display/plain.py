@@ -30,7 +30,7 @@ class PlainDisplay(Tally):
         self.hurry()
         counts = status.counts
         if not self._next:
-            before = f", {counts.done:,} of them done before" if counts.done else ""
+            before = f", {status.done_before:,} of them done before" if status.done_before else ""
             self._say(f"running {many(counts.total, 'job')}{before}")
             self._next = status.updated + self._every
         elif status.updated >= self._next and status.state == "running":
