@@ -112,7 +112,7 @@ def test_plain_lines_at_the_start_the_end_and_now_and_then(capsys):
 def test_plain_says_nothing_where_nothing_changes(capsys):
     display = PlainDisplay()
     for second in range(0, 3600, 10):
-        display.on_status(status(second, 5))
+        display.on_status(status(second, 5, done_before=5))
     assert lines_of(capsys.readouterr().err) == ["running 100 jobs, 5 of them done before", "5 of 100 jobs done (5 %)"]
 
 
