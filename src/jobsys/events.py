@@ -73,6 +73,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=Tru
     attempt: int
     reason: str
     time: float
+    token: str = ""  # of the attempt: a commit under it comes too late
     host: str = ""
     exit_status: int | None = None
     message: str = ""

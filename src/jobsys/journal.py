@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
-from jobsys.events import Event, LeaderStarted, Policy
+from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
 from jobsys.progress import Effect, Progress
 from jobsys.progress.machine import Snapshot
@@ -137,6 +137,19 @@ def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple
                 see(event)
         last = page.segment
     return progress, last
+
+
+def attempts_over(store: JobStore) -> dict[str, bool]:
+    """Tell, by token, which attempts have ended according to the whole journal, and whether with a commit."""
+    over: dict[str, bool] = {}
+    for page in pages(store):
+        for event in page.events:
+            if isinstance(event, Committed):
+                over[event.report.token] = True
+            elif isinstance(event, AttemptFailed):
+                over[event.token] = False
+    over.pop("", None)
+    return over
 
 
 class Started(NamedTuple):

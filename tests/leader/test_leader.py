@@ -14,7 +14,7 @@ from jobsys.journal import pages, replay, take_over
 from jobsys.leader import Leader
 from jobsys.leader.listener import Listener
 from jobsys.message import Failure, Report, Said, decode_order, encode_message
-from jobsys.record import Blob, JobRecord
+from jobsys.record import SELF, Blob, JobRecord
 from jobsys.requirements import Requirements
 from jobsys.storage.faulty import Fault, FaultyStorage
 from jobsys.storage.memory import MemoryStorage
@@ -283,6 +283,78 @@ def test_a_left_commit_of_a_job_that_is_done_is_thrown_away(store):
     value = leader.progress.values_for((0,))[1]
     assert store.read(value.blob) == b"won"
     assert list(store.commits()) == []
+    assert len(journaled(store, Committed)) == 2
+
+
+def leave(store, token, value, **fields):
+    """Have a worker whose leader is gone leave a commit and a file."""
+    with store.write_file(1, token, "result"):
+        pass
+    report = Report(1, 1, 0.0, 0.0, token, value=Blob(0, 0, len(value)), files=True, **fields)
+    assert store.put_commit(1, encode_message(report, value))
+
+
+def test_the_commit_of_an_attempt_that_was_given_up_comes_too_late(store):
+    """Its files are deleted already, so it must not count, although the job has no other commit yet."""
+    leader, batch = lead(store, lambda job, order: [ended(job, Reason.LOST)], policy=Policy(backoff=100.0, max_losses=0))
+    leader.run()
+    leave(store, batch.orders[0].token, b"late")
+    leader, batch = lead(store, lambda job, order: [done(job, order, b"again")], epoch=2)
+    leader.run()
+    assert store.read(leader.progress.values_for((0,))[1].blob) == b"again"
+    assert list(store.storage.list("files/")) == []
+
+
+def test_a_left_commit_that_was_taken_in_before_keeps_its_files(store):
+    """The leader that took it in died before it deleted it."""
+    lead(store, lambda job, order: [])
+    leave(store, "1.1", b"v")
+    [(key, data)] = store.commits()
+    leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
+    store.storage.put(key, data)
+    leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=3)
+    assert leader.progress.finished
+    assert len(list(store.storage.list("files/"))) == 1
+    assert list(store.commits()) == []
+
+
+def test_a_left_commit_of_a_job_that_another_attempt_did_leaves_nothing(store):
+    lead(store, lambda job, order: [done(job, order, b"won")])[0].run()
+    leave(store, "1.99", b"lost")
+    lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
+    assert list(store.storage.list("files/")) == []
+
+
+def test_a_failure_is_no_commit(store):
+    lead(store, lambda job, order: [])
+    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
+    leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
+    leader.run()
+    assert [order.job for order in batch.orders] == [1]
+
+
+def test_a_service_that_is_forgotten_leaves_nothing(store):
+    """The checkpoint beside whose successors it ran runs again, and makes another one."""
+    service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=SELF)
+    child = JobRecord("child", Blob(0, 0, 1), refs=(0,), retries=0)
+    services = []
+
+    def react(job, order):
+        if order.service:
+            services.append((job, order))
+            with store.write_file(order.job, order.token, "left"):
+                pass
+            return [BatchUpdate(job.id, BatchState.MESSAGE, encode_message(Said(order.job, 1, service_value=Blob(0, 0, 1)), b"s"))]
+        if order.name == "child":
+            return [failed(job, order) if len(services) == 1 else done(job, order)]
+        return [done(job, order, jobs=(service, child))]
+
+    leader, batch = lead(store, react, [JobRecord("client", Blob(0, 0, 1), checkpoint=True, retries=1)])
+    batch.tell = lambda id, message: batch.news.extend(done(*each, b"", files=True) for each in services if each[0].id == id)
+    leader.run()
+    assert leader.progress.finished
+    assert len(services) == 2
+    assert [key for key in store.storage.list("files/") if key.startswith(f"files/{services[0][1].job}-")] == []
 
 
 def test_services_come_up_before_clients_and_stop_after_them(store):
@@ -379,3 +451,37 @@ def test_what_could_not_be_written_is_not_shown(store):
     leader.close()
     assert b'"done"' not in (store.read_status() or b"")
     assert replay(store)[0].accepts(1)
+
+
+def test_a_left_commit_is_deleted_only_when_the_journal_has_it(store):
+    lead(store, lambda job, order: [])
+    leave(store, "1.1", b"v")
+    failing = JobStore(store.locator, FaultyStorage(store.storage, [Fault("put", 2)]))
+    with pytest.raises(StorageError, match="before put journal"):
+        lead(failing, lambda job, order: [], epoch=2)
+    assert len(list(store.commits())) == 1
+
+
+def test_the_heart_beats(store, monkeypatch):
+    monkeypatch.setattr("jobsys.leader.leader.BEAT", 0.0)
+    leader, _ = lead(store, lambda job, order: [done(job, order)], ["a", JobRecord("b", Blob(0, 0, 1), refs=(0,))])
+    leader.run()
+    assert store.last_beat(1)["count"] >= 2
+
+
+def test_snapshots_stand_for_the_journal_before_them(store, monkeypatch):
+    monkeypatch.setattr("jobsys.leader.leader.SNAPSHOT_EVERY", -1000)
+    compared = []
+
+    def react(job, order):
+        if store.snapshots():
+            whole, last = replay(store, see=lambda event: None)
+            assert store.snapshots()[0] <= last
+            assert replay(store)[0].snapshot() == whole.snapshot()
+            compared.append(order.name)
+        return [done(job, order)]
+
+    chain = [JobRecord(name, Blob(0, 0, 1), refs=(number - 1,) if number else ()) for number, name in enumerate("abcd")]
+    leader, _ = lead(store, react, chain)
+    leader.run()
+    assert compared == ["b", "c", "d"]

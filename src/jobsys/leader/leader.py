@@ -9,10 +9,10 @@ from typing import Final
 import msgspec
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import LeaseLostError, RequirementError
+from jobsys.errors import RequirementError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
-from jobsys.journal import Started, write_snapshot
+from jobsys.journal import Started, attempts_over, write_snapshot
 from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
@@ -49,10 +49,9 @@ class Leader:
         self._listeners = listeners
         self._attempts = Attempts(progress, lease.epoch)
         self._effects = started.effects
-        self._lost: list[Attempt] = []
+        self._lost: list[tuple[int, str]] = []  # jobs and tokens of attempts of which nothing may be left
         self._unseen: list[tuple[Event, str]] = []
         self._stop_on_failure = False
-        self._replaced = False
         self._checked: dict[Requirements, str] = {}
         self._beats = 0
         self._due = dict.fromkeys(("beat", "status", "kill"), 0.0)
@@ -93,10 +92,10 @@ class Leader:
         self.canceled = self.canceled or reason
 
     def close(self) -> None:
-        """Leave: stop what runs, and show the last status, unless another leader shows its own or what happened could not be kept."""
+        """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
             self._batch.shutdown()
-            if not self._replaced and not self._journal.pending:
+            if not self._journal.pending:
                 self._show(final=True)
         finally:
             for listener in self._listeners:
@@ -184,7 +183,7 @@ class Leader:
         failure = report.failure
         if failure is None:
             if not self._commit(report, payload):
-                self._lost.append(attempt)
+                self._lost.append((attempt.job, attempt.token))
             return
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
@@ -200,6 +199,7 @@ class Leader:
             attempt=attempt.number,
             reason=failure.reason,
             time=time.time(),
+            token=attempt.token,
             host=report.host,
             message=failure.message,
             traceback=failure.traceback,
@@ -226,6 +226,7 @@ class Leader:
             attempt=attempt.number,
             reason=update.reason or Reason.LOST,
             time=time.time(),
+            token=attempt.token,
             host=update.host or socket.gethostname(),
             exit_status=update.exit_status,
             message=update.message,
@@ -245,7 +246,7 @@ class Leader:
         if not judged.retry:
             self._view.failed(judged, node, log)
         if attempt is not None:
-            self._lost.append(attempt)
+            self._lost.append((attempt.job, attempt.token))
 
     def _said(self, attempt: Attempt, update: BatchUpdate) -> None:
         said, payload = decode_said(update.payload)
@@ -273,11 +274,7 @@ class Leader:
         """Write the journal, and only then do what follows from it."""
         if self._journal.pending:
             self._since_snapshot += self._journal.pending
-            try:
-                self._journal.flush()
-            except LeaseLostError:
-                self._replaced = True
-                raise
+            self._journal.flush()
         self._act()
         unseen, self._unseen = self._unseen, []
         for event, name in unseen:
@@ -300,8 +297,8 @@ class Leader:
         if discarded:
             self.store.delete(discarded)
         lost, self._lost = self._lost, []
-        for attempt in lost:
-            self.store.delete_files_of(attempt.job, attempt.token)
+        for job, token in lost:
+            self.store.delete_files_of(job, token)
 
     def _stop_service(self, job: int) -> None:
         id = self._attempts.id_of(job)
@@ -319,13 +316,16 @@ class Leader:
             up -= {update.id for update in self._batch.updates(TICK) if update.state in ended}
 
     def _adopt_commits(self) -> None:
-        """Take in the commits of workers that outlived the last leader."""
+        """Take in the commits of workers that outlived the last leader; not of attempts that were given up for lost before."""
         adopted = []
+        over: dict[str, bool] | None = None
         for key, data in self.store.commits():
+            over = attempts_over(self.store) if over is None else over
             adopted.append(key)
             report, payload = decode_report(data)
-            if report.failure is None:
-                self._commit(report, payload)
+            if over.get(report.token) or (report.token not in over and report.failure is None and self._commit(report, payload)):
+                continue
+            self._lost.append((report.job, report.token))
         self._flush()
         self.store.delete(adopted)
 
