@@ -1,5 +1,7 @@
 """Each storage call of a run fails, or is its last, before it happens or with its answer lost: resumed, it ends as an undisturbed run."""
 
+import contextlib
+import threading
 from collections import Counter
 
 import pytest
@@ -11,6 +13,7 @@ from jobsys.job import Service
 from jobsys.jobstores import JobStore
 from jobsys.journal import pages, replay
 from jobsys.leader import lease
+from jobsys.leader.listener import Listener
 from jobsys.storage.faulty import Crash, Fault, FaultyStorage
 from jobsys.storage.memory import MemoryStorage
 
@@ -81,6 +84,14 @@ def workflow():
     return [fan(["a", "b"]), stumble("well"), served.rv()]
 
 
+class Interrupting(FaultyStorage):
+    """Ctrl-C for the second time in the middle of a call; the process goes on, and cleans up."""
+
+    def _strike(self, faults, when, operation, key):
+        if any(fault.when == when for fault in faults) and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+
 class Bench:
     """One storage, and runs on it that meet faults."""
 
@@ -95,7 +106,8 @@ class Bench:
         return JobStore("memory:x", self.storage)
 
     def run(self, *faults, **options):
-        self.faulty = FaultyStorage(self.storage, faults)
+        interrupted = [fault for fault in faults if fault.effect == "interrupt"]
+        self.faulty = Interrupting(self.storage, faults) if interrupted else FaultyStorage(self.storage, faults)
         return jobsys.run(workflow(), "memory:x", batch_system="inline", progress="off", backoff=0.0, retries=2, **options)
 
     def commits(self):
@@ -108,7 +120,7 @@ class Bench:
             return self.run()
 
 
-@pytest.mark.parametrize("effect", ["error", "crash"])
+@pytest.mark.parametrize("effect", ["error", "crash", "interrupt"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_every_storage_call(when, effect, monkeypatch, record_property, capsys):
     undisturbed = Bench(monkeypatch)
@@ -122,11 +134,12 @@ def test_every_storage_call(when, effect, monkeypatch, record_property, capsys):
         try:
             assert bench.run(Fault("any", point, when, effect)) == EXPECTED
             ends["no matter"] += 1
-        except Crash:
-            ends["crash"] += 1
+        except (Crash, KeyboardInterrupt) as end:
+            ends[type(end).__name__] += 1
         except JobsysError as error:
             ends[type(error).__name__] += 1
-        lease._held.clear()  # as in a new process
+        if effect == "crash":
+            lease._held.clear()  # as in a new process
         done = {event.report.job for event in bench.commits()}
         finished = replay(bench.store)[0].finished
         shown = bench.store.read_status()
@@ -144,3 +157,33 @@ def test_every_storage_call(when, effect, monkeypatch, record_property, capsys):
     assert points > 50
     with capsys.disabled():
         print(f"\n{points} storage calls failed {when} ({effect}): {dict(ends)}")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("what", ["on_event", "on_status", "on_log"])
+def test_a_listener_that_raises_costs_nothing_but_this_leader(what, error, monkeypatch):
+    class Raising(Listener):
+        def __init__(self, nth):
+            self.left = nth
+            self.closed = False
+
+        def close(self):
+            self.closed = True
+
+    def strike(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            raise error("on purpose")
+
+    setattr(Raising, what, strike)
+    for nth in range(1, 100):
+        lease._held.clear()
+        bench, listener = Bench(monkeypatch), Raising(nth)
+        with contextlib.suppress(error):
+            bench.run(listeners=[listener])
+        assert listener.closed
+        assert bench.resume() == EXPECTED
+        commits = [event.report.job for event in bench.commits()]
+        assert len(commits) == len(set(commits))
+        if listener.left > 0:
+            break

@@ -1,5 +1,6 @@
 """The leader's loop against a batch system that does what the test says."""
 
+import socket
 from collections import deque
 from typing import Any
 
@@ -485,3 +486,56 @@ def test_snapshots_stand_for_the_journal_before_them(store, monkeypatch):
     leader, _ = lead(store, react, chain)
     leader.run()
     assert compared == ["b", "c", "d"]
+
+
+def test_an_attempt_that_ended_without_a_report_is_told_in_full(store):
+    update: dict[str, Any] = {"exit_status": -9, "message": "killed by signal 9", "log": b"last words\n", "memory": 123}
+    leader, _ = lead(
+        store,
+        lambda job, order: [BatchUpdate(job.id, BatchState.ENDED, reason=Reason.KILLED, **update)],
+        policy=Policy(retries=0),
+    )
+    leader.run()
+    [event] = journaled(store, AttemptFailed)
+    assert event.log is not None
+    assert store.read(event.log) == b"last words\n"
+    assert (event.host, event.reason, event.exit_status, event.memory) == (socket.gethostname(), "killed", -9, 123)
+    [shown] = leader.failures
+    assert (shown.host, shown.exit_status, shown.message) == (socket.gethostname(), -9, "killed by signal 9")
+    assert "last words" in shown.log
+
+
+def test_a_value_that_nobody_needs_any_more_is_deleted(store):
+    kept: list[Blob] = []
+
+    def react(job, order):
+        if order.name == "b":
+            assert store.read(kept[0]) == b"large"
+            return [done(job, order)]
+        kept.append(store.write_value(order.job, order.token, b"large"))
+        report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, value=kept[0])
+        return [BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report))]
+
+    started = take_over(store, Lease(1, "owner", "host", 1, 0.0, 0.0), Policy(), *replay(store))
+    leader = Leader(store, Lease(1, "owner", "host", 1, 0.0, 0.0), started, ScriptedBatch(react))
+    records = (JobRecord("a", Blob(0, 0, 1)), JobRecord("b", Blob(0, 0, 1), refs=(0,)))
+    leader.start((Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 1), refs=(1,), jobs=records), b"x"))
+    leader.run()
+    assert leader.progress.finished
+    assert list(store.storage.list("values/")) == []
+
+
+def test_the_batch_system_has_only_so_many_attempts_at_once(store, monkeypatch):
+    monkeypatch.setattr("jobsys.leader.leader.WINDOW", 16)
+    most = []
+
+    def react(job, order):
+        most.append(len(batches[0].news) if batches else 0)
+        return [done(job, order)]
+
+    batches: list[ScriptedBatch] = []
+    leader, batch = lead(store, react, ["a"] * 100)
+    batches.append(batch)
+    leader.run()
+    assert len(most) == 100
+    assert max(most) < 16
