@@ -109,8 +109,8 @@ def test_what_fails_at_the_start_leaves_no_temporary_directory(locator, tmp_path
     assert closed == [True]
 
 
-def test_signals_that_were_ignored_stay_ignored(locator):
-    """As under nohup: the end of the session does not end the run."""
+def test_a_run_outlives_its_terminal_under_nohup(locator):
+    """The end of the session does not end the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
 

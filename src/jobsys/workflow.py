@@ -236,10 +236,10 @@ def _signals(leader: Leader) -> Iterator[None]:
             raise KeyboardInterrupt
         leader.cancel(f"signal {signal.Signals(number).name}")
 
-    before: dict[int, Any] = {}
-    for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and shells that start in the background, have it ignored
-            before[number] = signal.signal(number, stop)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # started with nohup
+        numbers.remove(signal.SIGHUP)
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

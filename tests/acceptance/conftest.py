@@ -39,6 +39,7 @@ class Workflow:
             text=True,
             env={**os.environ, **environment},
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
         )
         self.started.append(process)
         return process
