@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 import uuid
@@ -59,6 +60,8 @@ def isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             patch.setenv(name, str(base / folder))
         patch.setenv(MARK, mark)
         patch.setattr(tempfile, "tempdir", None)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells do for what runs in the background; children would inherit it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
     deadline = time.monotonic() + GRACE
     while (left := left_processes(mark)) and time.monotonic() < deadline:
