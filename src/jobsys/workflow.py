@@ -33,6 +33,7 @@ from jobsys.errors import (
     StorageError,
     UsageError,
 )
+from jobsys.events import Policy
 from jobsys.graph import encode
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
@@ -157,7 +158,7 @@ def _lead(workflow: Any, config: Config, store: JobStore, lease: Lease, listener
         first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
         batch = _batch_system(config, store, lease)
         if first is not None:
-            _check_requirements(batch, first[0].jobs)
+            _check_requirements(batch, first[0].jobs, config.policy)
     except BaseException:
         if not config.restart:
             store.destroy()  # nothing was submitted: the mended script begins anew
@@ -194,8 +195,8 @@ def _first_commit(workflow: Any, store: JobStore, epoch: int) -> tuple[Report, b
     return report, b"".join(encoded.payload)
 
 
-def _check_requirements(batch: BatchSystem, jobs: Sequence[JobRecord]) -> None:
-    for requirements, name in {job.requirements: job.name for job in jobs}.items():
+def _check_requirements(batch: BatchSystem, jobs: Sequence[JobRecord], policy: Policy) -> None:
+    for requirements, name in {policy.complete(job.requirements): job.name for job in jobs}.items():
         try:
             batch.check(requirements)
         except RequirementError as error:

@@ -96,6 +96,14 @@ def test_what_is_refused_before_submission_leaves_no_store(workflow, case):
     assert not flow.store.exists()
 
 
+def test_a_default_that_no_machine_has_is_refused_before_submission(workflow):
+    flow = workflow("@jobsys.job\ndef main():\n    return 1\n")
+    code, _, err = flow.run("--default-memory", "900T")
+    assert code == 2
+    assert "job 'main' can't run" in err
+    assert not flow.store.exists()
+
+
 def test_a_script_without_the_guard(workflow):
     flow = workflow(
         "@jobsys.job\ndef main():\n    return 1\n",
