@@ -1,5 +1,7 @@
 """The journal: what is in it happened, and nobody but the newest leader writes it."""
 
+import hashlib
+
 import pytest
 
 from jobsys.errors import IntegrityError, LeaseLostError
@@ -178,6 +180,13 @@ def test_a_damaged_snapshot_is_passed_over(store):
     journal, progress = begin(store)
     write_snapshot(store, progress, journal.segment - 1)
     store.storage.put("snapshots/0000000002", b"{}" + bytes(32))
+    assert replay(store)[0].snapshot() == progress.snapshot()
+
+
+def test_a_snapshot_of_another_version_is_passed_over(store):
+    journal, progress = begin(store)
+    body = b'{"nodes": []}'
+    store.write_snapshot(journal.segment - 1, body + hashlib.sha256(body).digest())
     assert replay(store)[0].snapshot() == progress.snapshot()
 
 

@@ -7,6 +7,7 @@ finds the number taken, and can write no more.
 import hashlib
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -199,6 +200,8 @@ def write_snapshot(store: JobStore, progress: Progress, segment: int) -> None:
 def _from_snapshot(store: JobStore) -> tuple[Progress | None, int]:
     for segment in store.snapshots():
         data = store.snapshot(segment)
-        if hashlib.sha256(data[:-32]).digest() == data[-32:]:
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            continue
+        with suppress(msgspec.DecodeError):  # another version wrote it; the journal has all that is in it
             return Progress.restore(msgspec.json.decode(data[:-32], type=Snapshot)), segment
     return None, 0

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from jobsys.errors import IntegrityError
 from jobsys.record import Blob, JobRecord
 from jobsys.requirements import Requirements
 
@@ -89,9 +90,16 @@ def encode_message(message: Report | Said, payload: bytes = b"") -> bytes:
 
 
 def decode_report(data: bytes) -> tuple[Report, bytes]:
-    """Take a report and its payload apart."""
-    end = _HEAD.size + _HEAD.unpack_from(data)[0]
-    return _decode_report(data[_HEAD.size : end]), data[end:]
+    """Take a report and its payload apart.
+
+    Raises:
+        IntegrityError: it is no report.
+    """
+    try:
+        end = _HEAD.size + _HEAD.unpack_from(data)[0]
+        return _decode_report(data[_HEAD.size : end]), data[end:]
+    except (struct.error, msgspec.DecodeError) as error:
+        raise IntegrityError(f"what should be the report of an attempt is damaged: {error}") from error
 
 
 def decode_said(data: bytes) -> tuple[Said, bytes]:

@@ -539,3 +539,23 @@ def test_the_batch_system_has_only_so_many_attempts_at_once(store, monkeypatch):
     leader.run()
     assert len(most) == 100
     assert max(most) < 16
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"garbage", encode_message(Report(1, 1, 0.0, 0.0))[:-3]])
+def test_a_damaged_commit_does_not_count(store, data):
+    lead(store, lambda job, order: [])
+    store.put_commit(1, data)
+    leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
+    leader.run()
+    assert leader.progress.finished
+    assert [order.job for order in batch.orders] == [1]
+    assert list(store.commits()) == []
+
+
+def test_a_log_that_is_not_to_be_found_costs_nothing_else(store):
+    def react(job, order):
+        return [failed(job, order, log=Blob("logs/1-gone", 0, 10)) if order.attempt == 1 else done(job, order)]
+
+    leader, _ = lead(store, react)
+    leader.run()
+    assert leader.progress.finished

@@ -4,12 +4,13 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import RequirementError
+from jobsys.errors import IntegrityError, NotFoundError, RequirementError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import Started, attempts_over, write_snapshot
@@ -193,7 +194,8 @@ class Leader:
             text = payload[log.offset : log.offset + log.length]
             log = self._journal.place(text)
         elif log is not None:
-            text = self.store.read(log)
+            with suppress(NotFoundError):  # what a person reads is not worth the run
+                text = self.store.read(log)
         failed = AttemptFailed(
             job=attempt.job,
             attempt=attempt.number,
@@ -322,7 +324,11 @@ class Leader:
         for key, data in self.store.commits():
             over = attempts_over(self.store) if over is None else over
             adopted.append(key)
-            report, payload = decode_report(data)
+            try:
+                report, payload = decode_report(data)
+            except IntegrityError as error:
+                logger.warning("%s does not count, its job runs again: %s", key, error, extra={"event": "commit-damaged"})
+                continue
             if over.get(report.token) or (report.token not in over and report.failure is None and self._commit(report, payload)):
                 continue
             self._lost.append((report.job, report.token))
