@@ -10,6 +10,7 @@ import pytest
 
 import jobsys
 from jobsys import GraphError, processes
+from jobsys.batch.inline import InlineBatchSystem
 from jobsys.errors import LeaderRunningError, LeaseLostError, StorageError
 from jobsys.events import Policy
 from jobsys.jobstores import JobStore, Lease, locate
@@ -142,3 +143,20 @@ def test_a_lease_that_could_not_be_given_back_does_not_stand_in_ones_own_way(loc
     monkeypatch.setattr("jobsys.jobstores.memory.storage", lambda name: store)
     assert not JobStore(locator, store).last_beat(1)["released"]
     assert run(give(1), locator, restart=True) == 1
+
+
+def test_the_lease_is_given_back_when_all_is_shown_and_stopped(locator, monkeypatch):
+    """The next leader, and whoever waits for the end of this one, must find the last word."""
+    happened = []
+
+    class Recording(MemoryStorage):
+        def put(self, key, data, *, if_absent=False):
+            happened.append("released" if b'"released":true' in bytes(data) else key)
+            return super().put(key, data, if_absent=if_absent)
+
+    shutdown = InlineBatchSystem.shutdown
+    monkeypatch.setattr(InlineBatchSystem, "shutdown", lambda self: (happened.append("stopped"), shutdown(self)))
+    storage = Recording()
+    monkeypatch.setattr("jobsys.jobstores.memory.storage", lambda name: storage)
+    assert run(give(1), locator) == 1
+    assert happened[-3:] == ["stopped", "status.json", "released"]
