@@ -306,6 +306,37 @@ def test_surroundings_are_restored(bench: Callable[..., Bench], tmp_path: Path) 
     assert sorted(after.log.splitlines()) == [b"seen", b"too"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the job leaves its streams open
+@pytest.mark.parametrize("end", ["none", "other", "gone", "closed", "own"])
+def test_a_job_that_ends_its_output_leaves_the_next_one_with_some(bench: Callable[..., Bench], end: str) -> None:
+    def silence() -> int:
+        match end:
+            case "none":
+                sys.stdout = sys.stderr = None
+            case "other":
+                sys.stdout = sys.stderr = "no stream"
+            case "gone":
+                del sys.stdout, sys.stderr
+            case "closed":
+                sys.stdout.close()
+                sys.stderr.close()
+            case "own":
+                sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        return 1
+
+    def talk() -> int:
+        print("heard")
+        print("too", file=sys.stderr)
+        return 2
+
+    table = bench()
+    assert table.run(do(silence)).value == 1
+    for _ in range(2):
+        outcome = table.run(do(talk))
+        assert outcome.value == 2
+        assert sorted(outcome.log.splitlines()) == [b"heard", b"too"]
+
+
 def test_surroundings_are_restored_after_a_failure(bench: Callable[..., Bench]) -> None:
     def fails() -> None:
         os.environ["LEFT"] = "1"

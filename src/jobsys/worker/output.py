@@ -9,7 +9,7 @@ def take_log(log: int, start: int, most: int) -> bytes:
     """Give what was written since ``start``: the last ``most`` bytes, and a line that says what was cut. Nothing if ``log`` is -1."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with suppress(OSError, ValueError):  # closed by the job, or what it stands for is
+            with suppress(Exception):  # closed by the job, or what it stands for is, or no stream at all
                 stream.flush()
     if log < 0:
         return b""

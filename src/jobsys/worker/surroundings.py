@@ -66,12 +66,13 @@ class Surroundings:
 
     def _restore_process(self) -> None:
         """Restore what belongs to a worker process alone."""
-        with suppress(OSError, ValueError):  # a stream of the job's own, closed
+        with suppress(Exception):  # a stream of the job's own: closed, or None, or whatever it may be
             sys.stdout.flush()
-        sys.stdout, sys.stderr = self._streams
+        sys.stdout, sys.stderr = self._streams  # which may close the job's own, and with them descriptors
         for descriptor in (1, 2):
             if not self._leads_to_log(descriptor):
                 os.dup2(self._log, descriptor)
+        self._streams = sys.stdout, sys.stderr = _opened(sys.stdout, 1), _opened(sys.stderr, 2)
         os.umask(_UMASK)
         if threading.current_thread() is threading.main_thread():
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -86,6 +87,13 @@ class Surroundings:
         except OSError:  # closed
             return False
         return self._output is not None and found.st_ino == self._output.st_ino and found.st_dev == self._output.st_dev
+
+
+def _opened(stream: Any, descriptor: int) -> Any:
+    """Give a stream back as it was, or one like it where a job has closed it."""
+    if stream is None or not stream.closed:
+        return stream
+    return open(descriptor, "w", buffering=1, encoding=stream.encoding, errors=stream.errors, closefd=False)
 
 
 def _umask() -> int:
