@@ -211,11 +211,40 @@ def test_a_missing_directory_is_named(tmp_path):
         read_tree(str(tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize("size", [0, 10, 3 << 20, (1 << 20) + 1])
+def test_what_is_written_behind_a_file_meanwhile_is_left_out(tmp_path, size):
+    """A script's directory often holds a log to which somebody writes."""
+    build(tmp_path / "t", {("a.log",): (b"1" * size, 0o644)})
+    read = read_tree(str(tmp_path / "t"))
+    archives = []
+    for more in (b"", b"2" * 1000):
+        with (tmp_path / "t" / "a.log").open("ab") as log:
+            log.write(more)
+        archives.append(BytesIO())
+        pack(read, archives[-1], compress=False)
+    assert archives[0].getvalue() == archives[1].getvalue()
+
+
+def test_what_goes_while_a_tree_is_read_is_left_out(tmp_path, monkeypatch):
+    build(tmp_path / "t", {("a.py",): (b"1", 0o644), ("b.tmp",): (b"1", 0o644), ("c", "d.py"): (b"1", 0o644)})
+    scan = tree.Scanner.scan
+
+    def slow(self):
+        for member in scan(self):
+            if member.path == "b.tmp":
+                (tmp_path / "t" / "b.tmp").unlink()
+                shutil.rmtree(tmp_path / "t" / "c")
+            yield member
+
+    monkeypatch.setattr(tree.Scanner, "scan", slow)
+    assert [item.entry.path for item in read_tree(str(tmp_path / "t")).items] == ["a.py"]
+
+
 @pytest.mark.parametrize("size", [10, 3 << 20])
 def test_a_file_that_changes_meanwhile_is_named(tmp_path, size):
     build(tmp_path / "t", {("a.py",): (bytes(size), 0o644)})
     read = read_tree(str(tmp_path / "t"))
-    for change in (b"x" * size, bytes(size + 1), b""):
+    for change in (b"x" * size, b"x" + bytes(size), bytes(size - 1), b""):
         (tmp_path / "t" / "a.py").write_bytes(change)
         with pytest.raises(PackageError, match=r"a\.py changed while"):
             pack(read, BytesIO(), compress=False)

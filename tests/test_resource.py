@@ -22,7 +22,7 @@ from urllib.parse import quote
 import pytest
 import requests  # noqa: F401 - before a fixture that takes modules back, lest it be loaded twice
 
-from jobsys import fetch, modules, resource
+from jobsys import fetch, modules, package, resource
 from jobsys.errors import JobsysError
 from jobsys.jobstores.locators import locate
 from jobsys.resource import DirectoryResource, FileResource, ModuleDescriptor, Resource, ResourceException, VirtualEnvResource
@@ -138,6 +138,38 @@ def test_a_file_there_and_back(store, project):
     made.download()
     assert Path(made.localPath).read_bytes() == content
     assert os.access(made.localPath, os.X_OK)
+
+
+def test_a_directory_that_changes_while_it_is_saved_is_read_again(store, project, monkeypatch):
+    """People edit beside a running script, and other runs write there."""
+    changing = project / "state.json"
+    changing.write_text("0")
+    packs = []
+
+    def pack(tree, stream, *, compress):
+        packs.append(tree)
+        if len(packs) < 3:
+            changing.write_text(str(len(packs)))
+        package.pack(tree, stream, compress=compress)
+
+    monkeypatch.setattr(resource, "pack", pack)
+    made = DirectoryResource.create(store, str(project))
+    assert [len(packs), made.contentHash] == [3, packs[-1].md5]
+    assert len(store.written) == 1
+
+
+def test_a_directory_that_never_stands_still_is_named(store, project, monkeypatch):
+    changing = project / "state.json"
+    changing.write_text("0")
+
+    def pack(tree, stream, *, compress):
+        changing.write_text(f"{time.monotonic_ns()}")
+        package.pack(tree, stream, compress=compress)
+
+    monkeypatch.setattr(resource, "pack", pack)
+    with pytest.raises(ResourceException, match=r"state\.json changed while it was being packed"):
+        DirectoryResource.create(store, str(project))
+    assert not store.written
 
 
 def test_a_directory_there_and_back(store, project):

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
-from jobsys.tree import BATCH, PIECE, THREADS, Entry, Item, PackageError, Tree, naming, open_file
+from jobsys.tree import BATCH, PIECE, THREADS, ChangedError, Entry, Item, Tree, naming, open_file
 
 DIGEST_FIELD: Final = 0x6A73  # the id of our extra field in a central directory
 STORED: Final = 0
@@ -39,7 +39,8 @@ def pack(tree: Tree, stream: BinaryIO, *, compress: bool) -> None:
     Compression (deflate, level 1, in pieces, on all cores) pays where the archive crosses a network; for a local disk it only costs.
 
     Raises:
-        PackageError: a file changed since the tree was read, or can't be read any more.
+        ChangedError: a file is no longer what it was when the tree was read.
+        PackageError: a file can't be read any more.
     """
     writer = _ZipWriter(stream)
     waiting: deque[Future[list[_Block]]] = deque()
@@ -95,13 +96,11 @@ def _read_at(path: str, offset: int, size: int) -> bytes:
 
 
 def _checked(item: Item, index: int) -> bytes:
-    """Read a piece of a file and make sure that it is what was hashed."""
+    """Read a piece of a file and make sure that it is what was hashed; what was written behind it since, as to a log, is left out."""
     start = index * PIECE
-    last = index + 1 == len(item.checks)
-    data = _read_at(item.source, start, PIECE + 1 if last else PIECE)
-    whole = start + len(data) == item.entry.size or not last
-    if not whole or zlib.crc32(data, item.checks[index - 1] if index else 0) != item.checks[index]:
-        raise PackageError(f"{item.source} changed while it was being packed. Keep it still and start again.")
+    data = _read_at(item.source, start, min(PIECE, item.entry.size - start))
+    if zlib.crc32(data, item.checks[index - 1] if index else 0) != item.checks[index]:
+        raise ChangedError(f"{item.source} changed while it was being packed. Keep it still and start again.")
     return data
 
 

@@ -16,6 +16,7 @@ import stat
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import md5
@@ -46,7 +47,7 @@ from jobsys.modules import (
     script_path,
 )
 from jobsys.package import pack
-from jobsys.tree import PackageError, Tree, is_inside, is_system_directory, read_tree
+from jobsys.tree import ChangedError, PackageError, Tree, is_inside, is_system_directory, read_tree
 
 logger = logging.getLogger(__name__)
 
@@ -253,17 +254,25 @@ class DirectoryResource(Resource):
     def _save_tree(cls, jobStore: SharedFiles, leaderPath: str, root: str, only: Collection[str] | None = None) -> Self:
         """Save a directory, or some names in it, as the resource of ``leaderPath``."""
         with _explained(root):
-            tree = read_tree(root, only)
-
-        def write(stream: BinaryIO, compress: bool) -> None:
-            try:
-                pack(tree, stream, compress=compress)
-            except PackageError as error:
-                raise ResourceException(f"{root} can't be shipped: {error}") from error
-
-        url = cls._stored(jobStore, root, ".zip", (tree.md5, tree.sha256), write)
+            tree, url = cls._pack_tree(jobStore, root, only)
         facts = {"sha256": tree.sha256} | cls._requirements(tree)
         return cls(os.path.basename(os.path.abspath(root)), _path_hash(leaderPath), f"{url}#{urlencode(facts)}", tree.md5)
+
+    @classmethod
+    def _pack_tree(cls, jobStore: SharedFiles, root: str, only: Collection[str] | None, tries: int = 5) -> tuple[Tree, str]:
+        """Read and save a tree; read it again if it changed meanwhile, as one does in which somebody works."""
+        tree = read_tree(root, only)
+
+        def write(stream: BinaryIO, compress: bool) -> None:
+            pack(tree, stream, compress=compress)
+
+        try:
+            return tree, cls._stored(jobStore, root, ".zip", (tree.md5, tree.sha256), write)
+        except ChangedError:
+            if tries == 1:
+                raise
+            time.sleep(0.02)
+            return cls._pack_tree(jobStore, root, only, tries - 1)
 
     @classmethod
     def _requirements(cls, tree: Tree) -> dict[str, str]:

@@ -20,7 +20,7 @@ import tempfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple
@@ -51,6 +51,10 @@ _SYSTEM: Final = (
 
 class PackageError(JobsysError):
     """Something can't be packed or unpacked; the message names the file."""
+
+
+class ChangedError(PackageError):
+    """A file is no longer what it was a moment ago: the tree is to be read again."""
 
 
 class Member(NamedTuple):
@@ -126,7 +130,7 @@ def read_tree(root: str, only: Collection[str] | None = None) -> Tree:
     members = sorted(Scanner(root, only).scan(), key=lambda member: order(member.path))
     batches = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
     with ThreadPoolExecutor(THREADS) as pool:
-        items = [item for batch in pool.map(_hash_members, batches) for item in batch]
+        items = [item for batch in pool.map(_hash_members, batches) for item in batch if item is not None]
     digest = manifest_digest(item.entry for item in items)
     tree = Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
     if tree.size > LARGE_TREE:
@@ -168,8 +172,13 @@ class Scanner:
         self._todo = [(self.root, "", ())]
         while self._todo:
             path, relative, foreign = self._todo.pop()
-            with naming(path), os.scandir(path) as found:
-                children = {child.name: child for child in found}
+            try:
+                with naming(path), os.scandir(path) as found:
+                    children = {child.name: child for child in found}
+            except ChangedError:
+                if not relative:
+                    raise
+                continue  # gone since the directory above was read, as if it had never been
             if relative and any(name in children for name in _NOT_CODE_IF_INSIDE):
                 logger.debug("Leaving out %s: a virtual environment or a job store, no code", path)
                 continue
@@ -195,7 +204,8 @@ class Scanner:
 
     def _member(self, relative: str, child: os.DirEntry[str], foreign: tuple[str, ...]) -> Iterator[Member]:
         if child.is_symlink():
-            yield from self._link(relative, child.path, foreign)
+            with suppress(ChangedError):
+                yield from self._link(relative, child.path, foreign)
         elif child.is_dir(follow_symlinks=False):
             self._todo.append((child.path, relative, foreign))
         elif child.is_file(follow_symlinks=False):
@@ -236,6 +246,8 @@ def naming(path: str) -> Iterator[None]:
     """Say which file could not be read."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise ChangedError(f"{path} can't be read: {error.strerror}.") from error
     except OSError as error:
         raise PackageError(f"{path} can't be read: {error.strerror}. Make it readable, or list it in {IGNORE_FILE}.") from error
 
@@ -245,12 +257,20 @@ def open_file(path: str) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise PackageError(f"{path} changed while it was being packed. Keep it still and start again.")
+        raise ChangedError(f"{path} changed while it was being packed. Keep it still and start again.")
     return descriptor
 
 
-def _hash_members(members: list[Member]) -> list[Item]:
-    return [_hash_member(member) for member in members]
+def _hash_members(members: list[Member]) -> list[Item | None]:
+    return [_hash_member_if_there(member) for member in members]
+
+
+def _hash_member_if_there(member: Member) -> Item | None:
+    """Hash a member; None if it has gone since its directory was read: other programs work beside the script, and jobs, too."""
+    try:
+        return _hash_member(member)
+    except ChangedError:
+        return None
 
 
 def _hash_member(member: Member) -> Item:
