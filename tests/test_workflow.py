@@ -17,6 +17,7 @@ from jobsys import (
     Job,
     PromisedRequirement,
     Service,
+    StorageError,
     UsageError,
 )
 from jobsys.events import Committed
@@ -367,6 +368,20 @@ class DeadlockedParent(Job):
 def test_what_is_no_workflow(workflow, error, text):
     with pytest.raises(error, match=text):
         run(workflow)
+
+
+def test_a_store_that_was_full_before_the_first_job_can_be_resumed(monkeypatch):
+    """The message says: make room, then run again with --restart."""
+    store = f"memory:test-workflow-{next(_stores)}"
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobsys.workflow._batch_system", full)  # ships the code
+        with pytest.raises(StorageError):
+            run(add(1), job_store=store)
+    assert run(add(1), job_store=store, restart=True) == 1
 
 
 def test_what_is_refused_leaves_no_store():

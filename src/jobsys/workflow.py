@@ -159,8 +159,8 @@ def _lead(workflow: Any, config: Config, store: JobStore, lease: Lease, listener
         batch = _batch_system(config, store, lease)
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
-    except BaseException:
-        if not config.restart:
+    except BaseException as error:
+        if not config.restart and not isinstance(error, StorageError):  # of which the message says how to go on with --restart
             store.destroy()  # nothing was submitted: the mended script begins anew
         raise
     started = take_over(store, lease, config.policy, progress, last)
