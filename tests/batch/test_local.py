@@ -12,12 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobsys import processes
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.local import LocalBatchSystem, Machine
 from jobsys.errors import BatchSystemError, RequirementError
 from jobsys.requirements import Requirements
 from jobsys.testing.batch import collect, is_gone, wait_for
 from jobsys.testing.orders import job
+from jobsys.worker import guard
 
 HERE = Path(__file__).parent
 TWO = Machine(cores=2, memory=16_000_000_000, disk=10_000_000_000)
@@ -297,6 +299,17 @@ def test_hosts_that_die_at_once_are_not_started_for_ever():
     assert no_child_left()
 
 
+@pytest.mark.crash
+def test_a_job_that_kills_its_host_again_and_again_is_named(warm):
+    def try_often():
+        for id in range(10):
+            warm.submit([job(id, "kill_parent")])
+            collect(warm, [id], 20)
+
+    with pytest.raises(BatchSystemError, match=r"(?s)again and again.*-9.*while '\S+' ran.*--restart"):
+        try_often()
+
+
 def test_shutdown_does_not_wait_for_code_that_loads_for_ever():
     system = LocalBatchSystem(command("prepare_slow"), machine=TWO)
     system.submit([job(1, "echo")])
@@ -305,6 +318,36 @@ def test_shutdown_does_not_wait_for_code_that_loads_for_ever():
     system.shutdown()
     assert time.monotonic() - began < 2
     assert no_child_left()
+
+
+def test_a_shutdown_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):
+    """A second Ctrl-C while the host clears up."""
+    system = LocalBatchSystem(command(), machine=TWO, directory=tmp_path)
+    system.submit([job(1, "sleep", seconds=60)])
+    wait_for(system, 1, BatchState.RUNNING)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobsys.batch.local.hosts.processes.wait_for_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        system.shutdown()
+    assert no_child_left()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("leader_seen", [True, False])
+def test_a_guard_removes_what_an_orphaned_host_leaves_though_its_leaders_number_is_taken_again(monkeypatch, tmp_path, leader_seen):
+    leader, host = 1001, 1002
+    (tmp_path / "run").mkdir()
+    killed = []
+    monkeypatch.setattr(processes, "wait_for_end", lambda *_: None)
+    monkeypatch.setattr(processes, "sweep", lambda _: True)
+    monkeypatch.setattr(processes, "send", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(processes, "is_running", lambda pid: pid == host or leader_seen)
+    guard._watch(leader, host, tmp_path / "run", "mark")
+    assert killed == [(host, signal.SIGTERM), (host, signal.SIGKILL)]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.crash

@@ -32,10 +32,11 @@ def start(leader: int, directory: Path, mark: str) -> int:
 
 def _watch(leader: int, host: int, directory: Path, mark: str) -> None:
     processes.wait_for_end([leader, host], None)
-    if processes.is_running(host):
+    orphaned = processes.is_running(host)  # then the leader has ended, and another process may get its number before the host has, too
+    if orphaned:
         processes.send(host, signal.SIGTERM)  # it may not have noticed: another process can hold the leader's end of the socket
         processes.wait_for_end([host], _GRACE)
         processes.send(host, signal.SIGKILL)
     processes.sweep(mark)
-    if not processes.is_running(leader):
+    if orphaned or not processes.is_running(leader):
         shutil.rmtree(directory, ignore_errors=True)

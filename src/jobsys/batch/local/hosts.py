@@ -72,12 +72,14 @@ class HostProcess:
 
     def stop(self) -> None:
         """End the host, its workers and all their processes."""
-        if self.ready:
-            self.link.send(framing.pack(framing.STOP))
-        else:
-            self._process.terminate()  # it may load code for long
-        processes.wait_for_end([self._process.pid], _STOP_SECONDS)
-        self.bury()
+        try:
+            if self.ready:
+                self.link.send(framing.pack(framing.STOP))
+            else:
+                self._process.terminate()  # it may load code for long
+            processes.wait_for_end([self._process.pid], _STOP_SECONDS)
+        finally:  # also where a second Ctrl-C ends the wait
+            self.bury()
 
     def bury(self) -> int:
         """Clear up behind a host that is dead or dying; return its exit status."""

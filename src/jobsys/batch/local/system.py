@@ -28,6 +28,7 @@ _WAKE: Final = 0.5
 _IDLE_MOST: Final = 64
 _IDLE_SECONDS: Final = 60.0
 _LANES_MAX: Final = 900
+_SHOWN: Final = 5  # names in a message
 _HOST_DEATHS: Final = 3
 _HOST_SECONDS: Final = 10.0
 _WORKER_DEATHS: Final = 10
@@ -139,12 +140,14 @@ class LocalBatchSystem(BatchSystem):
         self._workers.clear()
         self._lanes = Lanes(self._machine, max_lanes=1)
         host, self._host = self._host, None
-        if host is not None:
-            host.stop()
-        self._selector.close()
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+        try:
+            if host is not None:
+                host.stop()
+        finally:
+            self._selector.close()
+            directory, self._directory = self._directory, None
+            if directory is not None:
+                shutil.rmtree(directory, ignore_errors=True)
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -319,10 +322,15 @@ class LocalBatchSystem(BatchSystem):
         """Report what ran as lost, let the rest wait for the next host."""
         self._selector.unregister(host.link)
         self._host = None
+        ran = sorted({repr(work.job.name) for worker in self._workers.values() if (work := worker.begun()) is not None})
         for worker in list(self._workers.values()):
             self._bury(worker, Death(reason=Reason.LOST, message="its worker host died"))
         status = host.bury()
         now = self._clock()
         self._host_deaths.append(now)
         if self._error is None and len(self._host_deaths) == _HOST_DEATHS and now - self._host_deaths[0] < _HOST_SECONDS:
-            self._error = BatchSystemError(f"worker hosts die again and again, the last with status {status}\n{host.printed()}".strip())
+            when = f" while {', '.join(ran[:_SHOWN])} ran: a job may kill its parent process" if ran else ""
+            self._error = BatchSystemError(
+                f"worker hosts die again and again, the last with status {status}{when}; mend the cause, then run again with --restart\n"
+                f"{host.printed()}".strip()
+            )
