@@ -219,10 +219,20 @@ def _batch_system(config: Config, store: JobStore, lease: Lease) -> BatchSystem:
         "jobsys.worker",
         *arguments(store.locator, lease.epoch, config.max_log_size, config.durability == "power-cut"),
     ]
-    machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=config.work_dir)
-    return LocalBatchSystem(
-        command, machine=machine, isolation="process" if config.isolation == "process" else "warm", directory=config.work_dir
-    )
+    work_dir = _work_dir(config)
+    machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
+    return LocalBatchSystem(command, machine=machine, isolation="process" if config.isolation == "process" else "warm", directory=work_dir)
+
+
+def _work_dir(config: Config) -> str | None:
+    """Give the work directory as it is named from anywhere: jobs change directories."""
+    if config.work_dir is None:
+        return None
+    if not os.path.isdir(config.work_dir):
+        raise UsageError(f"--work-dir {config.work_dir} is no directory: make it first, or name another one")
+    if not os.access(config.work_dir, os.W_OK | os.X_OK):
+        raise UsageError(f"--work-dir {config.work_dir} can't be written: allow it, or name another one")
+    return os.path.abspath(config.work_dir)
 
 
 @contextmanager

@@ -160,3 +160,24 @@ def test_scripts_with_awkward_names(workflow, name):
     )
     code, out, err = flow.run()
     assert (code, out.strip()) == (0, "Point"), err
+
+
+def test_a_work_directory_may_be_named_from_where_the_script_starts(workflow):
+    flow = workflow("""
+@jobsys.job
+def main():
+    os.chdir("/")
+    file = jobsys.current().temp_dir / "file"
+    file.write_text("here")
+    return str(file.parents[4]), file.read_text()
+""")
+    (flow.directory / "work").mkdir()
+    assert flow.run("--work-dir", "work")[1].strip() == str((str(flow.directory / "work"), "here"))
+    assert not list((flow.directory / "work").iterdir())
+
+
+def test_a_work_directory_that_is_not_there_is_named(workflow):
+    code, _, err = workflow(STEPS).run("--work-dir", "nowhere")
+    assert code == 2
+    assert "--work-dir nowhere is no directory" in err
+    assert "Traceback" not in err
