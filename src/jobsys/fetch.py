@@ -13,8 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
 
@@ -56,7 +55,7 @@ def local_file(url: str) -> str | None:
         return None
     if parts.netloc not in {"", "localhost"}:
         raise NotFoundError(f"{url} names the host {parts.netloc}; write it as file:///path")
-    return url2pathname(parts.path)
+    return os.fsdecode(unquote_to_bytes(parts.path))
 
 
 def shown(url: str) -> str:

@@ -20,6 +20,7 @@ from jobsys.progress.machine import Snapshot
 from jobsys.record import Blob
 
 _MAGIC: Final = b"jobsys1\n"
+RESCUE: Final = "put the file back from a copy of the store, or begin a new run in another job store"
 _FOOTER: Final = struct.Struct("<Q32s")
 
 
@@ -94,13 +95,15 @@ def read(store: JobStore, segment: int) -> Page:
     try:
         data = store.segment(segment)
     except NotFoundError:
-        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is missing: what came after it can't be used") from None
+        raise IntegrityError(
+            f"segment {segment} of the journal in {store.locator} is missing: what came after it can't be used; {RESCUE}"
+        ) from None
     end = len(data) - _FOOTER.size
     if end < len(_MAGIC) or not data.startswith(_MAGIC):
-        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: it is no segment")
+        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: it is no segment; {RESCUE}")
     length, digest = _FOOTER.unpack_from(data, end)
     if hashlib.sha256(memoryview(data)[:end]).digest() != digest:
-        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: its SHA-256 does not match")
+        raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: its SHA-256 does not match; {RESCUE}")
     return _decode(memoryview(data)[end - length : end])
 
 

@@ -77,9 +77,21 @@ def run(
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     store = _open(config)
-    with _cleaning(store, config.clean), _leading(store) as lease:
-        leader = _lead(workflow, config, store, lease, listeners)
-        return _outcome(leader, store)
+    try:
+        with _cleaning(store, config.clean), _leading(store) as lease:
+            leader = _lead(workflow, config, store, lease, listeners)
+            return _outcome(leader, store)
+    except KeyboardInterrupt:
+        raise CanceledError(_interrupted(store)) from None
+
+
+def _interrupted(store: JobStore) -> str:
+    """Say what an interrupt left that came before the leader listened for it, or was the second."""
+    try:
+        store.info()
+    except (JobStoreError, StorageError):
+        return f"the run was interrupted (SIGINT) before anything was submitted; nothing is left in {store.locator}"
+    return f"the run in {store.locator} was interrupted (SIGINT); run the script again with --restart to go on where it stopped"
 
 
 def _check_place() -> None:
@@ -97,7 +109,7 @@ def _open(config: Config) -> JobStore:
     if config.restart:
         return open_store(config.job_store, durable)
     command = tuple(printable(word) for word in (sys.executable, *_command()))
-    info = StoreInfo(FORMAT, time.time(), VERSION, config=config.stored(), command=command, directory=printable(os.getcwd()))
+    info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(os.getcwd()))
     return create(config.job_store, info, durable)
 
 
@@ -137,6 +149,10 @@ def _leading(store: JobStore) -> Iterator[Lease]:
             release(store, lease)
         raise
     release(store, lease)
+
+
+def _stored(config: Config) -> dict[str, Any]:
+    return {key: printable(value) if isinstance(value, str) else value for key, value in config.stored().items()}
 
 
 def _command() -> list[str]:

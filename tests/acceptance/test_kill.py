@@ -113,3 +113,24 @@ def test_a_killed_leader_leaves_no_temporary_file(workflow, tmp_path):
     while list(temporary.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert list(temporary.iterdir()) == []
+
+
+def test_a_second_interrupt_ends_at_once_with_a_message(workflow):
+    flow = workflow(LONG)
+    process = flow.start()
+    flow.wait_until(lambda: len(flow.side()) == 4)
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    flow.wait_for_no_process()
+    assert process.returncode == 130
+    assert "SIGINT" in err
+    assert "--restart" in err
+    assert "Traceback" not in err
+
+
+def test_a_store_whose_name_is_no_unicode(workflow, tmp_path):
+    flow = workflow("@jobsys.job\ndef main():\n    return 1\n")
+    code, out, err = flow.run(store=os.fsdecode(os.fsencode(str(tmp_path)) + b"/bad\xff"))
+    assert (code, out.strip()) == (0, "1"), err

@@ -100,3 +100,9 @@ def test_no_colour_on_request(under_way):
     coloured = run(*words, env=plain, stdin=subprocess.DEVNULL)
     assert "\x1b[36mRUNNING" in coloured.stdout
     assert "\x1b[36m" not in run(*words, env=plain | {"NO_COLOR": "1"}, stdin=subprocess.DEVNULL).stdout
+
+
+def test_completion_as_json(jobsys):
+    said = jobsys("completion", "bash", "--json").json
+    assert said["shell"] == "bash"
+    assert said["script"].strip() == jobsys("completion", "bash").out.strip()

@@ -153,8 +153,10 @@ class InlineBatchSystem(BatchSystem):
             update = BatchUpdate(job.id, BatchState.ENDED, b"", self._host, os.getpid(), Reason.FAILED, None, traceback.format_exc())
         else:
             update = BatchUpdate(job.id, BatchState.COMPLETED, report, self._host, os.getpid())
+        finally:
+            with self._lock:
+                del self._current[job.id]
         with self._lock:
-            del self._current[job.id]
             if current.canceled:
                 update = BatchUpdate(job.id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled")
             self._news.put(update)

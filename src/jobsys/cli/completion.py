@@ -10,12 +10,14 @@ import argparse
 
 import shtab
 
+from jobsys.cli.output import print_json
 from jobsys.cli.parser import make_parser
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+    parser.add_argument("--json", action="store_true", help="print shell and script as JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -25,7 +27,11 @@ def execute(arguments: argparse.Namespace) -> int:
         for action in subparser._actions:  # noqa: SLF001
             if action.dest in ("locator", "output"):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, arguments.shell))
+    script = shtab.complete(parser, arguments.shell)
+    if arguments.json:
+        print_json({"shell": arguments.shell, "script": script})
+    else:
+        print(script)
     return 0
 
 
