@@ -76,22 +76,22 @@ def run(
     tell_uncaught_errors_plainly()
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
-    store = _open(config)
     try:
+        store = _open(config)
         with _cleaning(store, config.clean), _leading(store) as lease:
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store)
     except KeyboardInterrupt:
-        raise CanceledError(_interrupted(store)) from None
+        raise CanceledError(_interrupted(config.job_store)) from None
 
 
-def _interrupted(store: JobStore) -> str:
+def _interrupted(locator: str) -> str:
     """Say what an interrupt left that came before the leader listened for it, or was the second."""
     try:
-        store.info()
+        open_store(locator)
     except (JobStoreError, StorageError):
-        return f"the run was interrupted (SIGINT) before anything was submitted; nothing is left in {store.locator}"
-    return f"the run in {store.locator} was interrupted (SIGINT); run the script again with --restart to go on where it stopped"
+        return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {locator}"
+    return f"the run in {locator} was interrupted (SIGINT); run the script again with --restart to go on where it stopped"
 
 
 def _check_place() -> None:
