@@ -41,6 +41,7 @@ BATCH: Final = 64
 _NOT_CODE: Final = frozenset(
     (".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox", ".nox", "node_modules")
 )
+_OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _NOT_CODE_IF_INSIDE: Final = ("pyvenv.cfg", "jobsys-store.json")
 UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
 _SYSTEM: Final = (
@@ -193,7 +194,7 @@ class Scanner:
         name = child.name
         if self.only is not None and relative == name and name not in self.only:
             return True
-        no_code = name in _NOT_CODE or (name.endswith(".pyc") and name[:-1] in siblings)
+        no_code = name in _NOT_CODE or name.startswith(_OF_WORKERS) or (name.endswith(".pyc") and name[:-1] in siblings)
         if no_code or any(fnmatch(name, pattern) or fnmatch(relative, pattern) for pattern in self.ignored):
             logger.debug("Leaving out %s", child.path)
             return True

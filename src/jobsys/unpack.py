@@ -149,7 +149,8 @@ def unpack(archive: str, packed: list[Packed], target: str) -> list[Kept]:
 def _data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
     """Read the data of an entry: never more than its size, in pieces."""
     descriptor = stream.fileno()
-    header = os.pread(descriptor, 30, each.header)
+    inside = 0 <= each.header < os.fstat(descriptor).st_size
+    header = os.pread(descriptor, 30, each.header) if inside else b""
     if len(header) < 30 or header[:4] != b"PK\3\4":
         raise IntegrityError(f"{each.entry.path!r} is damaged in the archive")
     position = each.header + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")

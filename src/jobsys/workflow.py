@@ -116,9 +116,8 @@ def _open(config: Config) -> JobStore:
 def _destroy(store: JobStore) -> None:
     """Delete the store at the end of a run, whose value or error matters more than a store that can't be deleted."""
     try:
-        store.destroy()
-    except NoSuchJobStoreError:
-        pass  # it went with the refusal of a graph
+        with suppress(NoSuchJobStoreError):  # it went with the refusal of a graph
+            store.destroy()
     except (JobStoreError, StorageError) as error:
         _say(f"{store.locator} was not deleted: {error}")
 

@@ -114,7 +114,10 @@ class Leader:
     def deadlocked(self) -> str:
         """Say why nothing can go on, where that is so although nothing failed; else an empty text."""
         if self._only_services_since is not None and time.monotonic() - self._only_services_since > DEADLOCK_AFTER:
-            return "only services run, and their clients find no room beside them: run where there is more, or ask for less"
+            return (
+                "only services run, and their clients find no room beside them: run where there is more, or ask for less "
+                "(a job holds a tenth of a core at least)"
+            )
         return ""
 
     # -- the loop's steps ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -207,7 +208,7 @@ class Host:
 
     def _collect(self) -> None:
         ended: list[tuple[_Child, int]] = []
-        try:
+        with suppress(ChildProcessError):  # none is left
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
@@ -216,8 +217,6 @@ class Host:
                     ended.append((child, os.waitstatus_to_exitcode(status)))
                 elif (cleaner := self._cleaners.pop(pid, None)) is not None:
                     shutil.rmtree(cleaner.directory, ignore_errors=True)
-        except ChildProcessError:
-            pass  # no child is left
         if ended:
             self._end_orphans()
         for child, status in ended:
