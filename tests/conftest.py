@@ -11,6 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
+
+# the same examples at every run; JOBSYS_EXAMPLES=N looks for new ones
+settings.register_profile("reproducible", derandomize=True)
+settings.load_profile("default" if os.environ.get("JOBSYS_EXAMPLES") else "reproducible")
 
 MARK = "JOBSYS_TEST_SESSION"
 GRACE = 5.0
