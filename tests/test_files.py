@@ -63,6 +63,7 @@ def test_the_kernel_frees_the_lock_of_a_dead_process(tmp_path: Path) -> None:
             os.kill(os.getpid(), 9)
     os.read(reader, 1)
     with locked(tmp_path / "lock"):
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -9, "the lock was not the dead process's"
     os.close(reader)
     os.close(writer)

@@ -23,7 +23,7 @@ PLACE = Blob(3, 4, 5)
 def test_a_report_and_its_payload_are_taken_apart_again(payload: bytes) -> None:
     for report in (
         Report(1, 2, 3.0, 4.0),
-        Report(1, 2, 3.0, 4.0, "1.f", 0.5, 7, "ü", PLACE, (0, -1), (JobRecord("n", PLACE),), Blob("logs/1", 0, 9), ("files/x",), True),
+        Report(1, 2, 3.0, 4.0, "1.f", 0.5, 7, "ü", PLACE, (0, -1), (JobRecord("n", PLACE),), Blob("logs/1", 0, 9), ("files/x",)),
         Report(1, 2, 3.0, 4.0, failure=Failure("memory", "m", "t", "MemoryError")),
     ):
         assert decode_report(encode_message(report, payload)) == (report, payload)

@@ -59,7 +59,6 @@ class Context:
         self.attempt = order.attempt
         self.requirements: Requirements = order.requirements
         self.deleted: list[str] = []
-        self.wrote_files = False
         self._token = order.token
         self._store = store
         self._directory = directory
@@ -96,7 +95,6 @@ class Context:
 
     def write_stream(self, name: str = "file", *, executable: bool = False) -> AbstractContextManager[tuple[BinaryIO, FileId]]:
         """Write a global file as a stream: ``with context.write_stream("x") as (stream, file): …``."""
-        self.wrote_files = True
         return self._store.write_file(self.job_id, self._token, name, executable=executable)
 
     def read_file(self, file: FileId, path: str | os.PathLike[str] | None = None, *, mutable: bool = False, symlink: bool = False) -> Path:

@@ -58,7 +58,6 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     jobs: tuple[JobRecord, ...] = ()
     log: Blob | None = None
     deleted: tuple[str, ...] = ()  # keys of global files to delete
-    files: bool = False  # global files were written under this attempt's token
     failure: Failure | None = None
 
 

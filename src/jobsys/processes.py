@@ -62,16 +62,22 @@ def oom_kills() -> int:
 
 def _oom_counters() -> Iterator[Path]:
     yield Path("/proc/vmstat")
+    for controllers, path in control_groups():
+        if not controllers:
+            yield Path(f"/sys/fs/cgroup{path}/memory.events")
+        elif "memory" in controllers:
+            yield Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+
+
+def control_groups() -> Iterator[tuple[list[str], str]]:
+    """Go through this process's control groups: their controllers (none in the unified hierarchy) and their path."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if not controllers:
-            yield Path(f"/sys/fs/cgroup{path}/memory.events")
-        elif "memory" in controllers.split(","):
-            yield Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+        yield controllers.split(",") if controllers else [], path
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

@@ -120,3 +120,14 @@ def test_a_lease_that_this_process_lost_sight_of_is_no_other_leaders(store):
     gone = acquire(store)
     lease_module._held.discard(gone.owner)
     assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2
+
+
+def test_a_request_to_stop_is_meant_for_the_leader_of_its_time(store):
+    store.ask_to_stop(b"the last leader")
+    lease = acquire(store)
+    assert store.asked_to_stop() is None
+    store.ask_to_stop(b"this leader, which is still starting")
+    with pytest.raises(LeaderRunningError):
+        acquire(store)
+    assert store.asked_to_stop() == b"this leader, which is still starting"
+    release(store, lease)

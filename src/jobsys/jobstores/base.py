@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, Final, final
 
 import msgspec
 
-from jobsys.digest import chunks
 from jobsys.errors import FormatError, JobStoreError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
 from jobsys.jobstores import keys
 from jobsys.jobstores.file import strangers
@@ -237,12 +236,6 @@ class JobStore:
     def read_file(self, file: FileId | str) -> AbstractContextManager[BinaryIO]:
         """Read a global file as a stream."""
         return self.storage.reader(str(file))
-
-    def copy_file(self, file: FileId | str, target: BinaryIO) -> None:
-        """Copy a global file into a stream, in flat memory."""
-        with self.read_file(file) as source:
-            for piece in chunks(source):
-                target.write(piece)
 
     def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Write a file with a known name, such as shipped code."""

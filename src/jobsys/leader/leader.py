@@ -69,7 +69,6 @@ class Leader:
             LeaseLostError: another leader was quicker.
         """
         self._stop_on_failure = stop_on_failure
-        self.store.forget_request()
         if first is not None:
             self._commit(*first)
         self._flush()

@@ -28,6 +28,7 @@ def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Ca
     last = store.last_lease()
     if last is not None and not store.last_beat(last.epoch)["released"]:
         _check_dead(store, last, wait, say)
+    store.forget_request()  # meant for a leader that is gone; whoever asks from now on means this one
     lease = Lease(
         epoch=1 if last is None else last.epoch + 1,
         owner=secrets.token_hex(16),

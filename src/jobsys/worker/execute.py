@@ -118,7 +118,6 @@ class JobExecutor:
             "refs": encoded.refs,
             "jobs": encoded.jobs,
             "deleted": tuple(context.deleted),
-            "files": context.wrote_files,
         }
         return report, encoded.payload
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jobsys import processes
+
 _MEMORY_SHARE: Final = 0.9  # the rest is for the leader, the system and its caches
 _GROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -57,13 +59,8 @@ def _memory() -> int:
 
 def _limits(name: str, controller: str) -> Iterator[str]:
     """Read a limit of this process's control group and of all above it."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
+    for controllers, path in processes.control_groups():
+        if controllers and controller not in controllers:
             continue
         top = _GROUPS / controller if controllers else _GROUPS
         group = top / path.lstrip("/")
