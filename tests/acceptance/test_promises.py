@@ -11,8 +11,8 @@ PROMISES = {
     "1 first commit wins": """
         leader/test_leader.py::test_the_first_commit_wins
         leader/test_leader.py::test_two_commits_of_one_attempt_count_once
-        leader/test_leader.py::test_a_left_commit_of_a_job_that_is_done_is_thrown_away
-        leader/test_leader.py::test_the_commit_of_an_attempt_that_was_given_up_comes_too_late
+        leader/test_left_commits.py::test_a_left_commit_of_a_job_that_is_done_is_thrown_away
+        leader/test_left_commits.py::test_the_commit_of_an_attempt_that_was_given_up_comes_too_late
         leader/test_leader.py::test_a_failed_attempt_is_followed_by_another_and_leaves_no_files
         leader/test_leader.py::test_a_service_that_is_forgotten_leaves_nothing
         worker/test_execute.py::test_of_two_attempts_without_a_leader_the_first_leaves_its_commit_and_the_second_nothing
@@ -34,8 +34,8 @@ PROMISES = {
     "3 the journal is the leader's memory": """
         leader/test_every_storage_call.py::test_every_storage_call
         leader/test_leader.py::test_what_follows_from_an_event_waits_for_the_journal
-        leader/test_leader.py::test_commits_left_by_workers_are_taken_in
-        leader/test_leader.py::test_a_left_commit_is_deleted_only_when_the_journal_has_it
+        leader/test_left_commits.py::test_commits_left_by_workers_are_taken_in
+        leader/test_left_commits.py::test_a_left_commit_is_deleted_only_when_the_journal_has_it
         leader/test_leader.py::test_snapshots_stand_for_the_journal_before_them
         leader/test_leader.py::test_what_could_not_be_written_is_not_shown
         test_journal.py::test_what_was_not_flushed_did_not_happen

@@ -1,100 +1,22 @@
 """The leader's loop against a batch system that does what the test says."""
 
 import socket
-from collections import deque
 from typing import Any
 
 import pytest
 
-from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import LeaseLostError, RequirementError, StorageError
+from jobsys.batch.base import BatchState, BatchUpdate
+from jobsys.errors import LeaseLostError, StorageError
 from jobsys.events import AttemptFailed, Committed, Policy, Reason, RunCanceled
-from jobsys.jobstores import JobStore, Lease
-from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.jobstores import Lease
 from jobsys.journal import pages, replay, take_over
 from jobsys.leader import Leader
 from jobsys.leader.listener import Listener
-from jobsys.message import Failure, Report, Said, decode_order, encode_message
+from jobsys.message import Report, Said, encode_message
 from jobsys.record import SELF, Blob, JobRecord
 from jobsys.requirements import Requirements
 from jobsys.storage.faulty import Fault, FaultyStorage
-from jobsys.storage.memory import MemoryStorage
-
-
-class ScriptedBatch(BatchSystem):
-    """Hands every order to ``react``, which says what comes of it."""
-
-    def __init__(self, react):
-        self.react = react
-        self.orders: list[Any] = []
-        self.news: deque[BatchUpdate] = deque()
-        self.told = []
-        self.running_now = {}
-        self.stopped = False
-
-    def check(self, requirements):
-        if requirements.cores > 8:
-            raise RequirementError("8 cores at most")
-
-    def submit(self, jobs):
-        for job in jobs:
-            order = decode_order(job.order)
-            self.orders.append(order)
-            self.news.extend(self.react(job, order) or ())
-
-    def updates(self, timeout):
-        return [self.news.popleft()] if self.news else []
-
-    def cancel(self, ids):
-        raise AssertionError("not used")
-
-    def tell(self, id, message):
-        self.told.append((id, message))
-
-    def running(self):
-        return self.running_now
-
-    def shutdown(self):
-        self.stopped = True
-
-
-@pytest.fixture
-def store():
-    made = JobStore("memory:test", MemoryStorage())
-    made.create(StoreInfo(FORMAT, 0.0, "test"))
-    return made
-
-
-def done(job: Any, order: Any, value: bytes = b"v", **fields: Any) -> BatchUpdate:
-    report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", value=Blob(0, 0, len(value)), **fields)
-    return BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report, value))
-
-
-def failed(job, order, reason="failed", log=None, payload=b""):
-    report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", failure=Failure(reason, "went wrong"), log=log)
-    return BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report, payload))
-
-
-def ended(job, reason, **fields):
-    return BatchUpdate(job.id, BatchState.ENDED, reason=reason, host="h", **fields)
-
-
-def lead(store, react, jobs=("a",), epoch=1, listeners=(), policy=None, **more):
-    batch = ScriptedBatch(react)
-    lease = Lease(epoch, f"owner{epoch}", "host", 1, 0.0, 0.0)
-    progress, last = replay(store)
-    started = take_over(store, lease, policy or Policy(backoff=0.0), progress, last)
-    leader = Leader(store, lease, started, batch, listeners)
-    first = None
-    if progress.nodes[0].value is None:
-        records = tuple(JobRecord(name, Blob(0, 0, 1)) if isinstance(name, str) else name for name in jobs)
-        first = (Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 1), refs=tuple(range(len(records))), jobs=records), b"x")
-    leader.start(first, **more)
-    return leader, batch
-
-
-def journaled(store, kind):
-    return [event for page in pages(store) for event in page.events if isinstance(event, kind)]
+from scripted import ScriptedBatch, done, ended, failed, journaled, lead  # type: ignore[import-not-found]
 
 
 def test_it_runs_to_the_end(store):
@@ -257,80 +179,6 @@ def test_a_request_in_the_store_stops_the_run(store):
     assert leader.canceled == "stopped by a test"
 
 
-def test_commits_left_by_workers_are_taken_in(store):
-    leader, batch = lead(store, lambda job, order: [])
-    leader.cancel("first")
-    leader.run()
-    order = batch.orders[0] if batch.orders else None
-    assert order is None or order.job == 1
-    report = Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4))
-    assert store.put_commit(1, encode_message(report, b"left"))
-    leader, batch = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
-    leader.run()
-    assert leader.progress.finished
-    assert list(store.commits()) == []
-    value = leader.progress.values_for((0,))[1]
-    assert store.read(value.blob) == b"left"
-
-
-def test_a_left_commit_of_a_job_that_is_done_is_thrown_away(store):
-    leader, _ = lead(store, lambda job, order: [done(job, order, b"won")])
-    leader.run()
-    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4)), b"lost"))
-    leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
-    value = leader.progress.values_for((0,))[1]
-    assert store.read(value.blob) == b"won"
-    assert list(store.commits()) == []
-    assert len(journaled(store, Committed)) == 2
-
-
-def leave(store, token, value, **fields):
-    """Have a worker whose leader is gone leave a commit and a file."""
-    with store.write_file(1, token, "result"):
-        pass
-    report = Report(1, 1, 0.0, 0.0, token, value=Blob(0, 0, len(value)), **fields)
-    assert store.put_commit(1, encode_message(report, value))
-
-
-def test_the_commit_of_an_attempt_that_was_given_up_comes_too_late(store):
-    """Its files are deleted already, so it must not count, although the job has no other commit yet."""
-    leader, batch = lead(store, lambda job, order: [ended(job, Reason.LOST)], policy=Policy(backoff=100.0, max_losses=0))
-    leader.run()
-    leave(store, batch.orders[0].token, b"late")
-    leader, batch = lead(store, lambda job, order: [done(job, order, b"again")], epoch=2)
-    leader.run()
-    assert store.read(leader.progress.values_for((0,))[1].blob) == b"again"
-    assert list(store.storage.list("files/")) == []
-
-
-def test_a_left_commit_that_was_taken_in_before_keeps_its_files(store):
-    """The leader that took it in died before it deleted it."""
-    lead(store, lambda job, order: [])
-    leave(store, "1.1", b"v")
-    [(key, data)] = store.commits()
-    leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
-    store.storage.put(key, data)
-    leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=3)
-    assert leader.progress.finished
-    assert len(list(store.storage.list("files/"))) == 1
-    assert list(store.commits()) == []
-
-
-def test_a_left_commit_of_a_job_that_another_attempt_did_leaves_nothing(store):
-    lead(store, lambda job, order: [done(job, order, b"won")])[0].run()
-    leave(store, "1.99", b"lost")
-    lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
-    assert list(store.storage.list("files/")) == []
-
-
-def test_a_failure_is_no_commit(store):
-    lead(store, lambda job, order: [])
-    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
-    leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
-    leader.run()
-    assert [order.job for order in batch.orders] == [1]
-
-
 def test_a_service_that_is_forgotten_leaves_nothing(store):
     """The checkpoint beside whose successors it ran runs again, and makes another one."""
     service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=SELF)
@@ -451,15 +299,6 @@ def test_what_could_not_be_written_is_not_shown(store):
     assert replay(store)[0].accepts(1)
 
 
-def test_a_left_commit_is_deleted_only_when_the_journal_has_it(store):
-    lead(store, lambda job, order: [])
-    leave(store, "1.1", b"v")
-    failing = JobStore(store.locator, FaultyStorage(store.storage, [Fault("put", 2)]))
-    with pytest.raises(StorageError, match="before put journal"):
-        lead(failing, lambda job, order: [], epoch=2)
-    assert len(list(store.commits())) == 1
-
-
 def test_the_heart_beats(store, monkeypatch):
     monkeypatch.setattr("jobsys.leader.leader.BEAT", 0.0)
     leader, _ = lead(store, lambda job, order: [done(job, order)], ["a", JobRecord("b", Blob(0, 0, 1), refs=(0,))])
@@ -536,17 +375,6 @@ def test_the_batch_system_has_only_so_many_attempts_at_once(store, monkeypatch):
     leader.run()
     assert len(most) == 100
     assert max(most) < 16
-
-
-@pytest.mark.parametrize("data", [b"", b"\0", b"garbage", encode_message(Report(1, 1, 0.0, 0.0))[:-3]])
-def test_a_damaged_commit_does_not_count(store, data):
-    lead(store, lambda job, order: [])
-    store.put_commit(1, data)
-    leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
-    leader.run()
-    assert leader.progress.finished
-    assert [order.job for order in batch.orders] == [1]
-    assert list(store.commits()) == []
 
 
 def test_a_log_that_is_not_to_be_found_costs_nothing_else(store):
