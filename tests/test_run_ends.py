@@ -101,7 +101,7 @@ def test_what_fails_at_the_start_leaves_no_temporary_directory(locator, tmp_path
             closed.append(True)
 
     def failing(name):
-        return FaultyStorage(MemoryStorage(), [Fault("delete", 1, "before", "error")])
+        return FaultyStorage(MemoryStorage(), [Fault("put", 5, "before", "error")])  # after store, lease, heartbeat and fence
 
     monkeypatch.setattr("jobsys.jobstores.memory.storage", failing)
     with pytest.raises(StorageError, match="planned"):
