@@ -10,7 +10,6 @@ import os
 import secrets
 import stat
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,7 +47,7 @@ class LocalStorage(Storage):
         self._immutable = immutable
         self._seen = os.path.isdir(self.root)
         self._folders: set[str] = set()
-        self._open: OrderedDict[str, Descriptor] = OrderedDict()
+        self._open: dict[str, Descriptor] = {}  # a plain one: threads can't put it out of order
         self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.", itertools.count())
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
@@ -201,9 +200,9 @@ class LocalStorage(Storage):
         """Give the open file of an immutable key; one that falls out closes when its last reader in any thread is done."""
         descriptor = self._open.pop(key, None) or Descriptor(path)
         self._open[key] = descriptor
-        while len(self._open) > OPEN_FILES:
-            with suppress(KeyError):  # another thread was faster
-                self._open.popitem(last=False)
+        for _ in range(len(self._open) - OPEN_FILES):
+            with suppress(RuntimeError, StopIteration):  # another thread was faster; what is too much falls out at the next read
+                self._open.pop(next(iter(self._open)), None)
         return descriptor
 
     def _create(self, mode: int) -> tuple[str, int]:
