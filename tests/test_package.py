@@ -19,16 +19,17 @@ import zipp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobsys import package, tree
+from jobsys import package, scan, tree
 from jobsys.errors import IntegrityError
 from jobsys.package import DIGEST_FIELD, pack
-from jobsys.tree import Entry, PackageError, is_inside, is_safe_link, is_system_directory, manifest_digest, read_tree
+from jobsys.scan import read_tree
+from jobsys.tree import Entry, PackageError, is_inside, is_safe_link, is_system_directory, manifest_digest
 from jobsys.unpack import check_names, damage, read_directory, unpack
 
 PART = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
     lambda name: (
         name not in {".", "..", ".jobsysignore", "pyvenv.cfg", "jobsys-store.json"}
-        and name not in tree._NOT_CODE
+        and name not in scan._CACHES | scan._VERSION_CONTROL | scan._SECRETS
         and not name.endswith(".pyc")
         and name[1:2] != ":"
         and len(os.fsencode(name)) < 200
@@ -73,7 +74,7 @@ def picture(root):
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(root))] = (stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), content)
+        found[str(path.relative_to(root))] = (stat.S_IFMT(status.st_mode), bool(status.st_mode & stat.S_IXUSR), content)
     return found
 
 
@@ -227,16 +228,16 @@ def test_what_is_written_behind_a_file_meanwhile_is_left_out(tmp_path, size):
 
 def test_what_goes_while_a_tree_is_read_is_left_out(tmp_path, monkeypatch):
     build(tmp_path / "t", {("a.py",): (b"1", 0o644), ("b.tmp",): (b"1", 0o644), ("c", "d.py"): (b"1", 0o644)})
-    scan = tree.Scanner.scan
+    original = scan.Scanner.scan
 
     def slow(self):
-        for member in scan(self):
+        for member in original(self):
             if member.path == "b.tmp":
                 (tmp_path / "t" / "b.tmp").unlink()
                 shutil.rmtree(tmp_path / "t" / "c")
             yield member
 
-    monkeypatch.setattr(tree.Scanner, "scan", slow)
+    monkeypatch.setattr(scan.Scanner, "scan", slow)
     assert [item.entry.path for item in read_tree(str(tmp_path / "t")).items] == ["a.py"]
 
 
@@ -248,13 +249,6 @@ def test_a_file_that_changes_meanwhile_is_named(tmp_path, size):
         (tmp_path / "t" / "a.py").write_bytes(change)
         with pytest.raises(PackageError, match=r"a\.py changed while"):
             pack(read, BytesIO(), compress=False)
-
-
-def test_a_large_tree_is_warned_of(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(tree, "LARGE_TREE", 10)
-    build(tmp_path / "t", {("data.bin",): (b"x" * 11, 0o644)})
-    read_tree(str(tmp_path / "t"))
-    assert "data.bin" in caplog.text
 
 
 def test_entries_of_more_than_4_gigabytes_are_written_with_64_bits(tmp_path, monkeypatch):
@@ -286,7 +280,7 @@ def test_memory_stays_flat(tmp_path):
     program = """if True:
         import resource, sys
         from jobsys.package import pack
-        from jobsys.tree import read_tree
+        from jobsys.scan import read_tree
         from jobsys.unpack import read_directory, unpack
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for compress in (False, True):

@@ -83,7 +83,9 @@ def _pays(item: Item) -> bool:
     return len(zlib.compress(sample, 1)) < 0.9 * len(sample)
 
 
-def _read_at(path: str, offset: int, size: int) -> bytes:
+def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
+    if isinstance(path, bytes):  # the content itself
+        return path[offset : offset + size]
     with naming(path):
         descriptor = open_file(path)
         try:

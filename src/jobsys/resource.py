@@ -47,7 +47,8 @@ from jobsys.modules import (
     script_path,
 )
 from jobsys.package import pack
-from jobsys.tree import ChangedError, PackageError, Tree, is_inside, is_system_directory, read_tree
+from jobsys.scan import read_tree
+from jobsys.tree import ChangedError, PackageError, Tree, is_inside, is_system_directory
 
 logger = logging.getLogger(__name__)
 

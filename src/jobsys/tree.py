@@ -1,48 +1,36 @@
-"""A directory as jobsys ships it: what of it is code, and the manifest that describes it. Knows no archive and no module.
+"""A tree as jobsys ships it: its members, read and hashed, and the manifest that describes it. Knows no archive and no module.
 
 A tree is described by its *manifest*: one line an entry, sorted, with kind, mode, size and SHA-256. The digests of a tree are digests
 of that manifest, not of an archive: the same tree has the same digests anywhere, whatever the version of zlib that compressed it, and
 what was saved once is recognised without packing it again.
 
-What belongs to a tree: regular files and empty directories too, permission bits (``rwx``, no set-user-id), no times. A symbolic link
-that points inside the tree stays a link, relative, also when it dangles. One that points outside is replaced by what it points to; one
-that dangles outside, that leads back to a directory around it or to a directory of the system, is left out with a warning. So are
-pipes, sockets, devices and names that other systems can't write (a backslash, a drive letter). ``Scanner`` tells what is no code.
+What belongs to a tree: regular files, directories, links that stay inside it; of their permissions only whether the owner may execute
+them, for the rest depends on who checked it out and how; no times. ``scan.py`` finds the members of a directory.
 """
 
 # A hot path works on text and descriptors, not on Path objects.
 
-import logging
 import os
 import re
 import stat
 import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple
 
 from jobsys.digest import ContentDigest
 from jobsys.errors import JobsysError
-
-logger = logging.getLogger(__name__)
+from jobsys.known import Known
 
 Kind = Literal["directory", "file", "link"]
 
 PIECE: Final = 1 << 20
 THREADS: Final = min(4, len(os.sched_getaffinity(0)))
-LARGE_TREE: Final = 1_000_000_000
-"""From this size in bytes on, the leader warns of what it ships."""
 IGNORE_FILE: Final = ".jobsysignore"
 BATCH: Final = 64
-_NOT_CODE: Final = frozenset(
-    (".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox", ".nox", "node_modules")
-)
-_OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
-_NOT_CODE_IF_INSIDE: Final = ("pyvenv.cfg", "jobsys-store.json")
 UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
 _SYSTEM: Final = (
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/bin /usr/lib "
@@ -59,11 +47,11 @@ class ChangedError(PackageError):
 
 
 class Member(NamedTuple):
-    """One thing to pack: its path in the tree, and where its content is (for a link: its target)."""
+    """One thing to pack: its path in the tree, and where its content is, or the content itself (for a link: its target)."""
 
     path: str
     kind: Kind
-    source: str
+    source: str | bytes
 
 
 class Entry(NamedTuple):
@@ -84,7 +72,7 @@ class Item(NamedTuple):
     """An entry, where its content is, and the CRC-32 from its beginning to the end of each piece."""
 
     entry: Entry
-    source: str
+    source: str | bytes
     checks: tuple[int, ...]
 
 
@@ -122,117 +110,24 @@ def order(path: str) -> bytes:
     return os.fsencode(path)
 
 
-def read_tree(root: str, only: Collection[str] | None = None) -> Tree:
-    """Find and hash what there is to pack in a directory, or in those of its top-level names that are in ``only``.
+def read_members(members: Iterable[Member], known: Known | None = None) -> Tree:
+    """Hash what there is to pack, but for what is known.
 
     Raises:
-        PackageError: the directory, or a file in it, can't be read.
+        PackageError: a file can't be read.
     """
-    members = sorted(Scanner(root, only).scan(), key=lambda member: order(member.path))
-    batches = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        items = [item for batch in pool.map(_hash_members, batches) for item in batch if item is not None]
+    items = hash_members(sorted(members, key=lambda member: order(member.path)), known)
     digest = manifest_digest(item.entry for item in items)
-    tree = Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
-    if tree.size > LARGE_TREE:
-        largest = sorted(items, key=lambda item: -item.entry.size)[:3]
-        names = ", ".join(f"{item.entry.path} ({item.entry.size / 1e6:.0f} MB)" for item in largest)
-        logger.warning("Shipping %.1f GB of %s; largest: %s. List what is no code in %s.", tree.size / 1e9, root, names, IGNORE_FILE)
-    return tree
+    return Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
 
 
-class Scanner:
-    """Finds what there is to pack in one directory.
-
-    Left out as no code: caches of Python and of tools, version control, ``node_modules``, virtual environments and job stores below
-    the root, a ``.pyc`` beside its ``.py``, and what a pattern in the root's ``.jobsysignore`` matches (one a line, against the
-    name or the path in the tree).
-    """
-
-    def __init__(self, root: str, only: Collection[str] | None = None) -> None:
-        """Prepare to scan ``root``, or only some top-level names in it."""
-        self.root = os.path.abspath(root)
-        self.real_root = os.path.realpath(root)
-        self.only = only
-        self.ignored = self._read_ignore_file()
-        self._todo: list[tuple[str, str, tuple[str, ...]]] = []
-
-    def _read_ignore_file(self) -> list[str]:
-        path = os.path.join(self.root, IGNORE_FILE)
-        if not os.path.isfile(path):
-            return []
-        with naming(path), open(path, encoding="utf-8") as stream:
-            return [line.strip().rstrip("/") for line in stream if line.strip() and not line.startswith("#")]
-
-    def scan(self) -> Iterator[Member]:
-        """Go through the members, in no particular order.
-
-        Raises:
-            PackageError: a directory can't be read.
-        """
-        self._todo = [(self.root, "", ())]
-        while self._todo:
-            path, relative, foreign = self._todo.pop()
-            try:
-                with naming(path), os.scandir(path) as found:
-                    children = {child.name: child for child in found}
-            except ChangedError:
-                if not relative:
-                    raise
-                continue  # gone since the directory above was read, as if it had never been
-            if relative and any(name in children for name in _NOT_CODE_IF_INSIDE):
-                logger.debug("Leaving out %s: a virtual environment or a job store, no code", path)
-                continue
-            if relative:
-                yield Member(relative, "directory", path)
-            for name, child in children.items():
-                inner = f"{relative}/{name}" if relative else name
-                if not self._left_out(inner, child, children):
-                    yield from self._member(inner, child, foreign)
-
-    def _left_out(self, relative: str, child: os.DirEntry[str], siblings: Collection[str]) -> bool:
-        name = child.name
-        if self.only is not None and relative == name and name not in self.only:
-            return True
-        no_code = name in _NOT_CODE or name.startswith(_OF_WORKERS) or (name.endswith(".pyc") and name[:-1] in siblings)
-        if no_code or any(fnmatch(name, pattern) or fnmatch(relative, pattern) for pattern in self.ignored):
-            logger.debug("Leaving out %s", child.path)
-            return True
-        if UNPORTABLE.search(relative):
-            logger.warning("Leaving out %s: a name with a backslash or a drive letter can't be shipped; rename it", child.path)
-            return True
-        return False
-
-    def _member(self, relative: str, child: os.DirEntry[str], foreign: tuple[str, ...]) -> Iterator[Member]:
-        if child.is_symlink():
-            with suppress(ChangedError):
-                yield from self._link(relative, child.path, foreign)
-        elif child.is_dir(follow_symlinks=False):
-            self._todo.append((child.path, relative, foreign))
-        elif child.is_file(follow_symlinks=False):
-            yield Member(relative, "file", child.path)
-        else:
-            logger.warning("Leaving out %s: it is a pipe, a socket or a device", child.path)
-
-    def _link(self, relative: str, path: str, foreign: tuple[str, ...]) -> Iterator[Member]:
-        """Keep a link that stays inside the tree; follow one that leaves it, but not in a circle."""
-        with naming(path):
-            target = os.readlink(path)
-        real = os.path.realpath(path)
-        inner = os.path.relpath(real, self.real_root)
-        shipped = self.only is None or inner.partition("/")[0] in self.only
-        if is_inside(real, self.real_root) and shipped:
-            kept = not foreign and is_safe_link(relative, target)
-            yield Member(relative, "link", target if kept else os.path.relpath(inner, os.path.dirname(relative) or "."))
-        elif os.path.isdir(real):
-            if is_inside(self.real_root, real) or any(is_inside(around, real) for around in foreign) or is_system_directory(real):
-                logger.warning("Leaving out %s: it links to %s, which is around it or belongs to the system", path, real)
-            else:
-                self._todo.append((real, relative, (*foreign, real)))
-        elif os.path.isfile(real):
-            yield Member(relative, "file", real)
-        else:
-            logger.warning("Leaving out %s: it links to %s, which is not there or no file", path, target)
+def hash_members(members: Sequence[Member], known: Known | None = None) -> list[Item]:
+    """Hash members on all cores, in their order; those that have gone meanwhile are left out: other programs work beside the script."""
+    batches = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
+    if len(batches) == 1:
+        return _hash_batch(batches[0], known)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [item for batch in pool.map(lambda batch: _hash_batch(batch, known), batches) for item in batch]
 
 
 def is_safe_link(path: str, target: str) -> bool:
@@ -262,38 +157,63 @@ def open_file(path: str) -> int:
     return descriptor
 
 
-def _hash_members(members: list[Member]) -> list[Item | None]:
-    return [_hash_member_if_there(member) for member in members]
+def _hash_batch(members: Sequence[Member], known: Known | None) -> list[Item]:
+    items = []
+    for member in members:
+        with suppress(ChangedError):
+            items.append(_hash_member(member, known))
+    return items
 
 
-def _hash_member_if_there(member: Member) -> Item | None:
-    """Hash a member; None if it has gone since its directory was read: other programs work beside the script, and jobs, too."""
-    try:
-        return _hash_member(member)
-    except ChangedError:
-        return None
-
-
-def _hash_member(member: Member) -> Item:
+def _hash_member(member: Member, known: Known | None) -> Item:
     path, kind, source = member
+    if kind == "directory":
+        if source:
+            with naming(os.fsdecode(source)):
+                os.stat(source)  # it may have gone
+        return Item(Entry(path, kind, 0o755, 0, "-"), source, (0,))
     if kind == "link":
         target = os.fsencode(source)
         return Item(Entry(path, kind, 0o777, len(target), sha256(target).hexdigest()), source, (zlib.crc32(target),))
+    if isinstance(source, bytes):
+        mode = 0o755 if source.startswith(b"#!") else 0o644
+        return Item(Entry(path, kind, mode, len(source), sha256(source).hexdigest()), source, _checks(source))
     with naming(source):
-        if kind == "directory":
-            return Item(Entry(path, kind, os.stat(source).st_mode & 0o777 | 0o700, 0, "-"), source, (0,))
-        descriptor = open_file(source)
-        try:
-            mode = os.fstat(descriptor).st_mode & 0o777 | 0o400
-            digest = sha256()
-            checks = [0]
-            size = 0
-            while data := os.read(descriptor, PIECE):
-                while len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
-                    data += more
-                digest.update(data)
-                checks.append(zlib.crc32(data, checks[-1]))
-                size += len(data)
-        finally:
-            os.close(descriptor)
-    return Item(Entry(path, kind, mode, size, digest.hexdigest()), source, tuple(checks[1:]) or (0,))
+        status = os.stat(source)
+        fact = known.look(source, status) if known is not None else None
+        if fact is not None:
+            return Item(Entry(path, kind, _mode(status), status.st_size, fact.sha256.hex()), source, fact.checks)
+        return _hash_file(path, source, known)
+
+
+def _mode(status: os.stat_result) -> int:
+    return 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+
+
+def _checks(content: bytes) -> tuple[int, ...]:
+    checks = [0]
+    for start in range(0, len(content), PIECE):
+        checks.append(zlib.crc32(content[start : start + PIECE], checks[-1]))
+    return tuple(checks[1:]) or (0,)
+
+
+def _hash_file(path: str, source: str, known: Known | None) -> Item:
+    descriptor = open_file(source)
+    try:
+        before = os.fstat(descriptor)
+        digest = sha256()
+        checks = [0]
+        size = 0
+        while data := os.read(descriptor, PIECE):
+            while len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
+                data += more
+            digest.update(data)
+            checks.append(zlib.crc32(data, checks[-1]))
+            size += len(data)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    found = tuple(checks[1:]) or (0,)
+    if known is not None and size == after.st_size and before.st_mtime_ns == after.st_mtime_ns and before.st_ctime_ns == after.st_ctime_ns:
+        known.note(source, after, digest.digest(), found)
+    return Item(Entry(path, "file", _mode(after), size, digest.hexdigest()), source, found)

@@ -1,0 +1,205 @@
+"""The import closure of a script: every module of somebody's own that it has loaded or that its sources name. Sends nothing.
+
+What is loaded is known for certain; what is imported later, inside jobs, is found by reading the sources that will travel, again and
+again until nothing new turns up. Each module is looked up as ``import`` would, so the roots are those of the leader's import path.
+"""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from jobsys.known import Known
+from jobsys.scan import LeftOut, Scanner
+from jobsys.shipping.imports import imported
+from jobsys.shipping.origins import Place, archive_around, is_standard, own_places, site_directories
+from jobsys.tree import Item, Member, PackageError, hash_members, is_inside, is_system_directory
+
+_SOURCES: Final = (".py", ".pyw")
+
+
+class Start(NamedTuple):
+    """What was started.
+
+    Args:
+        directory: the entry of ``sys.path`` that it was started from: a script's directory, a directory or archive with a
+            ``__main__``; empty where there is none (a session, ``-c``).
+        file: the script; empty where there is none.
+        whole: whether everything in the directory belongs to it, data files included.
+        names: modules that are known to be needed: those of ``-m package.module``, what a session's functions mention.
+    """
+
+    directory: str
+    file: str
+    whole: bool
+    names: tuple[str, ...] = ()
+
+
+@dataclass
+class Root:
+    """A directory, or an archive, from which own code is imported, and what of it travels."""
+
+    directory: str
+    whole: bool = False
+    archive: bool = False
+    names: dict[str, str] = field(default_factory=dict)  # top-level names, and why they travel
+    grafts: dict[str, str] = field(default_factory=dict)  # paths in the tree, and what stands there
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def only(self) -> set[str] | None:
+        """The top-level names that travel; None for all."""
+        return None if self.whole else set(self.names)
+
+    def scan(self) -> list[Member]:
+        """Find what of it travels.
+
+        Raises:
+            PackageError: a directory can't be read.
+        """
+        if self.archive:
+            return [Member(os.path.basename(self.directory), "file", self.directory)]
+        scanner = Scanner(self.directory, self.only, self.grafts)
+        members = list(scanner.scan())
+        self.left_out = scanner.left_out
+        return members
+
+
+class Closure:
+    """Collects roots; ``directory`` is where facts about files are kept between runs."""
+
+    def __init__(self, start: Start, path: Sequence[str], facts: str | None = None) -> None:
+        """Begin with what was started and with the import path in force."""
+        self.roots: dict[str, Root] = {}
+        self._path = [os.path.abspath(each) for each in path]
+        self._facts = facts
+        self._known: dict[str, Known] = {}
+        self._asked: set[str] = set()
+        self._todo: deque[tuple[str, str]] = deque()  # modules to look up, and who wants them
+        self._start(start)
+
+    def _start(self, start: Start) -> None:
+        if start.directory:
+            directory = os.path.abspath(start.directory)
+            shared = is_system_directory(directory) or directory in site_directories()
+            whole = start.whole and not shared
+            root = self._root(directory, whole=whole)
+            if start.file and not whole and not root.archive:
+                root.names[os.path.basename(start.file)] = "the script"
+        if start.file and os.path.isfile(start.file):
+            with open(start.file, "rb") as stream:
+                self._want(imported(stream.read()), "imported by the script")
+        self._want(start.names, "imported by the script")
+
+    def _root(self, directory: str, *, whole: bool = False) -> Root:
+        root = self.roots.setdefault(directory, Root(directory, archive=os.path.isfile(directory)))
+        if whole and not root.whole:
+            root.whole = True
+            self._scan(root, root.scan())
+        return root
+
+    def known(self, root: Root) -> Known:
+        """Give the facts about a root's files."""
+        if root.directory not in self._known:
+            self._known[root.directory] = Known(self._facts, root.directory)
+        return self._known[root.directory]
+
+    def _want(self, names: Iterable[str], why: str) -> None:
+        for name in names:
+            if name not in self._asked:
+                self._asked.add(name)
+                self._todo.append((name, why))
+
+    def add_loaded(self) -> None:
+        """Take in what this process has imported."""
+        self._want([name for name in list(sys.modules) if "." not in name], "loaded by the script")
+
+    def add_asked(self, paths: Iterable[str]) -> None:
+        """Take in files and directories that were asked for by name (``--ship``).
+
+        Raises:
+            PackageError: there is none.
+        """
+        for path in map(os.path.abspath, paths):
+            if not os.path.exists(path):
+                raise PackageError(f"--ship {path}: there is no such file or directory.")
+            homes = [each for each in self._path if is_inside(path, each) and os.path.isdir(each) and not is_standard(each)]
+            home = max(homes, key=len, default=os.path.dirname(path))
+            if path == home:
+                self._root(home, whole=True)
+                continue
+            root = self._root(home)
+            name = os.path.relpath(path, home)
+            root.grafts[name] = path
+            self._scan(root, list(Scanner(home, (), {name: path}).scan()))
+
+    def follow(self) -> None:
+        """Look modules up, and read what those import, until nothing is new."""
+        while self._todo:
+            name, why = self._todo.popleft()
+            for place in own_places(name):
+                self._take(place, why)
+
+    def _take(self, place: Place, why: str) -> None:
+        root = self._root(place.directory)
+        if root.archive or root.whole or place.name in root.names:
+            return
+        if os.path.basename(place.source) == place.name:
+            root.names[place.name] = why
+            self._scan(root, list(Scanner(root.directory, {place.name}).scan()))
+        else:
+            root.grafts[place.name] = place.source
+            self._scan(root, list(Scanner(root.directory, (), {place.name: place.source}).scan()))
+
+    def _scan(self, root: Root, members: list[Member]) -> None:
+        """Read what the sources among some members import."""
+        sources = [each for each in members if each.kind == "file" and each.source.endswith(_SOURCES)]
+        known = self.known(root)
+        for item in hash_members(sources, known):
+            self._want(_imports(item, known), f"imported by {item.entry.path}")
+
+    def ordered(self) -> list[Root]:
+        """List the roots in the order in which the leader imports from them; one inside another that travels whole goes with that."""
+        found = {**{each: self.roots[each] for each in self._path if each in self.roots}, **self.roots}
+        return [root for root in found.values() if not self.outer(root)]
+
+    def outer(self, root: Root) -> Root | None:
+        """Find the root that a root travels with: a directory around it that travels whole, unless something here lies elsewhere."""
+        if root.grafts:
+            return None
+        around = (each for each in self.roots.values() if each.whole and each is not root and is_inside(root.directory, each.directory))
+        return next(around, None)
+
+    def save(self) -> None:
+        """Keep the facts about files for the next time."""
+        for known in self._known.values():
+            known.save()
+
+
+def _imports(item: Item, known: Known) -> tuple[str, ...]:
+    digest = bytes.fromhex(item.entry.sha256)
+    names = known.imports(digest)
+    if names is None and isinstance(item.source, str):
+        try:
+            with open(item.source, "rb") as stream:
+                names = imported(stream.read())
+        except OSError:  # gone: what is not there is not shipped either
+            return ()
+        known.note_imports(digest, names)
+    return names or ()
+
+
+def session_names(functions: Iterable[object]) -> Iterator[str]:
+    """Name what the functions of a session mention: any of it may be a module that is imported when they run."""
+    for function in functions:
+        code = getattr(getattr(function, "function", function), "__code__", None)
+        todo = [code] if code is not None else []
+        while todo:
+            code = todo.pop()
+            yield from (name.partition(".")[0] for name in code.co_names)
+            todo += [each for each in code.co_consts if hasattr(each, "co_names")]
+
+
+__all__ = ["Closure", "Root", "Start", "archive_around", "session_names"]

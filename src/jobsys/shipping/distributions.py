@@ -1,0 +1,241 @@
+"""Installed distributions as layers: what belongs to each, by its RECORD, in a form that does not tell where it was installed.
+
+A layer's tree has ``site/…`` for what lies in site-packages and ``prefix/…`` for what lies elsewhere below the installation's prefix.
+Left out or rewritten is what differs from place to place though the distribution is the same: byte code, console scripts (the worker
+makes them from ``entry_points.txt``), the interpreter's path in other scripts, the RECORD's lines about those, ``direct_url.json``.
+An editable distribution's layer has its metadata only: its code travels as own code. RECORD: packaging.python.org, "Recording
+installed projects".
+"""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from jobsys.scan import Scanner
+from jobsys.tree import Member, PackageError, naming
+
+_METADATA: Final = (".dist-info", ".egg-info")
+_PLACES: Final = frozenset(("direct_url.json", "INSTALLER", "REQUESTED", "RECORD.jws", "RECORD.p7s"))
+_SCRIPT: Final = re.compile(rb"#!.*python[\d.]*t?w?(?:[ \t].*)?\n|#!/bin/sh\n'''exec' .*\n' '''\n")
+_REQUIREMENT: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)([^;]*)(;.*)?")
+NATIVE: Final = re.compile(r"\.so(\.[\d.]+)?$|\.pyd$|\.dylib$")
+LOOSE: Final = "files of no distribution"
+
+
+class Distribution(NamedTuple):
+    """An installed distribution: its name and version, where its metadata lie, and the site-packages that they are in."""
+
+    name: str
+    version: str
+    metadata: str
+    site: str
+
+    @property
+    def key(self) -> str:
+        """Give the name as it compares (PEP 503)."""
+        return normal(self.name)
+
+
+def normal(name: str) -> str:
+    """Write a distribution's name as it compares (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(sites: Iterable[str]) -> list[Distribution]:
+    """List the distributions in some directories; of two of one name, the first, as import has it."""
+    found: dict[str, Distribution] = {}
+    for site in sites:
+        for name in sorted(os.listdir(site)):
+            if name.endswith(".dist-info") and os.path.isfile(os.path.join(site, name, "RECORD")):
+                each = _described(site, name)
+                found.setdefault(each.key, each)
+    return list(found.values())
+
+
+def _described(site: str, folder: str) -> Distribution:
+    stem, _, version = folder.removesuffix(".dist-info").partition("-")
+    return Distribution(stem, version, os.path.join(site, folder), site)
+
+
+def requirements(each: Distribution) -> list[str]:
+    """Name what a distribution requires whatever extras are asked for."""
+    path = os.path.join(each.metadata, "METADATA")
+    with naming(path), open(path, encoding="utf-8", errors="replace") as stream:
+        header = stream.read().partition("\n\n")[0]
+    lines = [line.partition(":")[2] for line in header.splitlines() if line.startswith("Requires-Dist:")]
+    matches = [match for line in lines if (match := _REQUIREMENT.match(line))]
+    return [normal(match[1]) for match in matches if "extra" not in (match[3] or "")]
+
+
+def closure(names: Iterable[str], known: Iterable[Distribution]) -> list[Distribution]:
+    """Collect distributions by name, with all that they require as far as it is installed."""
+    there = {each.key: each for each in known}
+    todo, found = [normal(name) for name in names], dict[str, Distribution]()
+    while todo:
+        name = todo.pop()
+        if name in there and name not in found:
+            found[name] = there[name]
+            todo += requirements(there[name])
+    return list(found.values())
+
+
+def wheel_tags(each: Distribution) -> list[str]:
+    """Read for which platforms a distribution was built; an installation that does not say counts for nothing but this machine."""
+    try:
+        with open(os.path.join(each.metadata, "WHEEL"), encoding="utf-8") as stream:
+            tags = [line.partition(":")[2].strip().rpartition("-")[2] for line in stream if line.startswith("Tag:")]
+    except OSError:
+        tags = []
+    return [part for tag in tags for part in tag.split(".")] or ["linux"]
+
+
+def is_editable(each: Distribution) -> bool:
+    """Tell whether a distribution's code lies where somebody works on it (PEP 610, and before it)."""
+    try:
+        with open(os.path.join(each.metadata, "direct_url.json"), encoding="utf-8") as stream:
+            return bool(json.load(stream).get("dir_info", {}).get("editable"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def read_record(each: Distribution) -> list[str]:
+    """List a distribution's files, relative to its site-packages.
+
+    Raises:
+        PackageError: its RECORD can't be read.
+    """
+    path = os.path.join(each.metadata, "RECORD")
+    try:
+        with naming(path), open(path, encoding="utf-8", newline="") as stream:
+            return [row[0] for row in csv.reader(stream) if row]
+    except (csv.Error, UnicodeError) as error:
+        raise PackageError(f"{path} can't be understood: {error}. Install {each.name} again.") from error
+
+
+def members(each: Distribution) -> list[Member]:
+    """Find what belongs to a distribution.
+
+    Raises:
+        PackageError: its RECORD can't be read.
+    """
+    names = read_record(each)
+    found = _editable_members(each, names) if is_editable(each) else _members(each, names)
+    return with_directories(found)
+
+
+def _editable_members(each: Distribution, names: list[str]) -> Iterator[Member]:
+    folder = os.path.basename(each.metadata) + "/"
+    return _members(each, [name for name in names if name.startswith(folder)])
+
+
+def _members(each: Distribution, names: list[str]) -> Iterator[Member]:
+    folder, generated = os.path.basename(each.metadata), _console_scripts(each)
+    prefix = _prefix(each.site)
+    for name in names:
+        if not _travels(name, folder):
+            continue
+        if name == f"{folder}/RECORD":
+            yield Member(f"site/{name}", "file", _record(each))
+        elif not name.startswith("../"):
+            yield Member(f"site/{name}", "file", os.path.join(each.site, name))
+        elif inside := _below(prefix, os.path.normpath(os.path.join(each.site, name))):
+            if inside.removeprefix("bin/") not in generated:
+                yield Member(f"prefix/{inside}", "file", _script_or_path(os.path.join(prefix, inside)))
+
+
+def _travels(name: str, folder: str) -> bool:
+    parts = name.split("/")
+    if "__pycache__" in parts or name.startswith("/"):
+        return False
+    return not (parts[0] == folder and parts[-1] in _PLACES)
+
+
+def _record(each: Distribution) -> bytes:
+    """Give the RECORD without what differs from one installation to the next."""
+    folder = os.path.basename(each.metadata)
+    path = os.path.join(each.metadata, "RECORD")
+    with naming(path), open(path, "rb") as stream:
+        lines = stream.read().splitlines()
+    kept = [line for line in lines if not line.startswith(b'"../') and _travels(os.fsdecode(line).partition(",")[0], folder)]
+    return b"".join(sorted(line + b"\n" for line in kept if not line.startswith(b"../")))
+
+
+def _prefix(site: str) -> str:
+    """Find the prefix of an installation: above lib/python3.x/site-packages."""
+    parts = site.split(os.sep)
+    return os.sep.join(parts[:-3]) if len(parts) > 3 and parts[-3] in {"lib", "lib64"} else os.path.dirname(site)
+
+
+def _below(prefix: str, path: str) -> str:
+    return path[len(prefix) + 1 :] if path.startswith(prefix + os.sep) else ""
+
+
+def _console_scripts(each: Distribution) -> set[str]:
+    """Name the scripts that an installer makes from entry points."""
+    names, section = set(), ""
+    try:
+        with open(os.path.join(each.metadata, "entry_points.txt"), encoding="utf-8") as stream:
+            for line in map(str.strip, stream):
+                if line.startswith("["):
+                    section = line.strip("[] ")
+                elif "=" in line and section in {"console_scripts", "gui_scripts"}:
+                    names.add(line.partition("=")[0].strip())
+    except OSError:
+        return set()
+    return names
+
+
+def _script_or_path(path: str) -> str | bytes:
+    """Give a script with a neutral first line if it is one of Python's, else the path."""
+    if f"{os.sep}bin{os.sep}" not in path or not os.path.isfile(path):
+        return path
+    with naming(path), open(path, "rb") as stream:
+        start = stream.read(1 << 16)
+        match = _SCRIPT.match(start)
+        if match is None:
+            return path
+        return b"#!python\n" + start[match.end() :] + stream.read()
+
+
+def with_directories(found: Iterable[Member]) -> list[Member]:
+    """Add the directories that files lie in, and keep one of each path."""
+    all_members: dict[str, Member] = {}
+    for each in found:
+        parts = each.path.split("/")
+        for depth in range(1, len(parts)):
+            all_members.setdefault("/".join(parts[:depth]), Member("/".join(parts[:depth]), "directory", ""))
+        all_members.setdefault(each.path, each)
+    return list(all_members.values())
+
+
+def loose_members(sites: Iterable[str], known: Iterable[Distribution]) -> list[Member]:
+    """Find what lies in site-packages and belongs to no distribution, by top-level names; no editable install's hooks.
+
+    Lines of a ``.pth`` file that lead out of site-packages are left out: what is imported from there travels as own code.
+    """
+    claimed: dict[str, set[str]] = {}
+    for each in known:
+        claimed.setdefault(each.site, set()).update(name.partition("/")[0] for name in read_record(each))
+        claimed[each.site].add(os.path.basename(each.metadata))
+    found: list[Member] = []
+    for site in sites:
+        names = {name for name in os.listdir(site) if name not in claimed.get(site, set()) and not name.startswith("__editable__")}
+        for member in Scanner(site, names - {"jobsys"}).scan():
+            content = _pth(member.source) if member.path.endswith(".pth") and "/" not in member.path else member.source
+            found.append(member._replace(path=f"site/{member.path}", source=content))
+    return with_directories(found)
+
+
+def _pth(path: str) -> bytes:
+    with naming(path), open(path, "rb") as stream:
+        lines = stream.read().splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b"/"))
+
+
+def package_members(directory: str, name: str) -> list[Member]:
+    """Find what belongs to a package that lies in a directory of its own, as jobsys itself does where somebody works on it."""
+    found = Scanner(directory, (), {name: os.path.join(directory, name)}).scan()
+    return with_directories(member._replace(path=f"site/{member.path}") for member in found)
