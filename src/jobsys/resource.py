@@ -81,7 +81,8 @@ class _Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
+def explained(path: str) -> Iterator[None]:
+    """Say of an error what it was that could not be shipped."""
     try:
         yield
     except (PackageError, OSError) as error:
@@ -193,6 +194,16 @@ class Resource(NamedTuple("Resource", [("name", str), ("pathHash", str), ("url",
             raise ResourceException(f"{self!r} has an unsafe name or hash; it was not made by jobsys.")
         return os.path.join(root, f"{digest}-{_path_hash(self.name)[:8]}")
 
+    @classmethod
+    def of_path(cls, leaderPath: str, name: str, url: str, contentHash: str) -> Self:
+        """Make the resource of a path on the leader that was saved before."""
+        return cls(name, _path_hash(leaderPath), url, contentHash)
+
+    @property
+    def sha256(self) -> str:
+        """Get the SHA-256 of a file's content, or of a directory's manifest."""
+        return self._facts["sha256"]
+
     @property
     def _facts(self) -> dict[str, str]:
         return {key: values[-1] for key, values in parse_qs(urlsplit(self.url).fragment).items()}
@@ -217,7 +228,7 @@ class FileResource(Resource):
 
     @classmethod
     def _save(cls, jobStore: SharedFiles, leaderPath: str) -> Resource:
-        with _explained(leaderPath):
+        with explained(leaderPath):
             mode = os.stat(leaderPath).st_mode
             if not stat.S_ISREG(mode):
                 raise ResourceException(f"{leaderPath} can't be shipped as a file: it is none.")
@@ -254,26 +265,33 @@ class DirectoryResource(Resource):
     @classmethod
     def _save_tree(cls, jobStore: SharedFiles, leaderPath: str, root: str, only: Collection[str] | None = None) -> Self:
         """Save a directory, or some names in it, as the resource of ``leaderPath``."""
-        with _explained(root):
-            tree, url = cls._pack_tree(jobStore, root, only)
-        facts = {"sha256": tree.sha256} | cls._requirements(tree)
-        return cls(os.path.basename(os.path.abspath(root)), _path_hash(leaderPath), f"{url}#{urlencode(facts)}", tree.md5)
+        name = os.path.basename(os.path.abspath(root))
+        with explained(root):
+            return cls.of_tree(jobStore, leaderPath, name, lambda: read_tree(root, only))[0]
 
     @classmethod
-    def _pack_tree(cls, jobStore: SharedFiles, root: str, only: Collection[str] | None, tries: int = 5) -> tuple[Tree, str]:
-        """Read and save a tree; read it again if it changed meanwhile, as one does in which somebody works."""
-        tree = read_tree(root, only)
+    def of_tree(
+        cls, jobStore: SharedFiles, leaderPath: str, name: str, read: Callable[[], Tree], tries: int = 5
+    ) -> tuple[Self, Tree]:
+        """Save a tree as the resource of ``leaderPath``; read it again if it changed meanwhile, as one does in which somebody works.
+
+        Raises:
+            PackageError: it can't be read, or does not keep still.
+        """
+        tree = read()
 
         def write(stream: BinaryIO, compress: bool) -> None:
             pack(tree, stream, compress=compress)
 
         try:
-            return tree, cls._stored(jobStore, root, ".zip", (tree.md5, tree.sha256), write)
+            url = cls._stored(jobStore, name, ".zip", (tree.md5, tree.sha256), write)
         except ChangedError:
             if tries == 1:
                 raise
             time.sleep(0.02)
-            return cls._pack_tree(jobStore, root, only, tries - 1)
+            return cls.of_tree(jobStore, leaderPath, name, read, tries - 1)
+        facts = {"sha256": tree.sha256} | cls._requirements(tree)
+        return cls(name, _path_hash(leaderPath), f"{url}#{urlencode(facts)}", tree.md5), tree
 
     @classmethod
     def _requirements(cls, tree: Tree) -> dict[str, str]:

@@ -253,6 +253,10 @@ class JobStore:
         """Give a URL from which a worker can fetch it."""
         return self.storage.url(keys.shared(name))
 
+    def shared_file_key(self, name: str) -> str:
+        """Give the key under which a storage has it."""
+        return keys.shared(name)
+
     # -- small things, replaced ------------------------------------------------------------------------------
 
     def write_code(self, epoch: int, data: bytes) -> None:

@@ -6,6 +6,8 @@ again until nothing new turns up. Each module is looked up as ``import`` would, 
 
 import os
 import sys
+import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import Final, NamedTuple
 from jobsys.known import Known
 from jobsys.scan import LeftOut, Scanner
 from jobsys.shipping.imports import imported
-from jobsys.shipping.origins import Place, archive_around, is_standard, own_places, site_directories
+from jobsys.shipping.origins import Place, is_standard, own_places, site_directories
 from jobsys.tree import Item, Member, PackageError, hash_members, is_inside, is_system_directory
 
 _SOURCES: Final = (".py", ".pyw")
@@ -81,6 +83,7 @@ class Closure:
         self._start(start)
 
     def _start(self, start: Start) -> None:
+        """Take in what was started."""
         if start.directory:
             directory = os.path.abspath(start.directory)
             shared = is_system_directory(directory) or directory in site_directories()
@@ -94,8 +97,12 @@ class Closure:
         self._want(start.names, "imported by the script")
 
     def _root(self, directory: str, *, whole: bool = False) -> Root:
-        root = self.roots.setdefault(directory, Root(directory, archive=os.path.isfile(directory)))
-        if whole and not root.whole:
+        if directory not in self.roots:
+            root = self.roots[directory] = Root(directory, archive=os.path.isfile(directory))
+            if root.archive:
+                self._scan_archive(directory)
+        root = self.roots[directory]
+        if whole and not root.whole and not root.archive:
             root.whole = True
             self._scan(root, root.scan())
         return root
@@ -160,6 +167,15 @@ class Closure:
         for item in hash_members(sources, known):
             self._want(_imports(item, known), f"imported by {item.entry.path}")
 
+    def _scan_archive(self, path: str) -> None:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith(_SOURCES):
+                        self._want(imported(archive.read(name)), f"imported by {name} in {os.path.basename(path)}")
+        except (OSError, zipfile.BadZipFile, RuntimeError, zlib.error) as error:
+            raise PackageError(f"{path} can't be read as an archive of modules: {error}") from error
+
     def ordered(self) -> list[Root]:
         """List the roots in the order in which the leader imports from them; one inside another that travels whole goes with that."""
         found = {**{each: self.roots[each] for each in self._path if each in self.roots}, **self.roots}
@@ -201,5 +217,3 @@ def session_names(functions: Iterable[object]) -> Iterator[str]:
             yield from (name.partition(".")[0] for name in code.co_names)
             todo += [each for each in code.co_consts if hasattr(each, "co_names")]
 
-
-__all__ = ["Closure", "Root", "Start", "archive_around", "session_names"]

@@ -82,14 +82,14 @@ def closure(names: Iterable[str], known: Iterable[Distribution]) -> list[Distrib
     return list(found.values())
 
 
-def wheel_tags(each: Distribution) -> list[str]:
-    """Read for which platforms a distribution was built; an installation that does not say counts for nothing but this machine."""
+def platform_tag(each: Distribution) -> str:
+    """Read for which platforms a distribution was built, alternatives joined by dots; ``linux`` if it does not say: for this one."""
     try:
         with open(os.path.join(each.metadata, "WHEEL"), encoding="utf-8") as stream:
             tags = [line.partition(":")[2].strip().rpartition("-")[2] for line in stream if line.startswith("Tag:")]
     except OSError:
         tags = []
-    return [part for tag in tags for part in tag.split(".")] or ["linux"]
+    return ".".join(dict.fromkeys(part for tag in tags for part in tag.split("."))) or "linux"
 
 
 def is_editable(each: Distribution) -> bool:

@@ -1,0 +1,228 @@
+"""What a run ships, decided before anything is sent: roots of own code, layers of the environment, the worker's import path.
+
+It is the same for a run and for ``jobsys ship --dry-run``; only where modules are known from differs.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from jobsys.errors import UsageError
+from jobsys.known import Known
+from jobsys.shipping import distributions
+from jobsys.shipping.closure import Closure, Root, Start
+from jobsys.shipping.distributions import Distribution
+from jobsys.shipping.origins import is_standard, site_directories
+from jobsys.tree import Member, Tree, read_members
+
+LIMIT: Final = 250_000_000
+"""Bytes of own code above which nothing is shipped unless asked for."""
+SHOWN: Final = 20
+"""How many of the largest files a message shows."""
+RUNTIME: Final = ("msgspec", "dill", "psutil", "requests", "fsspec")
+"""The distributions that jobsys itself uses on a worker, as far as the leader has them."""
+
+ShipEnvironment = Literal["auto", "always", "never"]
+
+
+class Options(NamedTuple):
+    """What was asked for.
+
+    Args:
+        ship: files and directories that travel whatever is known of them.
+        environment: whether installed distributions travel; ``auto``: if the script runs in a virtual environment.
+        limit: bytes of own code at most.
+        remote: whether workers run on other hosts; on this one they have the leader's environment.
+        facts: the directory in which digests of files are kept from run to run.
+    """
+
+    ship: Sequence[str] = ()
+    environment: ShipEnvironment = "auto"
+    limit: int = LIMIT
+    remote: bool = False
+    facts: str | None = None
+
+
+class PathEntry(NamedTuple):
+    """An entry of the worker's import path: a root (its number, and a directory in it), or something that the worker has itself."""
+
+    kind: Literal["root", "standard", "site", "other"]
+    root: int = -1
+    inside: str = ""
+
+
+@dataclass
+class Layer:
+    """A distribution, or several files of none, as a tree."""
+
+    name: str
+    tree: Tree
+    tag: str = "any"
+
+
+@dataclass
+class Plan:
+    """What travels."""
+
+    roots: list[Root]
+    trees: list[Tree]  # of the roots
+    layers: list[Layer]
+    path: list[PathEntry]
+    system_site: bool  # whether the worker's own distributions come behind the layers
+    closure: Closure = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Count the bytes of own code."""
+        return sum(tree.size for tree in self.trees)
+
+    def locate(self, directory: str) -> tuple[int, str] | None:
+        """Find a directory of the leader in the roots: a root's number, and the directory in it."""
+        root = self.closure.roots.get(os.path.abspath(directory))
+        return None if root is None else _locate(self.roots, self.closure, root)
+
+
+def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
+    """Find out what travels; modules are looked up on this process's ``sys.path``.
+
+    Args:
+        start: what was started.
+        options: what was asked for.
+        loaded: whether what this process has imported counts.
+
+    Raises:
+        PackageError: something can't be read.
+        UsageError: it is more than the limit.
+    """
+    path = [os.path.abspath(each) for each in sys.path]
+    closure = Closure(start, path, options.facts)
+    closure.add_asked(options.ship)
+    if loaded:
+        closure.add_loaded()
+    closure.follow()
+    roots = closure.ordered()
+    found = [root.scan() for root in roots]
+    _check_limit(roots, found, options.limit)
+    trees = [read_members(members, closure.known(root)) for root, members in zip(roots, found, strict=True)]
+    closure.save()
+    whole = options.environment == "always" or (options.environment == "auto" and in_environment())
+    layers = _layers(options, whole=whole) if options.remote else []
+    return Plan(roots, trees, layers, _import_path(path, roots, closure), options.remote and not whole, closure)
+
+
+def in_environment() -> bool:
+    """Tell whether this interpreter runs in a virtual environment, or is conda's."""
+    return sys.prefix != sys.base_prefix or os.path.isdir(os.path.join(sys.prefix, "conda-meta"))
+
+
+# ── own code ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _import_path(path: Sequence[str], roots: list[Root], closure: Closure) -> list[PathEntry]:
+    """Write the leader's import path for a worker; what is imported by an editable install's hook comes last, as hooks do."""
+    sites = set(site_directories())
+    entries = []
+    for each in path:
+        root = closure.roots.get(each)
+        if root is not None:
+            number, inside = _locate(roots, closure, root)
+            entries.append(PathEntry("root", number, inside))
+        elif each in sites:
+            entries.append(PathEntry("site", inside=each))
+        else:
+            entries.append(PathEntry("standard") if is_standard(each) else PathEntry("other", inside=each))
+    late = [root for root in closure.roots.values() if root.directory not in path]
+    entries += [PathEntry("root", *_locate(roots, closure, root)) for root in late]
+    return list(dict.fromkeys(entries))
+
+
+def _locate(roots: list[Root], closure: Closure, root: Root) -> tuple[int, str]:
+    outer = closure.outer(root)
+    if outer is None:
+        return roots.index(root), ""
+    number, inside = _locate(roots, closure, outer)
+    return number, os.path.normpath(os.path.join(inside, os.path.relpath(root.directory, outer.directory)))
+
+
+def _check_limit(roots: list[Root], found: list[list[Member]], limit: int) -> None:
+    sizes = {
+        os.path.join(root.directory, member.path): size
+        for root, members in zip(roots, found, strict=True)
+        for member in members
+        if (size := _size(member))
+    }
+    total = sum(sizes.values())
+    if total > limit:
+        listed = "\n".join(f"{shown_size(size):>10}  {path}" for path, size in largest(sizes.items()))
+        raise UsageError(
+            f"the script's own code is {shown_size(total)}, more than the {shown_size(limit)} of --ship-limit; the largest files are\n{listed}\n"
+            "List what is no code in a .jobsysignore (patterns as in a .gitignore) beside the script, or raise --ship-limit. "
+            "'jobsys ship --dry-run SCRIPT' shows everything that would travel."
+        )
+
+
+def _size(member: Member) -> int:
+    if member.kind != "file" or isinstance(member.source, bytes):
+        return 0
+    try:
+        return os.stat(member.source).st_size
+    except OSError:  # gone, or said to be unreadable in a moment
+        return 0
+
+
+def largest(sizes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Pick the largest of some named sizes, largest first."""
+    return sorted(sizes, key=lambda each: (-each[1], each[0]))[:SHOWN]
+
+
+def shown_size(size: float) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+# ── the environment ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _layers(options: Options, *, whole: bool) -> list[Layer]:
+    sites = site_directories()
+    known = Known(options.facts, sys.prefix)
+    there = distributions.installed(sites)
+    wanted = there if whole else distributions.closure(RUNTIME, there)
+    layers = [_jobsys_layer(known)]
+    layers += [layer for each in wanted if (layer := _layer(each, known)) is not None]
+    if whole:
+        tree = read_members(distributions.loose_members(sites, there), known)
+        if tree.items:
+            layers.append(Layer(distributions.LOOSE, tree, _tag(tree, "linux")))
+    known.save()
+    return layers
+
+
+def _layer(each: Distribution, known: Known) -> Layer | None:
+    members = distributions.members(each)
+    if each.key == "jobsys":
+        members = [member for member in members if not member.path.startswith("site/jobsys/")]
+    tree = read_members(members, known)
+    return Layer(f"{each.name} {each.version}", tree, distributions.platform_tag(each)) if tree.items else None
+
+
+def _jobsys_layer(known: Known) -> Layer:
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    tree = read_members(distributions.package_members(os.path.dirname(package), os.path.basename(package)), known)
+    return Layer("jobsys", tree)
+
+
+def _tag(tree: Tree, tag: str) -> str:
+    return tag if any(distributions.NATIVE.search(item.entry.path) for item in tree.items) else "any"
+
+
+def tags(plan: Plan) -> list[str]:
+    """List the platform tags that everything native in a plan has."""
+    own = [_tag(tree, "linux") for tree in plan.trees]
+    return sorted({*(layer.tag for layer in plan.layers), *own})

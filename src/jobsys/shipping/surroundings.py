@@ -1,0 +1,76 @@
+"""What of the leader's interpreter and environment a worker takes over, so that code behaves there as here. Never more than is listed."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from jobsys.errors import UsageError
+
+_PASSED: Final = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TZ|PYTHONHASHSEED")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LOCAL_TIME: Final = "/etc/localtime"
+
+
+def interpreter_options() -> list[str]:
+    """Give the options that make another interpreter run code as this one does: ``-O``, ``-W``, ``-X``, ``-b``."""
+    flags = sys.flags
+    options = ["-" + "O" * flags.optimize] * bool(flags.optimize)
+    options += ["-" + "b" * flags.bytes_warning] * bool(flags.bytes_warning)
+    for name, value in sys._xoptions.items():
+        if name not in {"frozen_modules", "importtime", "showrefcount"}:
+            options += ["-X", name if value is True else f"{name}={value}"]
+    if flags.utf8_mode and "utf8" not in sys._xoptions:
+        options += ["-X", "utf8"]
+    if flags.dev_mode and "dev" not in sys._xoptions:
+        options += ["-X", "dev"]
+    if flags.int_max_str_digits != -1 and "int_max_str_digits" not in sys._xoptions:
+        options += ["-X", f"int_max_str_digits={flags.int_max_str_digits}"]
+    for warning in sys.warnoptions:
+        options += ["-W", warning]
+    return options
+
+
+def environment(here: Mapping[str, str]) -> dict[str, str]:
+    """Pick what a worker on another host gets of the leader's environment: language, time zone, hash seed. Nothing else ever travels."""
+    passed = {name: value for name, value in here.items() if _PASSED.fullmatch(name)}
+    zone = passed.get("TZ") or _time_zone()
+    return passed | ({"TZ": zone} if zone else {})
+
+
+def _time_zone() -> str:
+    try:
+        target = os.path.realpath(_LOCAL_TIME, strict=True)
+    except OSError:
+        return "UTC"
+    return target.partition("/zoneinfo/")[2]
+
+
+def asked_for(words: Iterable[str], here: Mapping[str, str]) -> dict[str, str]:
+    """Read ``--env NAME=VALUE`` and ``--env NAME``, which takes the value that it has here.
+
+    Raises:
+        UsageError: it is no name, or has no value here.
+    """
+    found = {}
+    for word in words:
+        name, given, value = word.partition("=")
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"--env {name!r} is no name of a variable: write --env NAME or --env NAME=VALUE")
+        if not given and name not in here:
+            raise UsageError(f"--env {name}: there is no such variable here: set it first, or write --env {name}=VALUE")
+        found[name] = value if given else here[name]
+    return found
+
+
+def without_values(words: Iterable[str]) -> list[str]:
+    """Write a command line so that it can be kept: values that ``--env`` gives may be secret, and are taken from the environment then."""
+    kept: list[str] = []
+    for word in words:
+        if kept and kept[-1] == "--env":
+            word = word.partition("=")[0]
+        elif word.startswith("--env="):
+            word = "--env=" + word.removeprefix("--env=").partition("=")[0]
+        kept.append(word)
+    return kept
