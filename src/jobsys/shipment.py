@@ -1,11 +1,13 @@
 """What code a run's workers need: found and saved by the leader, fetched and loaded by a worker. Both ends of one format."""
 
+import os
 import sys
 import types
 from collections.abc import Iterable
 
 import msgspec
 
+from jobsys import session
 from jobsys.errors import JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore
@@ -22,6 +24,7 @@ class Shipment(msgspec.Struct, frozen=True):
     path: list[str]
     environment: dict[str, str]  # how resources register themselves
     modules: list[tuple[str, str, bool]]  # ModuleDescriptors; the first is the script's
+    session: bool = False  # there is no script
 
 
 def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) -> Shipment:
@@ -32,19 +35,23 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
     """
     environment: dict[str, str] = {}
     described: list[tuple[str, str, bool]] = []
+    main = sys.modules["__main__"]
+    in_session = session.is_session(main)
     for module in modules:
+        if in_session and module == "__main__":
+            continue
         descriptor = ModuleDescriptor.forModule(module)
         resource = descriptor.saveAsResourceTo(store)
         if resource is not None:
             environment.update(resource.registration())
         described.append((descriptor.dirPath, descriptor.name, descriptor.fromVirtualEnv))
-    main = sys.modules["__main__"]
-    if described:
+    if described and not in_session:
         # what workers send back names the script's classes by its real name
         real = described[0][1]
-        sys.modules.setdefault(real if main.__spec__ is not None else loaded_name(real), main)
-    argv, path = (list(map(printable, words)) for words in (sys.argv, sys.path))
-    shipment = Shipment(sys.version_info[:2], argv, path, environment, described)
+        sys.modules.setdefault(real if main.__spec__ is not None and real != "__main__" else loaded_name(real), main)
+    argv = list(map(printable, sys.argv))
+    path = [printable(entry or os.getcwd()) for entry in sys.path]  # a session has "" in it
+    shipment = Shipment(sys.version_info[:2], argv, path, environment, described, in_session)
     store.write_code(epoch, msgspec.json.encode(shipment))
     return shipment
 

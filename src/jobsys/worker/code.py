@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from jobsys import shipment
+from jobsys import session, shipment
 from jobsys.jobstores import open_store
 from jobsys.resource import ModuleDescriptor, Resource
 from jobsys.worker.execute import JobExecutor
@@ -35,12 +35,14 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Resource.registerAll(shipped.environment)
     known = set(sys.path)
     sys.path += [entry for entry in shipped.path if entry not in known]
+    if shipped.session:
+        session.start_session()
     places = []
     for number, descriptor in enumerate(ModuleDescriptor(*each) for each in shipped.modules):
         local = descriptor.localize()
         if local.dirPath != descriptor.dirPath:
             places.append((local.dirPath, descriptor.dirPath))
-        if number == 0:
+        if number == 0 and not shipped.session:
             shipment.load_script(local, shipped.argv)
         else:
             local.load()
