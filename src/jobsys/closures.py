@@ -150,9 +150,7 @@ def _reduced_session_function(function: types.FunctionType) -> Any:
     return _session_function, start, state, None, None, _complete_session_function
 
 
-def _session_function(
-    code: bytes, qualname: str | None, name: str, closure: tuple[types.CellType, ...] | None
-) -> types.FunctionType:
+def _session_function(code: bytes, qualname: str | None, name: str, closure: tuple[types.CellType, ...] | None) -> types.FunctionType:
     known = None if qualname is None or session.is_started() else session.found(qualname)
     if isinstance(known, types.FunctionType):
         return known

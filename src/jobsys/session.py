@@ -19,7 +19,7 @@ Written: TypeAlias = tuple[int, dict[str, int]]
 _MAIN: Final = "__main__"
 _STARTED: Final = "__jobsys_session__"
 _READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_GLOBAL"})
-_EVERY_MODULE_HAS: Final = frozenset(vars(types.ModuleType(_MAIN))) | {"__annotations__", "__builtins__", "__cached__", "__file__", _STARTED}
+_EVERY_MODULE_HAS: Final = frozenset({*vars(types.ModuleType(_MAIN)), "__annotations__", "__builtins__", "__file__", _STARTED})
 _written: ContextVar[Written | None] = ContextVar("written", default=None)
 
 

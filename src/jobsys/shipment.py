@@ -46,14 +46,27 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
             environment.update(resource.registration())
         described.append((descriptor.dirPath, descriptor.name, descriptor.fromVirtualEnv))
     if described and not in_session:
-        # what workers send back names the script's classes by its real name
-        real = described[0][1]
-        sys.modules.setdefault(real if main.__spec__ is not None and real != "__main__" else loaded_name(real), main)
+        _name(main, described[0][1])
     argv = list(map(printable, sys.argv))
     path = [printable(entry or os.getcwd()) for entry in sys.path]  # a session has "" in it
     shipment = Shipment(sys.version_info[:2], argv, path, environment, described, in_session)
     store.write_code(epoch, msgspec.json.encode(shipment))
     return shipment
+
+
+def name_script() -> None:
+    """Let ``__main__`` be found by its real name, too: what workers send back names the script's classes so.
+
+    Raises:
+        ResourceException: it can't be shipped.
+    """
+    main = sys.modules["__main__"]
+    if not session.is_session(main):
+        _name(main, ModuleDescriptor.forModule("__main__").name)
+
+
+def _name(main: types.ModuleType, real: str) -> None:
+    sys.modules.setdefault(real if main.__spec__ is not None and real != "__main__" else loaded_name(real), main)
 
 
 def read(store: JobStore, epoch: int) -> Shipment:

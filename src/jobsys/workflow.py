@@ -45,6 +45,7 @@ from jobsys.message import Report
 from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord, printable
+from jobsys.resource import ResourceException
 from jobsys.status import explain
 from jobsys.version import VERSION
 from jobsys.worker.code import arguments
@@ -283,6 +284,8 @@ def _signals(leader: Leader) -> Iterator[None]:
 def _outcome(leader: Leader | None, store: JobStore) -> Any:
     resume = _way_on()
     if leader is None:
+        with suppress(ResourceException):  # what can't be shipped was not: no worker has sent anything that names it
+            shipment.name_script()
         return _value(store, replay(store)[0])
     progress = leader.progress
     if progress.finished:
