@@ -1,6 +1,7 @@
-"""Classes that no import finds travel as what they are made of: nested classes, and those of the ``__main__`` guard.
+"""Classes that no import finds travel as what they are made of: nested classes, those of the ``__main__`` guard, those of a session.
 
-A class that was taken apart is known again: what comes back to the process that made it is of the very same class.
+A class that was taken apart is known again: what comes back to the process that made it is of the very same class. So it is with a
+session's in a new process that has defined them again.
 """
 
 import abc
@@ -9,10 +10,11 @@ import enum
 import functools
 import secrets
 import types
+import typing
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from jobsys import closures
+from jobsys import closures, session
 
 _names: Final[WeakKeyDictionary[type, str]] = WeakKeyDictionary()
 _known: Final[WeakValueDictionary[str, type]] = WeakValueDictionary()
@@ -45,18 +47,21 @@ def _reduced_class(kind: type) -> Any:
         _names[kind] = name = secrets.token_hex(8)
         _known[name] = kind
         _whole.add(kind)
+    in_session = session.current() is not None and session.name_of(kind) is not None
+    make, complete = (_session_class, _complete_session_class) if in_session else (_class, _complete)
     facts = {key: vars(kind)[key] for key in ("__module__", "__orig_bases__") if key in vars(kind)} | {"__qualname__": kind.__qualname__}
     if isinstance(kind, enum.EnumMeta):
         enumeration: Any = kind
         members = {key: member.value for key, member in enumeration.__members__.items()}
         state = {key: part for key, part in vars(kind).items() if key not in _NOT_TAKEN | _MADE_BY_ENUM | members.keys()}
-        return _class, (name, type(kind), kind.__name__, kind.__bases__, facts | members), state, None, None, _complete
+        return make, (name, type(kind), kind.__name__, kind.__bases__, facts | members), state, None, None, complete
     slots = vars(kind).get("__slots__")
     if slots is not None:
         facts["__slots__"] = slots
     dropped = _NOT_TAKEN | ({slots} if isinstance(slots, str) else set(slots or ()))
     state = {key: part for key, part in vars(kind).items() if key not in dropped and not isinstance(part, types.GetSetDescriptorType)}
-    return _class, (name, type(kind), kind.__name__, kind.__bases__, facts), state, None, None, _complete
+    bases = tuple(base for base in kind.__bases__ if base is not dict) if typing.is_typeddict(kind) else kind.__bases__
+    return make, (name, type(kind), kind.__name__, bases, facts), state, None, None, complete
 
 
 def _class(known_as: str, meta: type, name: str, bases: tuple[type, ...], facts: dict[str, Any]) -> type:
@@ -85,6 +90,21 @@ def _complete(made: type, state: dict[str, Any]) -> None:
     abc.update_abstractmethods(made)
 
 
+def _session_class(known_as: str, meta: type, name: str, bases: tuple[type, ...], facts: dict[str, Any]) -> type:
+    own = None if known_as in _known or session.is_started() else session.found(facts["__qualname__"])
+    if isinstance(own, type):
+        _names.setdefault(own, known_as)
+        _known[known_as] = own
+        _whole.add(own)
+    return _class(known_as, meta, name, bases, facts)
+
+
+def _complete_session_class(made: type, state: dict[str, Any]) -> None:
+    _complete(made, state)
+    if session.is_started() and "." not in made.__qualname__:
+        session.bring({made.__qualname__: made})
+
+
 def _sentinel(name: str) -> Any:
     return getattr(dataclasses, name)
 
@@ -92,6 +112,38 @@ def _sentinel(name: str) -> Any:
 def _reduced_sentinel(value: Any) -> Any:
     name = _SENTINELS.get(id(value))
     return NotImplemented if name is None else (_sentinel, (name,))
+
+
+def _reduced_session_name(value: Any) -> Any:
+    """Take apart what pickle knows by a name of ``__main__`` only, where that is a session."""
+    if session.current() is None or value.__module__ != "__main__":
+        return NotImplemented
+    if isinstance(value, functools._lru_cache_wrapper):
+        return _memoized, (value.__wrapped__, value.cache_parameters())
+    arguments: tuple[Any, ...] = (value.__name__,)
+    options: dict[str, Any] = {}
+    if isinstance(value, typing.NewType):
+        arguments += (value.__supertype__,)
+    elif isinstance(value, typing.TypeVar):
+        arguments += value.__constraints__
+        options = {"bound": value.__bound__, "covariant": value.__covariant__, "contravariant": value.__contravariant__}
+    elif isinstance(value, typing.ParamSpec):
+        options = {"bound": value.__bound__, "covariant": value.__covariant__, "contravariant": value.__contravariant__}
+    return _typing_name, (type(value), arguments, options)
+
+
+def _memoized(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _typing_name(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    known = session.found(arguments[0])
+    if type(known) is kind:
+        return known
+    made = kind(*arguments, **options)
+    made.__module__ = "__main__"
+    session.bring({arguments[0]: made})
+    return made
 
 
 def _proxy(content: dict[Any, Any]) -> Any:
@@ -111,5 +163,10 @@ _REDUCERS: Final[dict[type, Any]] = {
     property: lambda value: (property, (value.fget, value.fset, value.fdel, value.__doc__)),
     functools.cached_property: lambda value: (_cached, (value.func,)),
     types.MappingProxyType: lambda value: (_proxy, (dict(value),)),
+    functools._lru_cache_wrapper: _reduced_session_name,
+    typing.NewType: _reduced_session_name,
+    typing.TypeVar: _reduced_session_name,
+    typing.TypeVarTuple: _reduced_session_name,
+    typing.ParamSpec: _reduced_session_name,
     **{type(getattr(dataclasses, name)): _reduced_sentinel for name in _SENTINELS.values()},
 }

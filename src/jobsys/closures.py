@@ -1,18 +1,22 @@
 """Functions that no import finds travel as their code: lambdas, closures, nested functions. What an import finds travels by its name.
 
 A function's globals are those of its module on the other side, as it was shipped. Only what the script binds under
-``if __name__ == "__main__":``, which workers skip, comes along by value.
+``if __name__ == "__main__":``, which workers skip, comes along by value, and what a session holds, which is in no file.
 """
 
 import ast
 import builtins
 import importlib
 import marshal
+import os
 import sys
 import types
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
+from zipimport import ZipImportError, zipimporter
+
+from jobsys import session
 
 
 def reduced(value: Any) -> Any:
@@ -37,17 +41,19 @@ def importable(value: Any) -> bool:
 
 
 def is_guarded(module: str, qualname: str) -> bool:
-    """Tell whether a name of the script is there only where it runs as ``__main__``: no worker has it."""
-    return module == "__main__" and qualname.partition(".")[0] in guarded(getattr(sys.modules[module], "__file__", None))
+    """Tell whether a name of ``__main__`` is there only where that runs: no worker has it."""
+    if module != "__main__":
+        return False
+    main = sys.modules[module]
+    return session.is_session(main) or qualname.partition(".")[0] in guarded(getattr(main, "__file__", None))
 
 
 @cache
 def guarded(path: str | None) -> frozenset[str]:
     """Name what a script binds only under ``if __name__ == "__main__":``."""
     try:
-        with open(path or "", "rb") as stream:
-            body = ast.parse(stream.read()).body
-    except (OSError, SyntaxError, ValueError):
+        body = ast.parse(_source(path or "")).body
+    except (OSError, ZipImportError, SyntaxError, ValueError):
         return frozenset()  # no script, or one that has changed since it was started
     inside = {name for node in body if _is_guard(node) for name in _bound(node)}
     return frozenset(inside - {name for node in body if not _is_guard(node) for name in _bound(node)})
@@ -59,6 +65,15 @@ def referenced(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from referenced(constant)
+
+
+def _source(path: str) -> bytes:
+    """Read a script, also the one in an archive that is run."""
+    archive = os.path.dirname(path)
+    if os.path.isfile(archive):
+        return zipimporter(archive).get_data(path)
+    with open(path, "rb") as stream:
+        return stream.read()
 
 
 def _is_guard(node: ast.stmt) -> bool:
@@ -84,6 +99,9 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 def _reduced_function(function: types.FunctionType) -> Any:
     space = function.__globals__
+    main = session.current()
+    if main is not None and main.__dict__ is space:
+        return _reduced_session_function(function)
     name = space.get("__name__")
     module = sys.modules.get(name) if isinstance(name, str) else None
     if module is not None and module.__dict__ is space:
@@ -92,7 +110,12 @@ def _reduced_function(function: types.FunctionType) -> Any:
     else:
         module = None  # the namespace of exec, or of a session: there is no such module to be imported
         brought = {key: space[key] for key in referenced(function.__code__) if key in space}
-    state = {
+    start = (marshal.dumps(function.__code__), module and name, function.__name__, function.__closure__)
+    return _function, start, (_facts(function), function.__dict__, brought), None, None, _complete
+
+
+def _facts(function: types.FunctionType) -> dict[str, Any]:
+    return {
         "__qualname__": function.__qualname__,
         "__module__": function.__module__,
         "__defaults__": function.__defaults__,
@@ -100,8 +123,6 @@ def _reduced_function(function: types.FunctionType) -> Any:
         "__annotations__": function.__annotations__,
         "__doc__": function.__doc__,
     }
-    start = (marshal.dumps(function.__code__), module and name, function.__name__, function.__closure__)
-    return _function, start, (state, function.__dict__, brought), None, None, _complete
 
 
 def _function(code: bytes, module: str | None, name: str, closure: tuple[types.CellType, ...] | None) -> types.FunctionType:
@@ -111,10 +132,39 @@ def _function(code: bytes, module: str | None, name: str, closure: tuple[types.C
 
 def _complete(function: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]) -> None:
     facts, attributes, brought = state
+    _describe(function, facts, attributes)
+    function.__globals__.update(brought)
+
+
+def _describe(function: types.FunctionType, facts: dict[str, Any], attributes: dict[str, Any]) -> None:
     for name, fact in facts.items():
         setattr(function, name, fact)
     function.__dict__.update(attributes)
-    function.__globals__.update(brought)
+
+
+def _reduced_session_function(function: types.FunctionType) -> Any:
+    name = session.name_of(function)
+    brought, submodules = session.mentioned(function.__code__, function.__globals__)
+    start = (marshal.dumps(function.__code__), name, function.__name__, function.__closure__)
+    state = (_facts(function), function.__dict__, brought, submodules, name)
+    return _session_function, start, state, None, None, _complete_session_function
+
+
+def _session_function(code: bytes, qualname: str | None, name: str, closure: tuple[types.CellType, ...] | None) -> types.FunctionType:
+    known = None if qualname is None or session.is_started() else session.found(qualname)
+    if isinstance(known, types.FunctionType):
+        return known
+    return types.FunctionType(marshal.loads(code), session.namespace(), name, None, closure)  # as safe as the pickle that holds it
+
+
+def _complete_session_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
+    facts, attributes, brought, submodules, name = state
+    if name is not None and not session.is_started() and session.found(name) is function:
+        return  # the user's own
+    _describe(function, facts, attributes)
+    for module in submodules:
+        importlib.import_module(module)
+    session.bring(brought if name is None or "." in name else {name: function, **brought})
 
 
 def _cell() -> types.CellType:

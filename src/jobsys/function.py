@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
+from jobsys import session
 from jobsys.closures import importable, is_guarded
 from jobsys.errors import GraphError, PicklingError
 from jobsys.job import FunctionJob, Options, check_function, function_name, made, parameters
@@ -68,11 +69,14 @@ class JobFunction(Generic[P, R]):
         return f"<job function {function_name(self.function)}>"
 
     def __reduce__(self) -> Any:
-        """Travel by name where it has one; the worker finds it in the shipped code."""
+        """Travel by name where the worker finds it in the shipped code by that, else as the function that it wraps."""
         original = self._original
         if self is not original:
             return _again, (original, self.options, self._bound)
         name = self.__dict__.get("__qualname__")
+        if session.current() is not None and self.__module__ == "__main__":
+            known = session.name_of(self)
+            return _session_job, (known,), (self.function, self.options, self._binds, known), None, None, _complete_session_job
         if name is not None:
             if importable(self):
                 return name
@@ -122,6 +126,20 @@ def _found(module: str, qualname: str, hops: int) -> JobFunction[Any, Any]:
 
 def _rebuilt(function: Callable[..., Any], options: Options, binds: bool) -> JobFunction[Any, Any]:
     return JobFunction(function if binds else staticmethod(function), options)
+
+
+def _session_job(qualname: str | None) -> JobFunction[Any, Any]:
+    known = None if qualname is None or session.is_started() else session.found(qualname)
+    return known if isinstance(known, JobFunction) else JobFunction.__new__(JobFunction)
+
+
+def _complete_session_job(made: JobFunction[Any, Any], state: tuple[Callable[..., Any], Options, bool, str | None]) -> None:
+    function, options, binds, name = state
+    if vars(made):
+        return  # the user's own
+    made.__init__(function if binds else staticmethod(function), options)  # type: ignore[misc]  # begun above, since it may refer to itself
+    if name is not None and "." not in name and session.is_started():
+        session.bring({name: made})
 
 
 def _again(original: JobFunction[Any, Any], options: Options, bound: tuple[Any, ...]) -> JobFunction[Any, Any]:

@@ -6,8 +6,9 @@ import importlib.util
 import os
 import site
 import sys
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final
+from zipimport import zipimporter
 
 import msgspec
 
@@ -50,7 +51,14 @@ def script_path(module: ModuleType) -> str | None:
     path: str | None = getattr(module, "__file__", None)
     if path is None or not os.path.isfile(path):
         return None
-    return os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
+    is_script = getattr(module, "__spec__", None) is None  # else a directory is run, and that is what stands in the import path
+    return os.path.realpath(path) if is_script and os.path.islink(path) else os.path.abspath(path)
+
+
+def main_archive(module: ModuleType) -> str | None:
+    """Give the archive whose ``__main__`` runs (``python app.pyz``); None if it is no archive that runs."""
+    path = os.path.dirname(getattr(module, "__file__", None) or "")
+    return os.path.abspath(path) if os.path.isfile(path) else None
 
 
 def script_name(path: str) -> str:
@@ -142,6 +150,41 @@ def loaded_name(name: str) -> str:
     return name.replace(".", "_") if name != "__main__" else "__jobsys_main__"
 
 
+class _MainImporter(zipimporter):
+    """Imports the ``__main__`` of an archive under another name."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return super().get_code(_member(fullname))
+
+    def get_source(self, fullname: str) -> str | None:
+        return super().get_source(_member(fullname))
+
+    def get_filename(self, fullname: str) -> str:
+        return super().get_filename(_member(fullname))
+
+    def is_package(self, fullname: str) -> bool:
+        return super().is_package(_member(fullname))
+
+
+def _member(name: str) -> str:
+    return "__main__" if name == loaded_name("__main__") else name
+
+
+def load_archive(archive: str) -> ModuleType:
+    """Load the ``__main__`` of an archive, under the name that it has where it is imported.
+
+    Raises:
+        ImportError: it has none, or that raises it.
+    """
+    name = loaded_name("__main__")
+    loaded = sys.modules.get(name)
+    if loaded is not None and os.path.dirname(getattr(loaded, "__file__", None) or "") == archive:
+        return loaded
+    importer = _MainImporter(archive)
+    spec = importlib.util.spec_from_loader(name, importer, origin=importer.get_filename(name), is_package=False)
+    return _load(spec, name, archive)
+
+
 def load_file(name: str, path: str) -> ModuleType:
     """Load a module from a file that ``import`` can't find, under its name."""
     loaded = sys.modules.get(name)
@@ -149,13 +192,17 @@ def load_file(name: str, path: str) -> ModuleType:
         return loaded
     kind = importlib.machinery.SourcelessFileLoader if path.endswith(".pyc") else importlib.machinery.SourceFileLoader
     spec = importlib.util.spec_from_loader(name, kind(name, path), origin=path)
-    if spec is None:
+    return _load(spec, name, path)
+
+
+def _load(spec: importlib.machinery.ModuleSpec | None, name: str, path: str) -> ModuleType:
+    if spec is None or spec.loader is None:
         raise ImportError(f"{path} can't be loaded", name=name, path=path)
     spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        kind(name, path).exec_module(module)
+        spec.loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
         raise

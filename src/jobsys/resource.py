@@ -37,9 +37,11 @@ from jobsys.modules import (
     find_file,
     import_root,
     is_from_virtualenv,
+    load_archive,
     load_file,
     loaded_beside,
     loaded_name,
+    main_archive,
     make_importable,
     origins,
     remember,
@@ -382,6 +384,9 @@ class ModuleDescriptor(NamedTuple("ModuleDescriptor", [("dirPath", str), ("name"
 
     @classmethod
     def _for_script(cls, module: ModuleType) -> Self:
+        archive = main_archive(module)
+        if archive is not None:
+            return cls(archive, "__main__", False)
         path = script_path(module)
         if path is None:
             raise ResourceException(
@@ -463,6 +468,8 @@ class ModuleDescriptor(NamedTuple("ModuleDescriptor", [("dirPath", str), ("name"
             return importlib.import_module(self.name)
         here = self.localize()
         make_importable(here.dirPath, here.fromVirtualEnv)
+        if here.name == "__main__" and os.path.isfile(here.dirPath):
+            return load_archive(here.dirPath)
         path = find_file(here.dirPath, here.name)
         importable = all(part.isidentifier() for part in here.name.split(".")) and here.name != "__main__"
         if path is not None and not (importable and "." not in here.name and path.endswith((".py", ".pyc"))):

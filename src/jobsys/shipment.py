@@ -171,12 +171,16 @@ def write(store: JobStore, epoch: int, shipment: Shipment) -> bytes:
     return data
 
 
-def prepare_main(main: Main) -> None:
-    """Let the leader find the script's classes by the name that workers know the script by."""
-    if main.descriptor is not None:
-        module = sys.modules["__main__"]
-        real = main.descriptor.name
-        sys.modules.setdefault(real if module.__spec__ is not None and module.__spec__.name != "__main__" else loaded_name(real), module)
+def name_script() -> None:
+    """Let ``__main__`` be found by its real name, too: what workers send back names the script's classes so.
+
+    Raises:
+        ResourceException: it can't be shipped.
+    """
+    main = sys.modules["__main__"]
+    if not session.is_session(main):
+        real = ModuleDescriptor.forModule("__main__").name
+        sys.modules.setdefault(real if main.__spec__ is not None and real != "__main__" else loaded_name(real), main)
 
 
 # ── a worker ─────────────────────────────────────────────────────────────────────────────────────────────────────────

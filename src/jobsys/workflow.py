@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from jobsys import shipment
+from jobsys import session, shipment
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.inline import InlineBatchSystem
 from jobsys.batch.local import LocalBatchSystem, this_machine
@@ -45,6 +45,7 @@ from jobsys.message import Report
 from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord, printable
+from jobsys.resource import ResourceException
 from jobsys.status import explain
 from jobsys.version import VERSION
 from jobsys.worker.code import arguments
@@ -91,7 +92,12 @@ def _interrupted(locator: str) -> str:
         open_store(locator)
     except (JobStoreError, StorageError):
         return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {locator}"
-    return f"the run in {locator} was interrupted (SIGINT); run the script again with --restart to go on where it stopped"
+    return f"the run in {locator} was interrupted (SIGINT); {_way_on()}"
+
+
+def _way_on() -> str:
+    again = "run the script again with --restart" if session.current() is None else "call jobsys.run again with restart=True"
+    return f"{again} to go on where it stopped"
 
 
 def _check_place() -> None:
@@ -155,9 +161,11 @@ def _stored(config: Config) -> dict[str, Any]:
 
 
 def _command() -> list[str]:
-    """Say how this script was started, so that ``jobsys restart`` can do it again."""
+    """Say how this script was started, so that ``jobsys restart`` can do it again; nothing starts what was typed."""
+    if session.current() is not None:
+        return []
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if spec is not None and spec.name:
+    if spec is not None and spec.name not in {"", "__main__"}:  # which is a directory or an archive, given by its path
         name = spec.name.removesuffix(".__main__")
         return ["-m", name, *sys.argv[1:]]
     return [os.path.abspath(sys.argv[0]), *sys.argv[1:]] if sys.argv and sys.argv[0] else []
@@ -274,8 +282,10 @@ def _signals(leader: Leader) -> Iterator[None]:
 
 
 def _outcome(leader: Leader | None, store: JobStore) -> Any:
-    resume = "run the script again with --restart to go on where it stopped"
+    resume = _way_on()
     if leader is None:
+        with suppress(ResourceException):  # what can't be shipped was not: no worker has sent anything that names it
+            shipment.name_script()
         return _value(store, replay(store)[0])
     progress = leader.progress
     if progress.finished:

@@ -65,7 +65,8 @@ def restart_command(info: StoreInfo) -> list[str]:
     """
     if len(info.command) < 2:
         raise JobStoreError(
-            "the run was not started by a script, so there is no command to start it again: call jobsys.run with restart=True"
+            "the run was not started by a script but in a session (a notebook, a prompt, python -c), so there is no command to start "
+            "it again: define there what it runs once more, and call jobsys.run with restart=True"
         )
     command = list(info.command)
     # what follows a lone -- is no option

@@ -2,12 +2,14 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 from jobsys import shipment
 from jobsys.jobstores import open_store
-from jobsys.resource import ModuleDescriptor, Resource
+from jobsys.resource import Resource
+from jobsys.shipment import Shipment
 from jobsys.worker.execute import JobExecutor
 
 
@@ -30,21 +32,24 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     options = parser.parse_args(command_line)
     store = open_store(options.job_store, durable=not options.no_sync)
     shipped = shipment.read(store, options.epoch)
-    shipment.check_python(shipped)
+    shipment.check_interpreter(shipped)
     Resource.prepareSystem()
-    Resource.registerAll(shipped.environment)
-    known = set(sys.path)
-    sys.path += [entry for entry in shipped.path if entry not in known]
-    places = []
-    for number, descriptor in enumerate(ModuleDescriptor(*each) for each in shipped.modules):
-        local = descriptor.localize()
-        if local.dirPath != descriptor.dirPath:
-            places.append((local.dirPath, descriptor.dirPath))
-        if number == 0:
-            shipment.load_script(local, shipped.argv)
-        else:
-            local.load()
+    roots = _localize(shipped)
+    sys.path[:] = shipment.import_path(shipped, roots, sys.path)
+    shipment.load_script(shipped, roots)
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    places = [(here, root.directory) for here, root in zip(roots, shipped.roots, strict=True)]
     return JobExecutor(store, options.max_log, places)
+
+
+def _localize(shipped: Shipment) -> list[str]:
+    """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie."""
+    places = []
+    for root in shipped.roots:
+        resource = shipment.resource_of(root)
+        resource.register()
+        resource.download()
+        places.append(os.path.abspath(resource.localPath))
+    return places
