@@ -23,7 +23,7 @@ if __name__ == "__main__":
 def shebang(python: str) -> bytes:
     """Give the first line of a script that this Python runs; what the kernel would cut or split goes by way of the shell."""
     if len(python) + 2 > _SHEBANG_MAX or re.search(r"\s", python):
-        quoted = python.replace('"', '\\"')
+        quoted = re.sub(r'(["$`\\])', r"\\\1", python)
         return f"#!/bin/sh\n'''exec' \"{quoted}\" \"$0\" \"$@\"\n' '''\n".encode()
     return f"#!{python}\n".encode()
 
