@@ -35,12 +35,19 @@ def _text(value: Any) -> str:
     return text
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """Read one text, or several."""
+    return (_text(value),) if isinstance(value, (str, os.PathLike)) else tuple(_text(each) for each in value or ())
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError("it must be True or False")
     return value
 
 
+LIMIT: Final = 250_000_000
+"""Bytes of own code above which nothing is shipped unless asked for."""
 _METAVARS: Final = {_count: "N", _pause: "SECONDS", parse_bytes: "SIZE", parse_cores: "CORES", parse_seconds: "TIME"}
 
 
@@ -53,6 +60,7 @@ _GROUPS: Final = {
     "run": "run",
     "failures": "failures",
     "machine": "batch system",
+    "code": "code that travels",
     "defaults": "requirements of jobs that don't say",
     "output": "output",
 }
@@ -78,7 +86,21 @@ class Config:
     max_retry_memory: int | None = option(
         None, "how far a job that ran out of memory may grow, e.g. 16G (default: the machine's memory)", parse_bytes, "failures"
     )
-    batch_system: str = option("local", "where jobs run: 'local' or 'inline' (in this process, for pdb)", group="machine")
+    batch_system: str = option(
+        "local", "where jobs run: 'local', 'ssh' (on --hosts), or 'inline' (in this process, for pdb)", group="machine"
+    )
+    hosts: tuple[str, ...] = option((), "a host that 'ssh' runs jobs on; may be repeated, or several with commas", _texts, "machine")
+    ssh: str = option(
+        "ssh -o BatchMode=yes -o ServerAliveInterval=15 -o ServerAliveCountMax=3",
+        "the program, with its options, that starts a command on a host (default: ssh, which must not ask for a password)",
+        group="machine",
+    )
+    worker_python: str | None = option(
+        None, "the Python that workers on other hosts start with (default: python3.N, N as on the leader)", group="machine"
+    )
+    store_address: str | None = option(
+        None, "this machine's name or address, and perhaps :port, by which workers on other hosts reach a file: store", group="machine"
+    )
     max_cores: float | None = option(None, "cores to use at most (default: all)", parse_cores, "machine")
     max_memory: int | None = option(None, "memory to use at most, e.g. 8G (default: 90 %% of the machine's)", parse_bytes, "machine")
     max_disk: int | None = option(None, "disk to use at most (default: what is free in the work directory)", parse_bytes, "machine")
@@ -89,6 +111,18 @@ class Config:
         choices=("warm", "process"),
     )
     work_dir: str | None = option(None, "directory for the workers' temporary files (default: the system's)", group="machine")
+    ship: tuple[str, ...] = option((), "a file or directory that travels although nothing names it; may be repeated", _texts, "code")
+    ship_env: str = option(
+        "auto",
+        "whether the installed distributions travel to workers on other hosts: 'auto' if the script runs in a virtual environment (default)",
+        group="code",
+        choices=("auto", "always", "never"),
+    )
+    ship_limit: int = option(LIMIT, "bytes of own code above which nothing is shipped (default: 250M)", parse_bytes, "code")
+    env: tuple[str, ...] = option(
+        (), "a variable that jobs on other hosts get, NAME=VALUE, or NAME with its value here; may be repeated", _texts, "code"
+    )
+    same_code: bool = option(False, "with --restart: jobs not yet run get the code of the last start, not what is there now", _flag, "code")
     default_memory: int | None = option(
         None, "memory of a job that does not say (default: a core's share of the machine)", parse_bytes, "defaults"
     )
@@ -116,8 +150,8 @@ class Config:
         )
 
     def stored(self) -> dict[str, Any]:
-        """Give the options as they are kept in the job store."""
-        return dataclasses.asdict(self)
+        """Give the options as they are kept in the job store: of variables for jobs their names only, for values may be secret."""
+        return dataclasses.asdict(self) | {"env": tuple(word.partition("=")[0] for word in self.env)}
 
     @classmethod
     def of(cls, options: Config | argparse.Namespace | str | os.PathLike[str] | None, **changes: Any) -> Config:
@@ -144,7 +178,7 @@ def _given(options: Any, known: dict[str, dataclasses.Field[Any]]) -> dict[str, 
     if isinstance(options, Config):
         return dataclasses.asdict(options)
     if isinstance(options, argparse.Namespace):
-        return {key: value for key, value in vars(options).items() if key in known}
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in vars(options).items() if key in known}
     if isinstance(options, (str, os.PathLike)):
         return {"job_store": _read(known["job_store"], options)}
     raise UsageError(f"{options!r} are no options: give a parsed command line, a Config, or the locator of a job store")
@@ -187,6 +221,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         group = groups[field.metadata["group"]]
         if field.metadata["parse"] is _flag:
             group.add_argument(name, action="store_true", help=field.metadata["help"])
+        elif field.metadata["parse"] is _texts:
+            group.add_argument(name, action="append", default=[], help=field.metadata["help"], metavar=field.name.rstrip("s").upper())
         else:
             group.add_argument(
                 name,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from jobsys.config import LIMIT
 from jobsys.errors import UsageError
 from jobsys.known import Known
 from jobsys.shipping import distributions
@@ -17,8 +18,6 @@ from jobsys.shipping.distributions import Distribution
 from jobsys.shipping.origins import is_standard, site_directories
 from jobsys.tree import Member, Tree, read_members
 
-LIMIT: Final = 250_000_000
-"""Bytes of own code above which nothing is shipped unless asked for."""
 SHOWN: Final = 20
 """How many of the largest files a message shows."""
 RUNTIME: Final = ("msgspec", "dill", "psutil", "requests", "fsspec")
