@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 
 from jobsys import package, scan, tree
 from jobsys.errors import IntegrityError
-from jobsys.package import DIGEST_FIELD, pack
+from jobsys.kept import damage
+from jobsys.manifest import DIGEST_FIELD, Entry, PackageError, is_inside, is_safe_link, manifest_digest
+from jobsys.package import pack
 from jobsys.scan import read_tree
-from jobsys.tree import Entry, PackageError, is_inside, is_safe_link, is_system_directory, manifest_digest
-from jobsys.unpack import check_names, damage, read_directory, unpack
+from jobsys.tree import is_system_directory
+from jobsys.unpack import check_names, read_directory, unpack
 
 PART = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
     lambda name: (
@@ -443,7 +445,7 @@ def change_byte(path):
 )
 def test_damage_is_found(tmp_path, monkeypatch, harm, seen, small):
     if not small:
-        monkeypatch.setattr("jobsys.unpack.SMALL_TREE", 0)
+        monkeypatch.setattr("jobsys.kept.SMALL_TREE", 0)
     build(tmp_path / "t", {("a.py",): (b"print(1)", 0o644), ("d", "b.py"): (b"2", 0o644)})
     (tmp_path / "t" / "link").symlink_to("d/b.py")
     kept = ship(tmp_path / "t", tmp_path / "out")

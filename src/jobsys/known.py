@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 SETTLED: Final = 2_000_000_000
 """Nanoseconds for which a file must have been left alone before it was hashed."""
-_LOCAL: Final = frozenset("ext2 ext3 ext4 xfs btrfs zfs f2fs bcachefs jfs reiserfs tmpfs overlay".split())
+_LOCAL: Final = frozenset(["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "tmpfs", "overlay"])
 _VERSION: Final = 1
 
 

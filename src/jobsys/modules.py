@@ -13,7 +13,7 @@ from zipimport import zipimporter
 import msgspec
 
 from jobsys.files import locked, write_whole
-from jobsys.tree import is_inside
+from jobsys.manifest import is_inside
 
 SITE_PACKAGES: Final = ("site-packages", "dist-packages")
 LEADER_FILE: Final = ".jobsys-leader"

@@ -13,29 +13,45 @@ from typing import Final, NamedTuple
 
 from pathspec import GitIgnoreSpec
 
-from jobsys.tree import (
-    IGNORE_FILE,
-    UNPORTABLE,
-    ChangedError,
-    Member,
-    PackageError,
-    Tree,
-    is_inside,
-    is_safe_link,
-    is_system_directory,
-    naming,
-    read_members,
-)
+from jobsys.manifest import UNPORTABLE, ChangedError, PackageError, is_inside, is_safe_link
+from jobsys.tree import IGNORE_FILE, Member, Tree, is_system_directory, naming, read_members
 
 logger = logging.getLogger(__name__)
 
 _CACHES: Final = frozenset(
-    "__pycache__ .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ipynb_checkpoints .tox .nox .eggs "
-    "node_modules __pypackages__".split()
+    [
+        "__pycache__",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".import_linter_cache",
+        ".hypothesis",
+        ".ipynb_checkpoints",
+        ".tox",
+        ".nox",
+        ".eggs",
+        "node_modules",
+        "__pypackages__",
+    ]
 )
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".jj"))
 _SECRETS: Final = frozenset(
-    ".env .netrc .pypirc .git-credentials .pgpass .ssh .gnupg .aws .azure .kube .docker id_rsa id_ecdsa id_ed25519".split()
+    [
+        ".env",
+        ".netrc",
+        ".pypirc",
+        ".git-credentials",
+        ".pgpass",
+        ".ssh",
+        ".gnupg",
+        ".aws",
+        ".azure",
+        ".kube",
+        ".docker",
+        "id_rsa",
+        "id_ecdsa",
+        "id_ed25519",
+    ]
 )
 _OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _ENVIRONMENT_IF_INSIDE: Final = ("pyvenv.cfg", "conda-meta")

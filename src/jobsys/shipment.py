@@ -278,5 +278,3 @@ def _guarded(descriptor: ModuleDescriptor, argv: list[str]) -> types.ModuleType 
     finally:
         loading.reset(token)
         sys.argv = before
-
-

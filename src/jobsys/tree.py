@@ -11,7 +11,6 @@ them, for the rest depends on who checked it out and how; no times. ``scan.py`` 
 # A hot path works on text and descriptors, not on Path objects.
 
 import os
-import re
 import stat
 import tempfile
 import zlib
@@ -19,31 +18,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from jobsys.digest import ContentDigest
-from jobsys.errors import JobsysError
 from jobsys.known import Known
-
-Kind = Literal["directory", "file", "link"]
+from jobsys.manifest import THREADS, ChangedError, Entry, Kind, PackageError, manifest_digest, order
 
 PIECE: Final = 1 << 20
-THREADS: Final = min(4, len(os.sched_getaffinity(0)))
 IGNORE_FILE: Final = ".jobsysignore"
 BATCH: Final = 64
-UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
 _SYSTEM: Final = (
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/bin /usr/lib "
     "/usr/local /usr/local/bin /usr/sbin /usr/share /var /var/lib /var/run /var/tmp /Users /private/tmp /private/var"
 )
-
-
-class PackageError(JobsysError):
-    """Something can't be packed or unpacked; the message names the file."""
-
-
-class ChangedError(PackageError):
-    """A file is no longer what it was a moment ago: the tree is to be read again."""
 
 
 class Member(NamedTuple):
@@ -52,20 +38,6 @@ class Member(NamedTuple):
     path: str
     kind: Kind
     source: str | bytes
-
-
-class Entry(NamedTuple):
-    """One line of a manifest."""
-
-    path: str
-    kind: Kind
-    mode: int
-    size: int
-    sha256: str
-
-    def line(self) -> bytes:
-        """Write the line as the digests see it."""
-        return b"%s %o %d %s %s\0" % (self.kind.encode(), self.mode, self.size, self.sha256.encode(), os.fsencode(self.path))
 
 
 class Item(NamedTuple):
@@ -91,25 +63,6 @@ def is_system_directory(path: str) -> bool:
     return bool({os.path.abspath(path), os.path.realpath(path)} & (known | {os.path.realpath(each) for each in known}))
 
 
-def is_inside(path: str, directory: str) -> bool:
-    """Tell whether a path is a directory or lies in it, by its components."""
-    return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
-
-
-def manifest_digest(entries: Iterable[Entry]) -> ContentDigest:
-    """Digest a manifest; its entries must be sorted by ``order``."""
-    digest = ContentDigest()
-    digest.update(b"jobsys manifest 1\0")
-    for entry in entries:
-        digest.update(entry.line())
-    return digest
-
-
-def order(path: str) -> bytes:
-    """Give the sort key of a path in a manifest; a directory comes before what is in it."""
-    return os.fsencode(path)
-
-
 def read_members(members: Iterable[Member], known: Known | None = None) -> Tree:
     """Hash what there is to pack, but for what is known.
 
@@ -128,13 +81,6 @@ def hash_members(members: Sequence[Member], known: Known | None = None) -> list[
         return _hash_batch(batches[0], known)
     with ThreadPoolExecutor(THREADS) as pool:
         return [item for batch in pool.map(lambda batch: _hash_batch(batch, known), batches) for item in batch]
-
-
-def is_safe_link(path: str, target: str) -> bool:
-    """Tell whether a link at ``path`` stays in its tree: relative, ``..`` only at the beginning, and not too many of them."""
-    parts = target.split("/")
-    climbs = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
-    return bool(target) and not target.startswith("/") and ".." not in parts[climbs:] and climbs <= path.count("/")
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from jobsys.known import Known
+from jobsys.manifest import PackageError, is_inside
 from jobsys.scan import LeftOut, Scanner
 from jobsys.shipping.imports import imported
 from jobsys.shipping.origins import Place, is_standard, own_places, site_directories
-from jobsys.tree import Item, Member, PackageError, hash_members, is_inside, is_system_directory
+from jobsys.tree import Item, Member, hash_members, is_system_directory
 
 _SOURCES: Final = (".py", ".pyw")
 
@@ -216,4 +217,3 @@ def session_names(functions: Iterable[object]) -> Iterator[str]:
             code = todo.pop()
             yield from (name.partition(".")[0] for name in code.co_names)
             todo += [each for each in code.co_consts if hasattr(each, "co_names")]
-

@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from jobsys.manifest import PackageError
 from jobsys.scan import Scanner
-from jobsys.tree import Member, PackageError, naming
+from jobsys.tree import Member, naming
 
 _METADATA: Final = (".dist-info", ".egg-info")
 _PLACES: Final = frozenset(("direct_url.json", "INSTALLER", "REQUESTED", "RECORD.jws", "RECORD.p7s"))

@@ -29,5 +29,3 @@ class Main:
             self.start = Start(self.descriptor.dirPath, file, True)
         else:
             self.start = Start("", file, False, (spec.name.partition(".")[0],))
-
-

@@ -10,8 +10,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final, Literal, NamedTuple
 
+from jobsys.manifest import is_inside
 from jobsys.modules import SITE_PACKAGES
-from jobsys.tree import is_inside
 
 Origin = Literal["standard", "installed", "own"]
 _NOT_OURS: Final = frozenset(("jobsys", "__main__", "__mp_main__", "__jobsys_main__"))

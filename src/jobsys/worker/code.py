@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from jobsys import shipment
+from jobsys.cache import Cache
 from jobsys.jobstores import open_store
+from jobsys.kept import seal
 from jobsys.resource import Resource
 from jobsys.shipment import Shipment
 from jobsys.worker.execute import JobExecutor
@@ -37,6 +39,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     roots = _localize(shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     shipment.load_script(shipped, roots)
+    _settle([os.path.dirname(root) for root in roots])
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -53,3 +56,12 @@ def _localize(shipped: Shipment) -> list[str]:
         resource.download()
         places.append(os.path.abspath(resource.localPath))
     return places
+
+
+def _settle(held: Sequence[str]) -> None:
+    """Vouch for the bytecode of what was just loaded, and let the cache forget what nobody has used for long."""
+    for place in dict.fromkeys(held):
+        seal(place)
+    cache = Cache.around(os.environ[Resource.rootDirPathEnvName])
+    if cache is not None:
+        cache.evict()
