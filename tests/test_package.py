@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 
 from jobsys import package, tree
 from jobsys.errors import IntegrityError
-from jobsys.package import DIGEST_FIELD, pack
-from jobsys.tree import Entry, PackageError, is_inside, is_safe_link, is_system_directory, manifest_digest, read_tree
-from jobsys.unpack import check_names, damage, read_directory, unpack
+from jobsys.kept import damage
+from jobsys.manifest import DIGEST_FIELD, Entry, PackageError, is_inside, is_safe_link, manifest_digest
+from jobsys.package import pack
+from jobsys.tree import is_system_directory, read_tree
+from jobsys.unpack import check_names, read_directory, unpack
 
 PART = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
     lambda name: (
@@ -449,7 +451,7 @@ def change_byte(path):
 )
 def test_damage_is_found(tmp_path, monkeypatch, harm, seen, small):
     if not small:
-        monkeypatch.setattr("jobsys.unpack.SMALL_TREE", 0)
+        monkeypatch.setattr("jobsys.kept.SMALL_TREE", 0)
     build(tmp_path / "t", {("a.py",): (b"print(1)", 0o644), ("d", "b.py"): (b"2", 0o644)})
     (tmp_path / "t" / "link").symlink_to("d/b.py")
     kept = ship(tmp_path / "t", tmp_path / "out")

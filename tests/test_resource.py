@@ -20,9 +20,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import requests  # noqa: F401 - before a fixture that takes modules back, lest it be loaded twice
 
-from jobsys import fetch, modules, package, resource
+from jobsys import fetch, kept, modules, package, resource
 from jobsys.errors import JobsysError
 from jobsys.jobstores.locators import locate
 from jobsys.resource import DirectoryResource, FileResource, ModuleDescriptor, Resource, ResourceException, VirtualEnvResource
@@ -310,7 +309,7 @@ def test_what_is_not_what_was_saved_is_refused(store, project, what):
     with pytest.raises(ResourceException, match="is not what was"):
         made.download()
     assert not os.path.exists(made.localPath)
-    assert [name for name in os.listdir(os.environ["JTRES_ROOT"]) if not name.endswith(".lock")] == []
+    assert [name for name in os.listdir(os.environ["JTRES_ROOT"]) if not name.endswith((".lock", ".used"))] == []
     with pytest.raises(ResourceException, match="can't be downloaded"):
         type(made)(*made[:3], "0" * 32).download()
 
@@ -352,7 +351,7 @@ def test_a_changed_manifest_is_seen_and_repaired(store, project, what, text):
     made = Resource.create(store, str(project / what))
     Resource.prepareSystem()
     made.download()
-    Path(made.localDirPath, fetch.MANIFEST).write_bytes(text)
+    Path(made.localDirPath, kept.MANIFEST).write_bytes(text)
     Path(made.localPath, "evil.py").write_text("") if not what else Path(made.localPath).write_text("evil")
     made.download()
     assert os.path.isfile(made.localPath) if what else sorted(os.listdir(made.localPath)) == ["flow.py", "pkg", "tool"]
@@ -377,7 +376,7 @@ def test_many_processes_download_once(store, project, tmp_path):
     assert [each.wait() for each in workers] == [0] * 6
     assert (tmp_path / "count").read_text() == "x"
     name = os.path.basename(made.localDirPath)
-    assert sorted(os.listdir(os.environ["JTRES_ROOT"])) == [name, name + ".lock"]
+    assert sorted(os.listdir(os.environ["JTRES_ROOT"])) == [name, name + ".lock", name + ".used"]
 
 
 def test_a_killed_download_leaves_nothing_usable_and_is_swept(store, project):
@@ -388,7 +387,7 @@ def test_a_killed_download_leaves_nothing_usable_and_is_swept(store, project):
     worker = subprocess.Popen([sys.executable, "-c", program, str(project)], env=os.environ | {"PYTHONPATH": SOURCE})
     root = Path(os.environ["JTRES_ROOT"])
     until = time.monotonic() + 30
-    while not list(root.glob(f"*.part-*/{fetch.MANIFEST}")) and time.monotonic() < until:
+    while not list(root.glob(f"*.part-*/{kept.MANIFEST}")) and time.monotonic() < until:
         time.sleep(0.02)
     worker.send_signal(signal.SIGKILL)
     worker.wait()

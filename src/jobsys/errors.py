@@ -9,7 +9,8 @@ JobsysError
 │   └── PicklingError          something that must travel can't be pickled; names the culprit
 ├── StorageError               the storage below a job store failed (full, read-only, gone)
 │   ├── NotFoundError          there is nothing under that key or URL
-│   └── IntegrityError         what was read is not what was written
+│   ├── IntegrityError         what was read is not what was written
+│   └── TransferError          a transfer broke off; another try may succeed
 ├── JobStoreError
 │   ├── NoSuchJobStoreError    there is no job store at that locator
 │   ├── JobStoreExistsError    there is one already
@@ -66,6 +67,10 @@ class NotFoundError(StorageError):
 
 class IntegrityError(StorageError):
     """What was read is not what was written."""
+
+
+class TransferError(StorageError):
+    """A transfer broke off; another try may succeed."""
 
 
 class JobStoreError(JobsysError):

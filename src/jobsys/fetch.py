@@ -1,7 +1,8 @@
 """Bring what was shipped to this host: over HTTP or from a file, checked, once however many processes ask, repaired where damaged.
 
-Files are laid out as ``<place>/<name>``, with the list of what was unpacked beside it in ``<place>/.jobsys-manifest``. A download happens
-in ``<place>.part-…`` under the lock ``<place>.lock``, and only a rename makes it visible.
+Files are laid out as ``<place>/<name>``, with the list of what was unpacked beside it (``kept.py``). A place is made in ``<place>.part-…``
+under the lock ``<place>.lock``, and only a rename makes it visible; ``<place>.transfer`` is what was downloaded so far, also by a process
+that was killed. Whoever obtains a place holds it from then on (``holding.py``).
 """
 
 import errno
@@ -12,25 +13,27 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-import msgspec
-
 from jobsys.digest import ContentDigest, chunks
-from jobsys.errors import IntegrityError, NotFoundError, StorageError
-from jobsys.files import locked, write_whole
-from jobsys.tree import Entry, manifest_digest
-from jobsys.unpack import PIECE, Kept, damage, read_directory, unpack, write_file
+from jobsys.errors import IntegrityError, NotFoundError, StorageError, TransferError
+from jobsys.files import locked
+from jobsys.holding import hold
+from jobsys.kept import MANIFEST, SEALED, Kept, damage, harm, read_list, write_list
+from jobsys.manifest import Entry, manifest_digest, shown
+from jobsys.unpack import PIECE, read_directory, unpack, write_file
 
 logger = logging.getLogger(__name__)
 
-MANIFEST: Final = ".jobsys-manifest"
 TRIES: Final = 5
 PAUSE: Final = 0.25
-_PART: Final = ".part-"
+PART: Final = ".part-"
 _PASSING: Final = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN)
-_TIMEOUTS: Final = (20, 60)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_AT_CWD: Final = -100
+_EXCHANGE: Final = 2
 
 
 class Wanted(NamedTuple):
@@ -44,10 +47,6 @@ class Wanted(NamedTuple):
     executable: bool = False
 
 
-class TransferError(StorageError):
-    """A transfer broke off; another try may succeed."""
-
-
 def local_file(url: str) -> str | None:
     """Give the path that a ``file:`` URL means on this machine, or None for another URL."""
     parts = urlsplit(url)
@@ -58,121 +57,164 @@ def local_file(url: str) -> str | None:
     return os.fsdecode(unquote_to_bytes(parts.path))
 
 
-def shown(url: str) -> str:
-    """Write a URL for a message, without the signature that its query may carry."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()
+# ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def fetch(url: str, target: str) -> None:
-    """Download over HTTP into a file, going on where an earlier try broke off.
-
-    Raises:
-        TransferError: the server was out of order or the connection broke.
-        NotFoundError: the server refuses the URL.
-    """
-    have = os.path.getsize(target) if os.path.exists(target) else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    address = urlsplit(url)._replace(fragment="").geturl()
-    import requests  # noqa: PLC0415 - takes longer to import than all of a worker's own code; only code from a server needs it
-
-    try:
-        with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUTS) as answer:
-            if answer.status_code in {408, 416, 425, 429} or answer.status_code >= 500:
-                if answer.status_code == 416 and have:
-                    os.truncate(target, 0)
-                raise TransferError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
-            if answer.status_code not in {200, 206}:
-                raise NotFoundError(f"{shown(url)}: the server answered {answer.status_code} {answer.reason}")
-            with open(target, "ab" if answer.status_code == 206 else "wb") as stream:
-                for piece in answer.iter_content(PIECE):
-                    stream.write(piece)
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise TransferError(f"{shown(url)}: the transfer broke off: {error}") from error
-
-
-def obtain(wanted: Wanted, place: str, prepare: Callable[[str], None] | None = None) -> None:
-    """Have ``place/<name>`` be what is wanted; download it where it is missing or damaged.
+def obtain(wanted: Wanted, place: str, prepare: Callable[[str], None] | None = None) -> bool:
+    """Have ``place/<name>`` be what is wanted; download it where it is missing or damaged. Tell whether that was necessary.
 
     However many processes ask, one downloads and the others wait for it. ``prepare`` is called with the new directory before it gets
-    its final name; one that a killed process left behind is swept away. Broken transfers and wrong digests are tried again
+    its final name; one that a killed process left behind is swept away. Broken transfers and wrong digests are tried again.
+    This process holds the place from then on: it is not evicted from a cache as long as this process, or a fork of it, lives.
 
     Raises:
         StorageError: it can't be had; the message tells where from and why.
         PackageError: the archive is not safe to unpack.
     """
-    if _is_usable(wanted, place):
-        return
+
+    def build(part: str) -> None:
+        write_list(part, _persist(wanted, part, f"{place}.transfer"))
+        if prepare is not None:
+            prepare(part)
+
+    return make_once(place, lambda: _is_usable(wanted, place), build)
+
+
+def make_once(place: str, is_usable: Callable[[], bool], build: Callable[[str], None]) -> bool:
+    """Have a place be usable: hold it, and where it is not, let one process build it beside. Tell whether this process did.
+
+    ``build`` is called with a new directory, which then gets the place's name in one step, also where a damaged one had it.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    hold(place)
+    if is_usable():
+        return False
     with locked(f"{place}.lock"):
-        _sweep(place)
-        if _is_usable(wanted, place):
-            return
-        part = tempfile.mkdtemp(prefix=f"{os.path.basename(place)}{_PART}", dir=os.path.dirname(place))
+        sweep(place)
+        if is_usable():
+            return False
+        part = _directory_beside(place)
         try:
-            kept = _persist(wanted, part)
-            write_whole(f"{part}/{MANIFEST}", msgspec.msgpack.encode(kept), sync=False)
-            if prepare is not None:
-                prepare(part)
-            if os.path.lexists(place):
-                os.rename(place, tempfile.mkdtemp(prefix=f"{os.path.basename(place)}{_PART}", dir=os.path.dirname(place)))
-            os.rename(part, place)
+            build(part)
+            _put(part, place)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StorageError(_no_room(place)) from error
+            raise
         finally:
-            _sweep(place)
+            sweep(place)
+        return True
+
+
+def _no_room(place: str) -> str:
+    return (
+        f"the disk below {os.path.dirname(place)}, where shipped code is unpacked, is full: make room there, with 'jobsys cache --clear' "
+        "for one, or let JOBSYS_CACHE name a directory on another disk"
+    )
+
+
+def _directory_beside(place: str) -> str:
+    return tempfile.mkdtemp(prefix=f"{os.path.basename(place)}{PART}", dir=os.path.dirname(place))
+
+
+def _put(part: str, place: str) -> None:
+    """Give a new directory the name of a place, so that who uses the old one never finds nothing there."""
+    if not os.path.lexists(place):
+        os.rename(part, place)
+        return
+    for name in os.listdir(place) if os.path.isdir(place) else []:
+        if name.startswith(".jobsys-") and name not in {MANIFEST, SEALED} and not os.path.lexists(f"{part}/{name}"):
+            shutil.copy2(f"{place}/{name}", f"{part}/{name}", follow_symlinks=False)  # what others have noted of this place
+    if not _exchange(part, place):
+        os.rename(place, _directory_beside(place))
+        os.rename(part, place)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Let two paths change names in one step, where this system can."""
+    try:
+        import ctypes  # noqa: PLC0415 - a Python may have been built without it; only a repair needs it
+
+        rename = ctypes.CDLL(None).renameat2
+    except (ImportError, OSError, AttributeError):
+        return False
+    return bool(rename(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def sweep(place: str) -> None:
+    """Remove the directories beside a place that a killed process left; call only with the lock."""
+    root, name = os.path.split(place)
+    for left in os.listdir(root):
+        if left.startswith(f"{name}{PART}"):
+            path = f"{root}/{left}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
 
 
 def _is_usable(wanted: Wanted, place: str) -> bool:
     try:
-        with open(f"{place}/{MANIFEST}", "rb") as stream:
-            kept = msgspec.msgpack.decode(stream.read(), type=list[Kept])
+        kept = read_list(place)
+        reason = _difference(wanted, place, kept)
     except FileNotFoundError:
         return False
-    except (OSError, msgspec.MsgspecError) as error:
-        logger.warning("%s can't be used again, downloading it anew: %s", place, error)
-        return False
-    if wanted.archive:
-        digest = manifest_digest(each.entry for each in kept)
-        reason = None if _matches(wanted, digest.md5, digest.sha256) else "its manifest was changed"
-        reason = reason or damage(f"{place}/{wanted.name}", kept, alone=True)
-    else:
-        reason = None if [each.path for each in kept] == [wanted.name] else "its manifest was changed"
-        reason = reason or (None if wanted.sha256 in {None, kept[0].sha256} else "its manifest was changed")
-        reason = reason or damage(place, kept, alone=False)
+    except (OSError, ValueError) as error:
+        reason = str(error)
     if reason:
         logger.warning("%s can't be used again, downloading it anew: %s", place, reason)
     return not reason
+
+
+def _difference(wanted: Wanted, place: str, kept: list[Kept]) -> str | None:
+    if wanted.archive:
+        digest = manifest_digest(each.entry for each in kept)
+        fits = _matches(wanted, digest.md5, digest.sha256)
+        return harm(place, wanted.name, kept) if fits else "its manifest was changed"
+    fits = [each.path for each in kept] == [wanted.name] and wanted.sha256 in {None, kept[0].sha256}
+    return damage(place, kept, alone=False) if fits else "its manifest was changed"
 
 
 def _matches(wanted: Wanted, md5: str, sha256: str) -> bool:
     return wanted.md5 == md5 and wanted.sha256 in {None, sha256}
 
 
-def _sweep(place: str) -> None:
-    """Remove what a killed download left; call only with the lock."""
-    root, name = os.path.split(place)
-    for left in os.listdir(root):
-        if left.startswith(f"{name}{_PART}"):
-            path = f"{root}/{left}"
-            if os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
+# ── transfers ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _persist(wanted: Wanted, part: str) -> list[Kept]:
-    """Try until it is there, or the tries are used up."""
-    transferred = f"{part}.transfer"
+def _persist(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
+    """Try until it is there, or the tries are used up; a transfer that gets further does not use one up."""
     attempt = 0
+    furthest = _size(transferred)
     while True:
         attempt += 1
         try:
-            return _fetch_once(wanted, part, transferred)
+            kept = _fetch_once(wanted, part, transferred)
         except (TransferError, IntegrityError) as error:
+            size = _size(transferred)
+            if isinstance(error, IntegrityError):
+                _remove(transferred)
+            elif size > furthest:
+                attempt, furthest = 1, size
             if attempt == TRIES:
                 raise
             logger.warning("Trying again (%d of %d): %s", attempt, TRIES, error)
-            if isinstance(error, IntegrityError) and os.path.exists(transferred):
-                os.unlink(transferred)
             shutil.rmtree(f"{part}/{wanted.name}", ignore_errors=True)
             time.sleep(PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+        else:
+            _remove(transferred)
+            return kept
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):  # what comes from a file was not transferred
+        os.unlink(path)
 
 
 def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
@@ -181,12 +223,16 @@ def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
         if path is None:
             if urlsplit(wanted.url).scheme not in {"http", "https"}:
                 raise NotFoundError(f"{shown(wanted.url)} is neither a file: nor an http(s): URL, so no worker can fetch it")
+            from jobsys.transfer import fetch  # noqa: PLC0415 - loads HTTP and TLS; only code from a server needs them
+
             fetch(wanted.url, transferred)
             path = transferred
         elif not os.path.isfile(path):
             raise TransferError(f"{path} is not there; is the job store's directory mounted on this host?")
         return _unpack_tree(wanted, path, part) if wanted.archive else [_copy_file(wanted, path, part)]
     except OSError as error:
+        if error.errno in _FULL:
+            raise
         problem = f"{shown(wanted.url)} can't be brought to {part}: {error.strerror}"
         raise (TransferError if error.errno in _PASSING else StorageError)(problem) from error
 
@@ -211,7 +257,7 @@ def _copy_file(wanted: Wanted, path: str, part: str) -> Kept:
         kept = write_file(target, entry, digested(chunks(stream, PIECE), digest))
     if not _matches(wanted, digest.md5, digest.sha256):
         raise IntegrityError(f"{shown(wanted.url)} is not what was saved: it has the SHA-256 {digest.sha256}, not {wanted.sha256}")
-    return msgspec.structs.replace(kept, size=digest.size, sha256=digest.sha256)
+    return kept._replace(size=digest.size, sha256=digest.sha256)
 
 
 def digested(pieces: Iterable[bytes], digest: ContentDigest) -> Iterator[bytes]:

@@ -36,11 +36,42 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, sync:
 
 
 @contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold an exclusive lock on a file, made where it is missing; freed by the kernel if this process dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on a file, made where it is missing; freed by the kernel if this process dies.
+
+    Raises:
+        BlockingIOError: the lock is taken, and one should not wait for it.
+    """
+    descriptor = lock_file(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def lock_file(path: str | os.PathLike[str], operation: int) -> int:
+    """Open a file, made where it is missing, and ``flock`` it; closing the descriptor frees it.
+
+    Who holds the exclusive lock may remove the file: whoever waited for it then locks the new one.
+
+    Raises:
+        BlockingIOError: the lock is taken, and the operation says not to wait.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, operation)
+            if is_file_of(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def is_file_of(descriptor: int, path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path still leads to the file that a descriptor has open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from jobsys.files import locked, write_whole
-from jobsys.tree import is_inside
+from jobsys.manifest import is_inside
 
 SITE_PACKAGES: Final = ("site-packages", "dist-packages")
 LEADER_FILE: Final = ".jobsys-leader"

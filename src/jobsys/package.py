@@ -15,11 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
-from jobsys.tree import BATCH, PIECE, THREADS, ChangedError, Entry, Item, Tree, naming, open_file
-
-DIGEST_FIELD: Final = 0x6A73  # the id of our extra field in a central directory
-STORED: Final = 0
-DEFLATED: Final = 8
+from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, ChangedError, Entry
+from jobsys.tree import BATCH, PIECE, Item, Tree, naming, open_file
 
 
 class _Block(NamedTuple):

@@ -5,7 +5,7 @@ four words. There it is registered in the environment, downloaded once a host, a
 
 What is saved is named by its content, so saving the same thing again, from anywhere, uploads nothing. ``contentHash`` is the MD5 of a
 file, or of a directory's manifest (``tree.py``); the URL carries, as ``#sha256=``, the SHA-256 of the same. Both must be right before
-anything that was downloaded can be seen. A copy that is there already is looked at again before each use (``unpack.damage``).
+anything that was downloaded can be seen. A copy that is there already is looked at again before each use (``kept.harm``).
 """
 
 import importlib
@@ -28,7 +28,9 @@ import msgspec
 
 from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import JobsysError, StorageError
-from jobsys.fetch import MANIFEST, Wanted, digested, obtain
+from jobsys.fetch import Wanted, digested, obtain
+from jobsys.kept import MANIFEST, SEALED
+from jobsys.manifest import ChangedError, PackageError, is_inside
 from jobsys.modules import (
     LEADER_FILE,
     SITE_PACKAGES,
@@ -47,7 +49,7 @@ from jobsys.modules import (
     script_path,
 )
 from jobsys.package import pack
-from jobsys.tree import ChangedError, PackageError, Tree, is_inside, is_system_directory, read_tree
+from jobsys.tree import Tree, is_system_directory, read_tree
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +162,8 @@ class Resource(NamedTuple("Resource", [("name", str), ("pathHash", str), ("url",
     def download(self, callback: Callable[[str], None] | None = None) -> None:
         """Have this resource at ``localPath``, whole and unchanged; call this only after ``prepareSystem``.
 
+        In a cache, it stays there as long as this process or a fork of it lives.
+
         Args:
             callback: is called with the new directory before it gets its final name, and not at all if it was there already.
 
@@ -187,7 +191,7 @@ class Resource(NamedTuple("Resource", [("name", str), ("pathHash", str), ("url",
         if not root:
             raise ResourceException(f"There is no place for the resource {self.name} here; call Resource.prepareSystem() first.")
         digest = self._facts.get("sha256", self.contentHash)
-        fine = self.name not in {"", ".", "..", MANIFEST, LEADER_FILE} and not {"/", "\0"} & set(self.name)
+        fine = self.name not in {"", ".", "..", MANIFEST, SEALED, LEADER_FILE} and not {"/", "\0"} & set(self.name)
         if not fine or not digest.isalnum():
             raise ResourceException(f"{self!r} has an unsafe name or hash; it was not made by jobsys.")
         return os.path.join(root, f"{digest}-{_path_hash(self.name)[:8]}")

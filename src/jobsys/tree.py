@@ -14,26 +14,32 @@ pipes, sockets, devices and names that other systems can't write (a backslash, a
 
 import logging
 import os
-import re
 import stat
 import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from hashlib import sha256
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from jobsys.digest import ContentDigest
-from jobsys.errors import JobsysError
+from jobsys.manifest import (
+    THREADS,
+    UNPORTABLE,
+    ChangedError,
+    Entry,
+    Kind,
+    PackageError,
+    is_inside,
+    is_safe_link,
+    manifest_digest,
+    order,
+)
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["directory", "file", "link"]
-
 PIECE: Final = 1 << 20
-THREADS: Final = min(4, len(os.sched_getaffinity(0)))
 LARGE_TREE: Final = 1_000_000_000
 """From this size in bytes on, the leader warns of what it ships."""
 IGNORE_FILE: Final = ".jobsysignore"
@@ -43,19 +49,10 @@ _NOT_CODE: Final = frozenset(
 )
 _OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _NOT_CODE_IF_INSIDE: Final = ("pyvenv.cfg", "jobsys-store.json")
-UNPORTABLE: Final = re.compile(r"\\|^[A-Za-z]:")
 _SYSTEM: Final = (
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/bin /usr/lib "
     "/usr/local /usr/local/bin /usr/sbin /usr/share /var /var/lib /var/run /var/tmp /Users /private/tmp /private/var"
 )
-
-
-class PackageError(JobsysError):
-    """Something can't be packed or unpacked; the message names the file."""
-
-
-class ChangedError(PackageError):
-    """A file is no longer what it was a moment ago: the tree is to be read again."""
 
 
 class Member(NamedTuple):
@@ -64,20 +61,6 @@ class Member(NamedTuple):
     path: str
     kind: Kind
     source: str
-
-
-class Entry(NamedTuple):
-    """One line of a manifest."""
-
-    path: str
-    kind: Kind
-    mode: int
-    size: int
-    sha256: str
-
-    def line(self) -> bytes:
-        """Write the line as the digests see it."""
-        return b"%s %o %d %s %s\0" % (self.kind.encode(), self.mode, self.size, self.sha256.encode(), os.fsencode(self.path))
 
 
 class Item(NamedTuple):
@@ -101,25 +84,6 @@ def is_system_directory(path: str) -> bool:
     """Tell whether a directory holds more than one person's project: such as ``/tmp`` or a home."""
     known = {*_SYSTEM.split(), os.path.expanduser("~"), tempfile.gettempdir()}
     return bool({os.path.abspath(path), os.path.realpath(path)} & (known | {os.path.realpath(each) for each in known}))
-
-
-def is_inside(path: str, directory: str) -> bool:
-    """Tell whether a path is a directory or lies in it, by its components."""
-    return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
-
-
-def manifest_digest(entries: Iterable[Entry]) -> ContentDigest:
-    """Digest a manifest; its entries must be sorted by ``order``."""
-    digest = ContentDigest()
-    digest.update(b"jobsys manifest 1\0")
-    for entry in entries:
-        digest.update(entry.line())
-    return digest
-
-
-def order(path: str) -> bytes:
-    """Give the sort key of a path in a manifest; a directory comes before what is in it."""
-    return os.fsencode(path)
 
 
 def read_tree(root: str, only: Collection[str] | None = None) -> Tree:
@@ -233,13 +197,6 @@ class Scanner:
             yield Member(relative, "file", real)
         else:
             logger.warning("Leaving out %s: it links to %s, which is not there or no file", path, target)
-
-
-def is_safe_link(path: str, target: str) -> bool:
-    """Tell whether a link at ``path`` stays in its tree: relative, ``..`` only at the beginning, and not too many of them."""
-    parts = target.split("/")
-    climbs = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
-    return bool(target) and not target.startswith("/") and ".." not in parts[climbs:] and climbs <= path.count("/")
 
 
 @contextmanager

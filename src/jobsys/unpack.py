@@ -1,4 +1,4 @@
-"""Unpack an archive that ``package.py`` wrote, safely, and find out later whether the tree is still what was unpacked.
+"""Unpack an archive that ``package.py`` wrote, safely. Whether a tree is still what was unpacked is for ``kept.py``.
 
 Nothing in an archive is believed. The manifest is rebuilt from its central directory and must have the expected digest before the first
 byte is written; each file must then have the size and the SHA-256 of its line, so nothing can grow beyond what the manifest declares.
@@ -15,39 +15,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple
 
-import msgspec
-
 from jobsys.errors import IntegrityError
-from jobsys.package import DEFLATED, DIGEST_FIELD, STORED
-from jobsys.tree import THREADS, UNPORTABLE, Entry, Kind, PackageError, is_safe_link, order
+from jobsys.kept import KINDS, Kept, noted
+from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, UNPORTABLE, Entry, PackageError, is_safe_link, order
 
 PIECE: Final = 1 << 18
-SMALL_TREE: Final = 8_000_000
-"""Up to this size in bytes, a tree is read in full whenever it is used again."""
 _BATCH: Final = 64
 _MAX_TARGET: Final = 4096
-_KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
-
-
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A file, link or directory as it was unpacked: its line of the manifest and what ``lstat`` said then."""
-
-    path: str
-    kind: Kind
-    mode: int
-    size: int
-    sha256: str
-    modified: int = 0
-    changed: int = 0
-    inode: int = 0
-
-    @property
-    def entry(self) -> Entry:
-        """Give the line of the manifest."""
-        return Entry(self.path, self.kind, self.mode, self.size, self.sha256)
 
 
 class Packed(NamedTuple):
@@ -78,7 +55,7 @@ def read_directory(archive: str) -> list[Packed]:
 def _packed(info: zipfile.ZipInfo) -> Packed:
     name = info.orig_filename if info.flag_bits & 0x800 else os.fsdecode(info.orig_filename.encode("cp437"))
     mode = info.external_attr >> 16
-    kind = _KINDS.get(stat.S_IFMT(mode))
+    kind = KINDS.get(stat.S_IFMT(mode))
     digest = "-" if kind == "directory" else _digest_field(info.extra)
     if kind is None or digest is None or info.flag_bits & 1 or info.compress_type not in {STORED, DEFLATED}:
         raise ValueError(f"{name!r} is encrypted, compressed in another way, of another kind, or has no SHA-256")
@@ -196,7 +173,7 @@ def write_file(path: str, entry: Entry, pieces: Iterator[bytes]) -> Kept:
             while view:
                 view = view[os.write(descriptor, view) :]
         os.fchmod(descriptor, entry.mode)
-        return _kept(entry, os.fstat(descriptor))
+        return noted(entry, os.fstat(descriptor))
     finally:
         os.close(descriptor)
 
@@ -210,70 +187,4 @@ def _write_link(stream: BinaryIO, each: Packed, target: str) -> Kept:
         raise PackageError(f"The archive's link {entry.path!r} leads outside, to {goal!r}")
     path = f"{target}/{entry.path}"
     os.symlink(goal, path)
-    return _kept(entry, os.lstat(path))
-
-
-def _kept(entry: Entry, found: os.stat_result) -> Kept:
-    return Kept(*entry, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
-# ── look again ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def damage(base: str, kept: list[Kept], *, alone: bool) -> str | None:
-    """Find out how a tree differs from what was unpacked; None if it does not.
-
-    Every name, kind, permission and size is compared. Content is read in full where the tree is small, else where the inode or a time of
-    modification or change is not the one that was noted: whoever writes to a file changes the latter, even if he sets back the former.
-    With ``alone``, names that were not unpacked are damage too, but for ``__pycache__``: Python makes these itself.
-    Damage that no ``stat`` shows (a failing disk) in a large tree is not found.
-    """
-    small = sum(each.size for each in kept) <= SMALL_TREE
-    if alone:
-        known = {each.path for each in kept}
-        directories = ["", *(each.path for each in kept if each.kind == "directory")]
-        if extra := next(_unknown(base, directories, known), None):
-            return f"{extra} was not shipped"
-    for each in kept:
-        if reason := _damage_of(base, each, small):
-            return f"{each.path} {reason}"
-    return None
-
-
-def _unknown(base: str, directories: list[str], known: set[str]) -> Iterator[str]:
-    for directory in directories:
-        try:
-            with os.scandir(f"{base}/{directory}") as found:
-                names = [child.name for child in found]
-        except OSError:
-            yield directory
-            continue
-        for name in names:
-            path = f"{directory}/{name}" if directory else name
-            if path not in known and name != "__pycache__":
-                yield path
-
-
-def _damage_of(base: str, each: Kept, read: bool) -> str | None:
-    path = f"{base}/{each.path}"
-    try:
-        found = os.lstat(path)
-        if _KINDS.get(stat.S_IFMT(found.st_mode)) != each.kind:
-            return "is of another kind"
-        if each.kind == "directory":
-            return None
-        if found.st_size != each.size or (each.kind == "file" and found.st_mode & 0o7777 != each.mode):
-            return "has another size or other permissions"
-        stamps = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        if (read or stamps != (each.modified, each.changed, each.inode)) and _content(path, each.kind) != each.sha256:
-            return "has another content"
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-    return None
-
-
-def _content(path: str, kind: Kind) -> str:
-    if kind == "link":
-        return sha256(os.fsencode(os.readlink(path))).hexdigest()
-    with open(path, "rb", buffering=0) as stream:
-        return file_digest(stream, "sha256").hexdigest()
+    return noted(entry, os.lstat(path))

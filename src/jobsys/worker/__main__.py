@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from jobsys import framing
+from jobsys.cache import Cache
 from jobsys.resource import Resource
 from jobsys.slots import Slots
 from jobsys.worker import guard
@@ -36,8 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     for descriptor in (options.connect, options.slots):
         os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=options.connect)
-    _place_code(options.directory)
-    executor = _prepare(options.executor, rest, control)
+    executor = _prepare(options.executor, rest, control, options.directory)
     if executor is None:
         os.kill(guardian, signal.SIGKILL)
         return 1
@@ -46,15 +46,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _place_code(directory: Path) -> None:
-    """Have the shipped code unpacked below the host's own directory, which goes when the host goes, however it goes."""
+    """Have the shipped code unpacked in this host's cache, unless JTRES_ROOT names another place."""
     if not os.path.isdir(os.environ.get(Resource.rootDirPathEnvName, "")):
-        code = directory / "code"
-        code.mkdir(mode=0o700, exist_ok=True)
-        os.environ[Resource.rootDirPathEnvName] = str(code)
+        os.environ[Resource.rootDirPathEnvName] = Cache.of_host(private=directory / "cache").code
 
 
-def _prepare(name: str, arguments: Sequence[str], control: socket.socket) -> Executor | None:
+def _prepare(name: str, arguments: Sequence[str], control: socket.socket, directory: Path) -> Executor | None:
     try:
+        _place_code(directory)
         module, _, attribute = name.partition(":")
         prepare = cast(Prepare, getattr(importlib.import_module(module), attribute))
         return prepare(arguments)

@@ -2,11 +2,14 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 from jobsys import shipment
+from jobsys.cache import Cache
 from jobsys.jobstores import open_store
+from jobsys.kept import seal
 from jobsys.resource import ModuleDescriptor, Resource
 from jobsys.worker.execute import JobExecutor
 
@@ -44,7 +47,17 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
             shipment.load_script(local, shipped.argv)
         else:
             local.load()
+    _settle([os.path.dirname(local) for local, _ in places])
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     return JobExecutor(store, options.max_log, places)
+
+
+def _settle(held: Sequence[str]) -> None:
+    """Vouch for the bytecode of what was just loaded, and let the cache forget what nobody has used for long."""
+    for place in dict.fromkeys(held):
+        seal(place)
+    cache = Cache.around(os.environ[Resource.rootDirPathEnvName])
+    if cache is not None:
+        cache.evict()

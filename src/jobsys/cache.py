@@ -1,0 +1,223 @@
+"""The host's cache of shipped code: where it is, how large it may be, what is removed. Fetches nothing, removes nothing that is in use.
+
+Trees lie in ``<root>/code``, assembled environments in ``<root>``; what belongs to a place lies beside it and begins with its name. What
+has another name is none of ours, whatever directory JOBSYS_CACHE names.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from jobsys.errors import StorageError, UsageError
+from jobsys.fetch import PART, sweep
+from jobsys.files import write_whole
+from jobsys.holding import hold, parts_of, unused
+from jobsys.kept import size_of
+
+logger = logging.getLogger(__name__)
+
+LIMIT: Final = 10 * 10**9
+_TREE: Final = re.compile(r"[0-9A-Za-z]{32,64}-[0-9a-f]{8}")
+_ENVIRONMENT: Final = re.compile(r"env-[0-9a-f]{8,64}")
+_BESIDE: Final = (".used", ".lock", ".parts", ".transfer")
+_TAG_NAME: Final = "CACHEDIR.TAG"
+_TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n# Shipped code of jobsys, which backups can leave out.\n"
+_OLD: Final = 7 * 86400  # seconds that an interrupted transfer waits to be resumed
+_NO_LOCKS: Final = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL)
+
+
+class Place(NamedTuple):
+    """What is in a cache: a tree, or an environment that rests on trees."""
+
+    path: str
+    size: int
+    used: float
+    parts: tuple[str, ...]
+
+
+class Cache:
+    """A directory of trees and environments that processes of one user share."""
+
+    def __init__(self, root: str | os.PathLike[str], limit: int = LIMIT) -> None:
+        """Take a directory, made where it is missing, and the most bytes that may be in it.
+
+        Raises:
+            StorageError: it can't be made, another user owns it, or others may write into it.
+        """
+        self.root = os.path.abspath(root)
+        self.limit = limit
+        self.code = f"{self.root}/code"
+        _make_private(self.root)
+        _make_private(self.code)
+        if not os.path.exists(f"{self.root}/{_TAG_NAME}"):
+            write_whole(f"{self.root}/{_TAG_NAME}", _TAG, sync=False)
+
+    @classmethod
+    def of_host(cls, private: str | os.PathLike[str] | None = None) -> Self:
+        """Find this host's cache: JOBSYS_CACHE, or below XDG_CACHE_HOME, the home, or the directory of temporary files.
+
+        Where its file system has no locks, ``private`` is used instead, or a new directory that nobody shares and nobody removes.
+
+        Raises:
+            StorageError: there is no directory that can be used.
+            UsageError: JOBSYS_CACHE_LIMIT is no size.
+        """
+        limit = _limit()
+        problems = []
+        for root in _candidates():
+            try:
+                found = cls(root, limit)
+                if has_locks(found.code):
+                    return found
+                other = private or tempfile.mkdtemp(prefix="jobsys-cache-")
+                logger.warning(
+                    "The file system of %s has no locks: using %s, which other processes do not share. Let JOBSYS_CACHE name another "
+                    "directory.",
+                    root,
+                    other,
+                )
+                return cls(other, limit)
+            except StorageError as error:
+                if os.environ.get("JOBSYS_CACHE"):
+                    raise
+                problems.append(str(error))
+                logger.debug("Passing over a directory for the cache: %s", error)
+        raise StorageError("there is no directory for shipped code: " + "; ".join(problems))
+
+    @classmethod
+    def around(cls, code: str) -> Self | None:
+        """Give the cache whose trees lie in a directory; None if it is that of no cache."""
+        root, name = os.path.split(os.path.abspath(code))
+        return cls(root, _limit()) if name == "code" and os.path.exists(f"{root}/{_TAG_NAME}") else None
+
+    def hold(self, place: str, parts: Sequence[str] = ()) -> bool:
+        """Keep a place, and those that it rests on, while this process or a fork of it lives; tell whether it is there."""
+        return hold(place, parts)
+
+    def places(self) -> list[Place]:
+        """List what is in the cache, the least recently used first, and environments before what they rest on."""
+        found = [_place(path) for path, rest in self._find() if not rest and os.path.isdir(path)]
+        last = {each.path: each.used for each in found}
+        for each in found:
+            for part in each.parts:
+                last[part] = max(last.get(part, 0.0), each.used)
+        rests = {part for each in found for part in each.parts}
+        return sorted((each._replace(used=last[each.path]) for each in found), key=lambda each: (each.used, each.path in rests, each.path))
+
+    def evict(self, limit: int | None = None) -> list[Place]:
+        """Remove the least recently used places that nobody holds until the limit is kept; tell which.
+
+        Each vanishes in one step, and an environment before what it rests on.
+        """
+        self._sweep()
+        limit = self.limit if limit is None else limit
+        places = self.places()
+        total = sum(each.size for each in places)
+        removed: list[Place] = []
+        for each in places:
+            if total <= limit:
+                break
+            if _remove(each.path):
+                removed.append(each)
+                total -= each.size
+        if total > limit:
+            logger.debug("%s holds %d bytes, more than its limit of %d, and all of it is in use", self.root, total, limit)
+        return removed
+
+    def _find(self) -> Iterator[tuple[str, str]]:
+        """Go through the paths that are the cache's own, each as a place and what follows its name."""
+        for directory, pattern in ((self.root, _ENVIRONMENT), (self.code, _TREE)):
+            for name in os.listdir(directory):
+                match = pattern.match(name)
+                rest = name[match.end() :] if match else ""
+                if match and (rest in {"", *_BESIDE} or rest.startswith(PART)):
+                    yield f"{directory}/{match[0]}", rest
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left, and what belongs to places that are no more."""
+        for place in sorted({place for place, rest in self._find() if rest.startswith(PART) or not os.path.lexists(place)}):
+            with unused(place) as free:
+                if free:
+                    sweep(place)
+                    if not os.path.lexists(place):
+                        _forget(place)
+
+
+def has_locks(directory: str) -> bool:
+    """Tell whether files in a directory can be locked."""
+    with tempfile.TemporaryFile(dir=directory) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            raise
+    return True
+
+
+def _candidates() -> list[str]:
+    if chosen := os.environ.get("JOBSYS_CACHE"):
+        return [os.path.expanduser(chosen)]
+    homes = [os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")]
+    return [f"{home}/jobsys" for home in homes if os.path.isabs(home)] + [f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"]
+
+
+def _limit() -> int:
+    text = os.environ.get("JOBSYS_CACHE_LIMIT")
+    if not text:
+        return LIMIT
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise UsageError(f"JOBSYS_CACHE_LIMIT={text!r} is no size: give bytes, or text such as '500M', '10G' or '2GiB'")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGTP".index(match[2].upper() or " "))
+
+
+def _make_private(directory: str) -> None:
+    way = "let JOBSYS_CACHE name another directory"
+    try:
+        Path(directory).parent.mkdir(parents=True, exist_ok=True)
+        Path(directory).mkdir(mode=0o700, exist_ok=True)
+        found = os.stat(directory)
+    except OSError as error:
+        raise StorageError(f"the cache {directory} can't be made: {error.strerror}; {way}") from error
+    if found.st_uid != os.getuid():
+        raise StorageError(f"the cache {directory} belongs to another user (number {found.st_uid}), who could change the code in it; {way}")
+    if found.st_mode & 0o022:
+        raise StorageError(f"others may write into the cache {directory} and could change the code in it: chmod go-w it, or {way}")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StorageError(f"the cache {directory} can't be written; {way}")
+
+
+def _place(path: str) -> Place:
+    used = next((os.stat(each).st_mtime for each in (f"{path}.used", path) if os.path.exists(each)), 0.0)
+    return Place(path, size_of(path) or 0, used, tuple(parts_of(path)))
+
+
+def _remove(place: str) -> bool:
+    """Remove a place in one step, unless somebody uses it."""
+    with unused(place) as free:
+        if not free:
+            return False
+        gone = tempfile.mkdtemp(prefix=f"{os.path.basename(place)}{PART}", dir=os.path.dirname(place))
+        if os.path.isdir(place):
+            os.rename(place, gone)
+        _forget(place)
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
+
+
+def _forget(place: str) -> None:
+    """Remove what lies beside a place that is no more; one that was half transferred may still be gone on with."""
+    for ending in (".transfer", ".parts", ".used", ".lock"):
+        with suppress(FileNotFoundError):
+            if ending != ".transfer" or time.time() - os.lstat(place + ending).st_mtime > _OLD:
+                os.unlink(place + ending)
