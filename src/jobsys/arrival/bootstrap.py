@@ -73,15 +73,16 @@ def check_interpreter(leader: typing.Any, python: str) -> None:
 
 def cache_directory() -> str:
     """Find the directory where this host keeps what was fetched, as ``cache.py`` does."""
-    reasons, xdg = [], os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for place in (os.environ.get("JOBSYS_CACHE", ""), f"{xdg}/jobsys", f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"):
+    reasons, chosen = [], os.environ.get("JOBSYS_CACHE", "")
+    homes = [os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")]
+    spare = f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"
+    for place in [os.path.expanduser(chosen)] if chosen else [f"{home}/jobsys" for home in homes if os.path.isabs(home)] + [spare]:
         try:
-            if os.path.isabs(place):
-                os.makedirs(place, 0o700, exist_ok=True)
-                found = os.stat(place)
-                if found.st_uid == os.getuid() and not found.st_mode & 0o022 and os.access(place, os.W_OK | os.X_OK):
-                    return place
-                reasons.append(f"{place}: not writable, or not by you alone")
+            os.makedirs(place, 0o700, exist_ok=True)
+            found = os.stat(place)
+            if found.st_uid == os.getuid() and not found.st_mode & 0o022 and os.access(place, os.W_OK | os.X_OK):
+                return place
+            reasons.append(f"{place}: not writable, or not by you alone")
         except OSError as error:
             reasons.append(f"{place}: {error.strerror}")
     raise Failure(f"host {HOST} has no place to keep code in ({'; '.join(reasons)}). Name one by JOBSYS_CACHE")
@@ -97,7 +98,7 @@ def download(url: str) -> bytes:
         return bytes(answer.read())
 
 
-def fetch(url: str, sha256: str) -> bytes:
+def fetch(url: str, sha256: str, what: str = "jobsys itself") -> bytes:
     """Read a URL until it has the digest, or the tries are used up."""
     for attempt in range(TRIES):
         time.sleep(PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5) if attempt else 0)
@@ -113,7 +114,7 @@ def fetch(url: str, sha256: str) -> bytes:
         except (OSError, http.client.HTTPException) as error:
             cause = f"{type(error).__name__}: {error}"
     way = "Is the job store's directory mounted there?" if url.startswith("file:") else "Can that host reach the job store's server?"
-    raise Failure(f"host {HOST} can't fetch jobsys itself from {url.partition('?')[0]}: {cause}. {way}")
+    raise Failure(f"host {HOST} can't fetch {what} from {url.partition('?')[0]}: {cause}. {way}")
 
 
 def core_archive(url: str, sha256: str) -> str:
@@ -125,11 +126,10 @@ def core_archive(url: str, sha256: str) -> str:
                 return path
     data = fetch(url, sha256)
     try:
-        beside = tempfile.mkdtemp(prefix=f"{path}.part-")
-        with open(f"{beside}/zip", "wb") as stream:
+        descriptor, beside = tempfile.mkstemp(prefix=".core-", dir=os.path.dirname(path))
+        with open(descriptor, "wb") as stream:
             stream.write(data)
-        os.replace(f"{beside}/zip", path)
-        os.rmdir(beside)
+        os.replace(beside, path)
     except OSError as error:
         raise Failure(f"host {HOST} can't write {path}: {error.strerror}. Free space, or name another by JOBSYS_CACHE") from error
     return path

@@ -5,19 +5,12 @@ import zipfile
 from importlib.resources import files
 from typing import Final
 
+from jobsys.manifest import CORE as BRINGING_CODE
+
 CORE: Final = (
-    "arrival/__init__.py",
-    "arrival/arrive.py",
-    "arrival/assemble.py",
-    "arrival/interpreter.py",
-    "arrival/scripts.py",
-    "cache.py",
-    "digest.py",
-    "errors.py",
-    "fetch.py",
-    "files.py",
-    "manifest.py",
-    "unpack.py",
+    *("arrival/__init__.py", "arrival/arrive.py", "arrival/assemble.py", "arrival/bootstrap.py", "arrival/interpreter.py"),
+    *("arrival/layout.py", "arrival/scripts.py", "arrival/whereabouts.py"),
+    *(f"{name}.py" for name in BRINGING_CODE),
 )
 """The modules that run before anything but the standard library is there."""
 _DATE: Final = (1980, 1, 1, 0, 0, 0)

@@ -1,0 +1,113 @@
+"""What a bare Python does once it has the core: bring the shipment to this host, assemble its environment, and become its program.
+
+Called by the bootstrap; what goes wrong is raised, and the bootstrap tells the leader. Standard input and output are left alone.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from hashlib import md5
+from typing import Any, Final, NoReturn
+
+from jobsys.arrival.assemble import Environment, assemble
+from jobsys.arrival.bootstrap import fetch
+from jobsys.arrival.interpreter import facts, mismatch
+from jobsys.arrival.layout import Layer
+from jobsys.arrival.whereabouts import enter, variables
+from jobsys.cache import Cache
+from jobsys.errors import BatchSystemError
+from jobsys.fetch import Wanted, obtain
+from jobsys.holding import hold_over_exec
+
+AT_ONCE: Final = 4
+LARGE: Final = 20_000_000
+"""From this size in bytes on, a host says how far it is with fetching."""
+PAUSE: Final = 5.0
+
+
+def main(config: dict[str, Any]) -> NoReturn:
+    """Become the program in ``config["arrive"]["command"]``, in the environment that was shipped.
+
+    Raises:
+        BatchSystemError: this interpreter can't run what was shipped.
+        StorageError: something can't be fetched or kept; the message names it.
+        PackageError: an archive is not safe to unpack, or a layer is none.
+    """
+    arrive = config["arrive"]
+    problem = mismatch(config["leader"], facts(), arrive["needs"])
+    if problem:
+        raise BatchSystemError(problem)
+    logging.basicConfig(format=f"jobsys, host {os.uname().nodename}: %(message)s", level=logging.WARNING)
+    shipment = json.loads(fetch(arrive["shipment"]["url"], arrive["shipment"]["sha256"], "what the script needs"))
+    environment = bring(shipment)
+    hold_over_exec()
+    surroundings = variables(os.environ, shipment["environment"], config["environment"], environment.path)
+    enter(shipment.get("directory"))
+    os.execve(environment.python, [environment.python, *shipment["options"], "-P", *arrive["command"]], surroundings)
+
+
+def bring(shipment: dict[str, Any]) -> Environment:
+    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room."""
+    cache = Cache.of_host()
+    layers, roots = shipment["layers"], shipment["roots"]
+    obtain_all((*layers, *roots), cache)
+    environment = assemble(
+        [Layer(place(cache, each), each["name"], each["sha256"]) for each in layers],
+        root=cache.root,
+        python=getattr(sys, "_base_executable", None) or sys.executable,
+        system_site=shipment.get("system_site", False),
+    )
+    cache.evict()
+    return environment
+
+
+def place(cache: Cache, shipped: dict[str, Any]) -> str:
+    """Give the place of a shipped tree in the cache: the one that a resource of this name and digest has."""
+    name = md5(os.fsencode(shipped["name"]), usedforsecurity=False).hexdigest()[:8]
+    return f"{cache.code}/{shipped['sha256']}-{name}"
+
+
+def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache) -> None:
+    """Have trees in the cache, some at a time; the first failure is raised once what runs has ended."""
+    wanted = {place(cache, each): each for each in shipped}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        missing = {path: each.get("size", 0) for path, each in wanted.items() if not os.path.isdir(path)}
+        futures = {
+            pool.submit(obtain, Wanted(each["url"], each["name"], each["md5"], each["sha256"], archive=True), path): path
+            for path, each in wanted.items()
+        }
+        try:
+            _watch(futures, missing)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _watch(futures: dict["Future[bool]", str], missing: dict[str, int]) -> None:
+    """Wait for all, and say now and then how far it is where there is much to fetch."""
+    total = sum(missing.values())
+    say_at = time.monotonic()
+    while True:
+        done, running = wait(futures, PAUSE if total > LARGE else None, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if not running:
+            return
+        if time.monotonic() >= say_at:
+            say_at = time.monotonic() + PAUSE
+            here = sum(missing.get(futures[future], 0) for future in done) + sum(_transferred(futures[future]) for future in running)
+            print(_progress(min(here, total), total), file=sys.stderr, flush=True)  # noqa: T201 - whoever waits for this host reads it
+
+
+def _progress(here: int, total: int) -> str:
+    return f"jobsys, host {os.uname().nodename}: fetching what the script needs, {here / 1e6:.0f} of {total / 1e6:.0f} MB are here"
+
+
+def _transferred(path: str) -> int:
+    try:
+        return os.path.getsize(f"{path}.transfer")
+    except FileNotFoundError:  # not begun, or unpacked already
+        return 0

@@ -1,0 +1,144 @@
+"""Makes a virtual environment on this host out of layers in its cache, by hard links, once however many processes ask. Fetches nothing.
+
+An environment lies in ``<root>/env-<digest>/env``, with the list of its files beside it as of any place in the cache (``kept.py``). Its
+name follows from its layers and the interpreter, so that it is found again; the cache's directory must not move, as scripts name it.
+"""
+
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from jobsys.arrival.layout import SITE, Layer, Layout, Planned, ordered
+from jobsys.fetch import make_once
+from jobsys.files import locked
+from jobsys.holding import hold
+from jobsys.kept import Kept, harm, noted, read_list, write_list
+from jobsys.unpack import write_file
+
+logger = logging.getLogger(__name__)
+
+NAME: Final = "env"
+_FORMAT: Final = 1
+_NO_LINK: Final = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.EACCES)
+
+
+class Environment(NamedTuple):
+    """An assembled virtual environment: its place in the cache and its own directory."""
+
+    place: str
+    path: str
+
+    @property
+    def python(self) -> str:
+        """Give the path of its interpreter."""
+        return f"{self.path}/bin/python"
+
+    @property
+    def bin(self) -> str:
+        """Give the directory of its programs."""
+        return f"{self.path}/bin"
+
+    @property
+    def site(self) -> str:
+        """Give its ``site-packages``."""
+        return f"{self.path}/{SITE}"
+
+
+def assemble(layers: Sequence[Layer], *, root: str, python: str, system_site: bool) -> Environment:
+    """Have the environment of these layers, held and verified; of two files with the same name the first layer's is used.
+
+    ``root`` is the cache's directory of places, ``python`` an interpreter of this version that belongs to no virtual environment.
+    The layers must have been obtained, and so verified, by this process.
+
+    Raises:
+        StorageError: the disk is full.
+        PackageError: what was given is no layer.
+    """
+    base = os.path.realpath(python)
+    facts = [_FORMAT, [layer.digest for layer in layers], system_site, base, list(sys.version_info)]
+    place = f"{os.path.realpath(root)}/env-{sha256(json.dumps(facts).encode()).hexdigest()}"
+    environment = Environment(place, f"{place}/{NAME}")
+    lists: dict[str, tuple[list[Kept], list[Kept]]] = {}
+
+    def build(part: str) -> None:
+        layout = Layout(environment.path, base, system_site=system_site)
+        before = {layer.place: layout.add(layer) for layer in layers}
+        linked = _write(layout, f"{part}/{NAME}")
+        write_list(part, linked.values())
+        lists.update({each: (kept, _with_stamps(each, kept, layout, linked)) for each, kept in before.items()})
+
+    hold(place, [layer.place for layer in layers])
+    make_once(place, lambda: _is_usable(place), build)
+    for each, (old, new) in lists.items():
+        _note_stamps(each, old, new)
+    return environment
+
+
+def _is_usable(place: str) -> bool:
+    try:
+        reason = harm(place, NAME, read_list(place))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    if reason:
+        logger.warning("%s can't be used again, assembling it anew: %s", place, reason)
+    return not reason
+
+
+def _write(layout: Layout, base: str) -> dict[str, Kept]:
+    os.mkdir(base, 0o755)
+    return {planned.entry.path: _write_one(planned, f"{base}/{planned.entry.path}") for planned in ordered(layout)}
+
+
+def _write_one(planned: Planned, target: str) -> Kept:
+    entry, source, _, data = planned
+    if entry.kind == "directory":
+        os.mkdir(target, entry.mode)
+        return Kept(*entry)
+    if source:
+        _link(source, target, entry.mode)
+    elif entry.kind == "link":
+        os.symlink(data, os.fsencode(target))
+    else:
+        return write_file(target, entry, iter((data,)))
+    return noted(entry, os.lstat(target))
+
+
+def _link(source: str, target: str, mode: int) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)
+        os.chmod(target, mode)
+
+
+def _with_stamps(place: str, kept: list[Kept], layout: Layout, linked: dict[str, Kept]) -> list[Kept]:
+    """Give a layer's list with the times of change that linking its files has set."""
+    now: dict[str, Kept] = {}
+    prefix = f"{place}/"
+    for planned in layout.planned.values():
+        if planned.source.startswith(prefix):
+            now[planned.source.removeprefix(prefix).partition("/")[2]] = linked[planned.entry.path]
+    return [_stamped(each, now.get(each.path)) for each in kept]
+
+
+def _stamped(each: Kept, link: Kept | None) -> Kept:
+    if link is None or (link.inode, link.modified) != (each.inode, each.modified):
+        return each
+    return each._replace(changed=link.changed)
+
+
+def _note_stamps(place: str, old: list[Kept], new: list[Kept]) -> None:
+    """Save whoever looks at a layer next from reading every file in it again, only because links to them were made."""
+    with locked(f"{place}.lock"):
+        if new != old and read_list(place) == old:
+            write_list(place, new)
