@@ -18,6 +18,8 @@ TOPS: Final = frozenset(
     {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "logs", "files", "shared"}
 )
 """The first parts of all keys."""
+IMMUTABLE: Final = (JOURNAL, "values/", "files/", SNAPSHOTS)
+"""How the keys begin whose objects never change once they are there."""
 
 
 def lease(epoch: int) -> str:
@@ -97,7 +99,7 @@ def shared(name: str) -> str:
 
 def immutable(key: str) -> bool:
     """Tell whether an object never changes once it is there."""
-    return key.startswith((JOURNAL, "values/", "files/", SNAPSHOTS))
+    return key.startswith(IMMUTABLE)
 
 
 def _quoted(name: str) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 
 from jobsys.errors import JobStoreExistsError, LocatorError, NotFoundError
-from jobsys.jobstores import file, keys, memory
+from jobsys.jobstores import file, keys, memory, served
 from jobsys.jobstores.base import JobStore, StoreInfo
 from jobsys.storage.base import Storage
 
@@ -24,8 +24,13 @@ def locate(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
         locator, storage = f"file:{path}", file.storage(path, durable)
     elif scheme == "memory":
         storage = memory.storage(rest)
+    elif scheme in {"http", "https"}:
+        locator = served.parse(locator)
+        storage = served.storage(locator)
     else:
-        raise LocatorError(f"{locator!r} names no job store: there is no {scheme!r} store; write file:/path, a plain path, or memory:name")
+        raise LocatorError(
+            f"{locator!r} names no job store: there is no {scheme!r} store; write file:/path, a plain path, http://host:port or memory:name"
+        )
     return JobStore(locator, storage)
 
 

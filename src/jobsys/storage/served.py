@@ -1,0 +1,200 @@
+"""Storage behind a server (``jobsys.storage.server``), for hosts that do not share its directory. Repeating is left to ``exchange.py``."""
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from urllib.parse import urlencode
+
+import msgspec
+
+from jobsys.errors import StorageError
+from jobsys.storage import wire
+from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
+from jobsys.storage.exchange import PAUSES, Exchange, PassingError, Request, View
+from jobsys.storage.openfiles import BUFFER, WritingFile
+from jobsys.storage.wire import Range
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from requests import Response
+
+_CREATED: Final = 201
+_BEHIND_THE_END: Final = 416
+_CHANGED: Final = 412
+
+
+class ServedStorage(Storage):
+    """Objects behind a server.
+
+    Whatever fails on the way is tried again for some ten seconds, so a call may happen twice: a create-once whose first answer was lost
+    is refused the second time, as by every storage.
+    """
+
+    def __init__(self, url: str, token: str, pauses: tuple[float, ...] = PAUSES) -> None:
+        """Take the server's URL and its token; nothing is sent yet."""
+        self._exchange = Exchange(url.rstrip("/"), token, pauses)
+
+    def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
+        """Send an object whole."""
+        check_key(key)
+        size = memoryview(data).nbytes
+        body = bytes(data) if size <= wire.SMALL else View(data)
+        headers = {"If-None-Match": "*"} if if_absent else {}
+        expected = (_CREATED, _CHANGED) if if_absent else (_CREATED,)
+        return self._exchange.ask(Request("PUT", wire.object_path(key), expected, headers, body, size)).status == _CREATED
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Read an object or a range of it; a large one goes on where a connection broke."""
+        check_key(key)
+        check_range(start, length)
+        if length is None or length > wire.SMALL:
+            with Download(self._exchange, key, Range(start, length)) as download:
+                return download.content()
+        if not length:
+            self.stat(key)
+            return b""
+        headers = {"Range": Range(start, length).header()}
+        answer = self._exchange.ask(Request("GET", wire.object_path(key), (206, _BEHIND_THE_END), headers))
+        return b"" if answer.status == _BEHIND_THE_END else answer.content
+
+    @contextmanager
+    def reader(self, key: str) -> Iterator[BinaryIO]:
+        """Read a stream; where the connection breaks, the next one goes on with the same version of the object, or there is an error."""
+        check_key(key)
+        with Download(self._exchange, key, Range(0, None)) as download, io.BufferedReader(download, BUFFER) as stream:
+            yield stream
+
+    @contextmanager
+    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
+        """Collect what is written in a file of this machine and send it at a clean exit."""
+        check_key(key)
+        try:
+            spool = tempfile.NamedTemporaryFile(prefix="jobsys-")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise storage_error(error, "write", tempfile.gettempdir()) from error
+        with spool:
+            with WritingFile(os.dup(spool.fileno()), spool.name, sync=False).buffered() as stream:
+                yield stream
+            size = os.fstat(spool.fileno()).st_size
+            headers = {wire.EXECUTABLE: "1"} if executable else {}
+            body = cast("BinaryIO", spool.file) if size else b""
+            self._exchange.ask(Request("PUT", wire.object_path(key), (_CREATED,), headers, body, size))
+
+    def list(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Ask for one page of keys after the other."""
+        check_prefix(prefix)
+        more = True
+        while more:
+            query = urlencode({"prefix": prefix, "after": after, "limit": wire.PAGE})
+            page = self._page(f"{wire.LIST}?{query}")
+            yield from page.keys
+            more = page.more and bool(page.keys)
+            after = page.keys[-1] if more else ""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete many objects by each request."""
+        waiting = iter(keys)
+        while batch := list(islice(waiting, wire.PAGE)):
+            for key in batch:
+                check_key(key)
+            body = msgspec.json.encode(batch)
+            self._exchange.ask(Request("POST", wire.DELETE, (204,), {"Content-Type": "application/json"}, body, len(body)))
+
+    def stat(self, key: str) -> Stat:
+        """Ask for size and time."""
+        check_key(key)
+        headers = self._exchange.ask(Request("HEAD", wire.object_path(key))).headers
+        try:
+            return Stat(int(headers["Content-Length"]), float(headers[wire.MODIFIED]))
+        except (KeyError, ValueError):
+            raise StorageError(f"what answers at {self._exchange.url} is not the server of a job store; check the URL") from None
+
+    def url(self, key: str) -> str:
+        """Make the object's URL, which asks for the token as a header and never holds it."""
+        check_key(key)
+        return self._exchange.url + wire.object_path(key)
+
+    def close(self) -> None:
+        """Close the connections that are kept open; the storage can be used on."""
+        self._exchange.sessions.close()
+
+    def _page(self, path: str) -> wire.Keys:
+        content = self._exchange.ask(Request("GET", path)).content
+        try:
+            return msgspec.json.decode(content, type=wire.Keys)
+        except msgspec.DecodeError as error:
+            raise StorageError(f"what answers at {self._exchange.url} is not the server of a job store ({error}); check the URL") from error
+
+
+class Download(io.RawIOBase):
+    """An object, or a range of it, on its way here; gone on with where a connection broke."""
+
+    def __init__(self, exchange: Exchange, key: str, wanted: Range) -> None:
+        """Ask for it, and wait for the beginning of the answer."""
+        self._exchange = exchange
+        self._key = key
+        self._start = wanted.start
+        self._left: int | None = wanted.length  # None until the server has told the size
+        self._tag: str | None = None
+        self._response: Response | None = None
+        self._stack = ExitStack()
+        exchange.persist(self._open)
+
+    def readable(self) -> bool:
+        """Tell that this can be read."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Read into a buffer."""
+        view = memoryview(buffer).cast("B")
+        data = self._next(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def content(self) -> bytes:
+        """Read to the end."""
+        return b"".join(iter(lambda: self._next(wire.SMALL), b""))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._stack.close()
+        super().close()
+
+    def _next(self, size: int) -> bytes:
+        size = min(size, self._left or 0)
+        return self._exchange.persist(lambda: self._read(size)) if size else b""
+
+    def _read(self, size: int) -> bytes:
+        response = self._response or self._open()
+        try:
+            data = self._exchange.read_some(response, size)
+        except PassingError:
+            self._response = None
+            self._stack.close()
+            raise
+        self._start += len(data)
+        self._left = (self._left or 0) - len(data)
+        return data
+
+    def _open(self) -> "Response":
+        """Ask for what is left, of the same version as before."""
+        wanted = Range(self._start, self._left)
+        headers = {"Range": wanted.header()} if wanted != (0, None) else {}
+        expected: tuple[int, ...] = (200, 206, _BEHIND_THE_END)
+        if self._tag is not None:
+            headers["If-Match"] = self._tag
+            expected = (206, _CHANGED)
+        response = self._exchange.send(Request("GET", wire.object_path(self._key), expected, headers), self._stack)
+        if response.status_code == _CHANGED:
+            raise StorageError(f"{self._key} was replaced in the job store at {self._exchange.url} while it was being read; read it again")
+        if self._tag is None:
+            # a tag that nothing has: a server that gave none can't go on with the same version
+            self._tag = response.headers.get("ETag", '""')
+            behind = response.status_code == _BEHIND_THE_END
+            self._left = 0 if behind else int(response.headers.get("Content-Length", 0))
+        self._response = response
+        return response
