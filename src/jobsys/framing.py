@@ -1,4 +1,4 @@
-"""Frames on a local socket: what a leader, a worker host and its workers say to each other. Knows no socket.
+"""Frames on a stream of bytes: what a leader, an agent, a worker host and its workers say to each other. Knows no socket.
 
 A frame is a header (kind, id, number, length) and a payload. What ``id`` and ``number`` mean is written beside each kind.
 """
@@ -28,6 +28,17 @@ STOP: Final = 35  # end all workers, then yourself
 READY: Final = 48  # the code is loaded
 CANNOT_START: Final = 49  # payload: why
 DIED: Final = 50  # id: slot; payload: Death
+# leader -> agent; TELL and STOP too
+SUBMIT: Final = 64  # payload: jobs
+CANCEL: Final = 65  # payload: ids
+PING: Final = 66  # answer, so that each knows that the other is there
+# agent -> leader; CANNOT_START too, also in HELLO's place
+HELLO: Final = 80  # payload: which host this is, and what it has
+UPDATES: Final = 81  # payload: news of jobs
+RUNNING: Final = 82  # payload: all jobs that run there now
+PONG: Final = 83  # the answer to PING
+
+MAGIC: Final = b"\njobsys stream 1\n"  # before an agent's first frame; what a login prints comes before it
 
 _HEADER: Final = struct.Struct("<BQII")
 _unpack: Final = _HEADER.unpack_from

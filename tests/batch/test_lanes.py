@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
+from jobsys.batch.amount import Amount
 from jobsys.batch.base import BatchJob
-from jobsys.batch.local.amount import Amount
 from jobsys.batch.local.lanes import Lanes
-from jobsys.batch.local.machine import Machine
 from jobsys.batch.local.shapes import AHEAD_JOBS, AHEAD_SECONDS
+from jobsys.batch.machine import Machine
 from jobsys.requirements import Requirements
 
 GB = 10**9

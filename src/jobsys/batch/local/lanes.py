@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from jobsys.batch.amount import SMALLEST_CORES, Amount, amount_of
 from jobsys.batch.base import BatchJob
-from jobsys.batch.local.amount import SMALLEST_CORES, Amount, amount_of
-from jobsys.batch.local.machine import Machine
 from jobsys.batch.local.shapes import Lane, Shape, Work
+from jobsys.batch.machine import Machine
 from jobsys.requirements import Requirements
 
 _LOOK_BEHIND: Final = 32  # how many queues behind the one that waits are tried

@@ -3,8 +3,8 @@
 from collections import deque
 from typing import Final
 
+from jobsys.batch.amount import Amount
 from jobsys.batch.base import BatchJob
-from jobsys.batch.local.amount import Amount
 
 AHEAD_SECONDS: Final = 0.02  # how much work a lane is given in advance
 AHEAD_JOBS: Final = 256

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from jobsys import framing, slots
+from jobsys.batch.amount import check_fits
 from jobsys.batch.base import BatchJob, BatchSystem, BatchUpdate, Reason, RunningJob
-from jobsys.batch.local.amount import check_fits
 from jobsys.batch.local.hosts import HostProcess
 from jobsys.batch.local.lanes import Lanes
-from jobsys.batch.local.machine import Machine, this_machine
 from jobsys.batch.local.shapes import Lane, Work
 from jobsys.batch.local.workers import Worker, canceled
+from jobsys.batch.machine import Machine, this_machine
 from jobsys.errors import BatchSystemError
 from jobsys.framing import Death
 from jobsys.requirements import Requirements
@@ -74,6 +74,7 @@ class LocalBatchSystem(BatchSystem):
         self._woken = 0.0
         self._error: BatchSystemError | None = None
         self._closed = False
+        self._stirred = False  # something happened on a watched descriptor
 
     def check(self, requirements: Requirements) -> None:
         """Raise RequirementError if this machine can never meet the requirements."""
@@ -106,8 +107,21 @@ class LocalBatchSystem(BatchSystem):
                 return news
             if self._error is not None:
                 raise self._error
-            if end is not None and self._clock() >= end:
+            if self._stirred or (end is not None and self._clock() >= end):
+                self._stirred = False
                 return []
+
+    def watch(self, descriptor: int, callback: Callable[[int], None], events: int = selectors.EVENT_READ) -> None:
+        """Call back from within ``updates`` when a descriptor is ready, and have it return then, with or without news; 0 events end it."""
+
+        def stir(mask: int) -> None:
+            self._stirred = True
+            callback(mask)
+
+        if descriptor in self._selector.get_map():
+            self._selector.unregister(descriptor)
+        if events:
+            self._selector.register(descriptor, events, stir)
 
     def cancel(self, ids: Collection[int]) -> None:
         """Stop jobs, started or not, with all their processes; each gives one update ENDED, CANCELED."""

@@ -3,7 +3,7 @@
 import math
 from typing import Final, NamedTuple
 
-from jobsys.batch.local.machine import Machine
+from jobsys.batch.machine import Machine
 from jobsys.errors import RequirementError
 from jobsys.requirements import Requirements, format_bytes
 
