@@ -114,7 +114,7 @@ class Config:
     ship: tuple[str, ...] = option((), "a file or directory that travels although nothing names it; may be repeated", _texts, "code")
     ship_env: str = option(
         "auto",
-        "whether the installed distributions travel to workers on other hosts: 'auto' if the script runs in a virtual environment (default)",
+        "whether installed distributions travel to other hosts; 'auto': if the script runs in a virtual environment (default: auto)",
         group="code",
         choices=("auto", "always", "never"),
     )

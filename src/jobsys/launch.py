@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jobsys import shipment
 from jobsys.arrival import core, interpreter
@@ -22,12 +22,12 @@ from jobsys.changes import changes
 from jobsys.config import Config
 from jobsys.errors import NotFoundError, UsageError
 from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores.serving import StoreServer
 from jobsys.resource import ResourceException
 from jobsys.shipment import Sender, Shipment
 from jobsys.shipping import surroundings
 from jobsys.shipping.main import Main
-from jobsys.shipping.plan import Options, make_plan, shown_size
-from jobsys.storage.serving import StoreServer
+from jobsys.shipping.plan import Options, ShipEnvironment, make_plan, shown_size
 from jobsys.worker.code import arguments
 from jobsys.worker.execute import JobExecutor
 
@@ -70,13 +70,10 @@ def _local(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say:
     ]
     work_dir = _work_dir(config)
     machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
-    return LocalBatchSystem(
-        command,
-        machine=machine,
-        isolation="process" if config.isolation == "process" else "warm",
-        directory=work_dir,
-        environment=surroundings.asked_for(config.env, os.environ),
-    )
+    isolation: Final = "process" if config.isolation == "process" else "warm"
+    system = LocalBatchSystem(command, machine=machine, isolation=isolation, directory=work_dir)
+    system.environment = surroundings.asked_for(config.env, os.environ)
+    return system
 
 
 def _check_seen(store: JobStore) -> None:
@@ -118,19 +115,19 @@ def _ssh(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say: S
             stream.write(archive)
     arrive = {
         "shipment": {"url": f"{served.url}/o/{store.code_key(lease.epoch)}", "sha256": hashlib.sha256(data).hexdigest()},
-        "leader": shipped.interpreter,
         "needs": shipped.needs,
         "command": ["-m", "jobsys.batch.agent", "--quiet-start", *_limits(config), "--", *_arguments(config, served.url, lease)],
     }
+    python = config.worker_python or f"python{sys.version_info[0]}.{sys.version_info[1]}"
     start: dict[str, Any] = {
+        "python": python,
         "leader": interpreter.facts(),
         "core": {"url": sender.shared_file_url(name), "sha256": hashlib.sha256(archive).hexdigest()},
         "arrive": arrive,
         "environment": {**asked, "JOBSYS_STORE_URL": served.url, "JOBSYS_STORE_TOKEN": served.token},
     }
-    python = shlex.split(config.worker_python) if config.worker_python else [f"python{sys.version_info[0]}.{sys.version_info[1]}"]
-    command = (*python, "-c", core.bootstrap_source())
-    return SshBatchSystem(hosts, Start(command, json.dumps(start).encode() + b"\n"), ssh=shlex.split(config.ssh))
+    preamble = json.dumps(start).encode() + b"\n"
+    return SshBatchSystem(hosts, Start(core.bootstrap_command(python), preamble), ssh=shlex.split(config.ssh))
 
 
 def _limits(config: Config) -> list[str]:
@@ -146,7 +143,8 @@ def _serve(config: Config, store: JobStore, hosts: Sequence[str]) -> StoreServer
         raise UsageError(f"workers on other hosts can't reach {store.locator}: use a file: store")
     address, _, port = (config.store_address or "").partition(":")
     durable = config.durability == "power-cut"
-    return StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), port=int(port or 0), durable=durable)
+    where = f"0.0.0.0:{port or 0}"
+    return StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), listen=where, durable=durable)
 
 
 def _own_address(host: str) -> str:
@@ -184,7 +182,9 @@ def _ship(config: Config, store: JobStore, lease: Lease, base: str | None, say: 
 
 
 def _options(config: Config, *, remote: bool) -> Options:
-    return Options(config.ship, config.ship_env, config.ship_limit, remote, facts=os.path.join(Cache.of_host().root, "digests"))
+    return Options(
+        config.ship, cast(ShipEnvironment, config.ship_env), config.ship_limit, remote, facts=os.path.join(Cache.of_host().root, "digests")
+    )
 
 
 def _last(store: JobStore, epoch: int) -> Shipment | None:

@@ -99,7 +99,7 @@ def _checked(item: Item, index: int) -> bytes:
     start = index * PIECE
     data = _read_at(item.source, start, min(PIECE, item.entry.size - start))
     if zlib.crc32(data, item.checks[index - 1] if index else 0) != item.checks[index]:
-        raise ChangedError(f"{item.source} changed while it was being packed. Keep it still and start again.")
+        raise ChangedError(f"{os.fsdecode(item.source)} changed while it was being packed. Keep it still and start again.")
     return data
 
 

@@ -109,10 +109,15 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         layers=layers,
         system_site=plan.system_site,
         remote=remote,
-        path=[tuple(entry) for entry in plan.path],
-        main=None if main.descriptor is None else tuple(main.descriptor),
+        path=[(entry.kind, entry.root, entry.inside) for entry in plan.path],
+        main=_described(main),
         place=place,
     )
+
+
+def _described(main: Main) -> tuple[str, str, bool] | None:
+    found = main.descriptor
+    return None if found is None else (found.dirPath, found.name, found.fromVirtualEnv)
 
 
 def _send_root(sender: Sender, root: Root, tree: Tree, plan: Plan) -> Parcel:

@@ -10,13 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from jobsys import session, shipment
 from jobsys.batch.base import BatchSystem
-from jobsys.batch.inline import InlineBatchSystem
-from jobsys.batch.local import LocalBatchSystem, this_machine
 from jobsys.config import Config
 from jobsys.display import make_display
 from jobsys.display.uncaught import tell_uncaught_errors_plainly
@@ -39,6 +37,7 @@ from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import replay, take_over
+from jobsys.launch import launch
 from jobsys.leader import Leader, acquire, release
 from jobsys.leader.listener import Listener
 from jobsys.message import Report
@@ -46,10 +45,10 @@ from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord, printable
 from jobsys.resource import ResourceException
+from jobsys.shipping.surroundings import without_values
 from jobsys.status import explain
 from jobsys.version import VERSION
-from jobsys.worker.code import arguments
-from jobsys.worker.execute import JobExecutor, load_value
+from jobsys.worker.execute import load_value
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def _open(config: Config) -> JobStore:
     durable = config.durability == "power-cut"
     if config.restart:
         return open_store(config.job_store, durable)
-    command = tuple(printable(word) for word in (sys.executable, *_command()))
+    command = tuple(printable(word) for word in without_values((sys.executable, *_command())))
     info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(os.getcwd()))
     return create(config.job_store, info, durable)
 
@@ -173,13 +172,20 @@ def _command() -> list[str]:
 
 def _lead(workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]) -> Leader | None:
     """Begin or resume the run and lead it to its end; None if it was finished before."""
+    with ExitStack() as stack:
+        return _lead_with(stack, workflow, config, store, lease, listeners)
+
+
+def _lead_with(
+    stack: ExitStack, workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]
+) -> Leader | None:
     progress, last = replay(store)
     if progress.finished:
         _say("the run was finished before: this is its stored value")
         return None
     try:
         first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
-        batch = _batch_system(config, store, lease)
+        batch = launch(config, store, lease, stack, _say)
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
     except BaseException as error:
@@ -224,38 +230,6 @@ def _check_requirements(batch: BatchSystem, jobs: Sequence[JobRecord], policy: P
             batch.check(requirements)
         except RequirementError as error:
             raise RequirementError(f"job {name!r} can't run: {error}") from error
-
-
-def _batch_system(config: Config, store: JobStore, lease: Lease) -> BatchSystem:
-    if config.batch_system == "inline":
-        executor = JobExecutor(store, config.max_log_size)
-        return InlineBatchSystem(executor.run)
-    if config.batch_system != "local":
-        raise UsageError(f"there is no batch system {config.batch_system!r}: there are 'local' and 'inline'")
-    if store.locator.startswith("memory:"):
-        raise UsageError("a memory: job store can't be seen by other processes: use --batch-system inline with it, or a file: store")
-    shipment.ship(store, lease.epoch)
-    command = [
-        sys.executable,
-        "-P",  # the working directory must not come before what was shipped
-        "-m",
-        "jobsys.worker",
-        *arguments(store.locator, lease.epoch, config.max_log_size, config.durability == "power-cut"),
-    ]
-    work_dir = _work_dir(config)
-    machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
-    return LocalBatchSystem(command, machine=machine, isolation="process" if config.isolation == "process" else "warm", directory=work_dir)
-
-
-def _work_dir(config: Config) -> str | None:
-    """Give the work directory as it is named from anywhere: jobs change directories."""
-    if config.work_dir is None:
-        return None
-    if not os.path.isdir(config.work_dir):
-        raise UsageError(f"--work-dir {config.work_dir} is no directory: make it first, or name another one")
-    if not os.access(config.work_dir, os.W_OK | os.X_OK):
-        raise UsageError(f"--work-dir {config.work_dir} can't be written: allow it, or name another one")
-    return os.path.abspath(config.work_dir)
 
 
 @contextmanager

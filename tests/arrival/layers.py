@@ -8,7 +8,7 @@ from pathlib import Path
 from jobsys.arrival.layout import Layer
 from jobsys.fetch import Wanted, obtain
 from jobsys.package import pack
-from jobsys.tree import read_tree
+from jobsys.scan import read_tree
 
 
 def write(root, files):

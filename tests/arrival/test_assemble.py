@@ -17,7 +17,7 @@ from jobsys.arrival.layout import SITE
 from jobsys.errors import JobsysError
 from jobsys.kept import read_list
 
-BASE = os.path.realpath(sys._base_executable)
+BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 TOOL = {
     "site/tool/__init__.py": "import sys\n\n\ndef main():\n    print(sys.prefix, *sys.argv[1:])\n",
     "site/tool/data/x.txt": "some data",

@@ -33,7 +33,9 @@ mine = [name for name in sys.modules if name.split(".")[0] == "jobsys"]
 foreign = [name for name in sys.modules if name.split(".")[0] not in sys.stdlib_module_names | {{"jobsys", "__main__"}}]
 print(all(sys.modules[name].__file__.startswith({str(archive)!r}) for name in mine), foreign)
 """
-    ended = subprocess.run([sys._base_executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [getattr(sys, "_base_executable", sys.executable), "-S", "-I", "-c", code], capture_output=True, text=True, check=True
+    )
     assert ended.stdout == "True []\n"
     assert ended.stderr == ""
 

@@ -77,7 +77,7 @@ def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         missing = {path: each.get("size", 0) for path, each in wanted.items() if not os.path.isdir(path)}
         futures = {
-            pool.submit(obtain, Wanted(each["url"], each["name"], each["md5"], each["sha256"], archive=True), path): path
+            pool.submit(obtain, Wanted(each["url"], each["name"], each["md5"], each["sha256"], each.get("kind") != "file"), path): path
             for path, each in wanted.items()
         }
         try:

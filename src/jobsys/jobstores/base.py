@@ -267,6 +267,10 @@ class JobStore:
         """Read which resources make up the code of an epoch."""
         return self.storage.get(keys.code(epoch))
 
+    def code_key(self, epoch: int) -> str:
+        """Give the key under which a storage has what ``write_code`` wrote."""
+        return keys.code(epoch)
+
     def write_status(self, data: bytes) -> None:
         """Show others how the run is going."""
         self.storage.put(keys.STATUS, data)

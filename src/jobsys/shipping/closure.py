@@ -163,7 +163,7 @@ class Closure:
 
     def _scan(self, root: Root, members: list[Member]) -> None:
         """Read what the sources among some members import."""
-        sources = [each for each in members if each.kind == "file" and each.source.endswith(_SOURCES)]
+        sources = [each for each in members if each.kind == "file" and os.fsdecode(each.source).endswith(_SOURCES)]
         known = self.known(root)
         for item in hash_members(sources, known):
             self._want(_imports(item, known), f"imported by {item.entry.path}")

@@ -142,9 +142,8 @@ def _members(each: Distribution, names: list[str]) -> Iterator[Member]:
             yield Member(f"site/{name}", "file", _record(each))
         elif not name.startswith("../"):
             yield Member(f"site/{name}", "file", os.path.join(each.site, name))
-        elif inside := _below(prefix, os.path.normpath(os.path.join(each.site, name))):
-            if inside.removeprefix("bin/") not in generated:
-                yield Member(f"prefix/{inside}", "file", _script_or_path(os.path.join(prefix, inside)))
+        elif (inside := _below(prefix, os.path.normpath(os.path.join(each.site, name)))) and inside.removeprefix("bin/") not in generated:
+            yield Member(f"prefix/{inside}", "file", _script_or_path(os.path.join(prefix, inside)))
 
 
 def _travels(name: str, folder: str) -> bool:
@@ -225,7 +224,7 @@ def loose_members(sites: Iterable[str], known: Iterable[Distribution]) -> list[M
     for site in sites:
         names = {name for name in os.listdir(site) if name not in claimed.get(site, set()) and not name.startswith("__editable__")}
         for member in Scanner(site, names - {"jobsys"}).scan():
-            content = _pth(member.source) if member.path.endswith(".pth") and "/" not in member.path else member.source
+            content = _pth(os.fsdecode(member.source)) if member.path.endswith(".pth") and "/" not in member.path else member.source
             found.append(member._replace(path=f"site/{member.path}", source=content))
     return with_directories(found)
 

@@ -156,7 +156,7 @@ def _check_limit(roots: list[Root], found: list[list[Member]], limit: int) -> No
     if total > limit:
         listed = "\n".join(f"{shown_size(size):>10}  {path}" for path, size in largest(sizes.items()))
         raise UsageError(
-            f"the script's own code is {shown_size(total)}, more than the {shown_size(limit)} of --ship-limit; the largest files are\n{listed}\n"
+            f"the script's own code is {shown_size(total)}, more than the {shown_size(limit)} of --ship-limit; largest are\n{listed}\n"
             "List what is no code in a .jobsysignore (patterns as in a .gitignore) beside the script, or raise --ship-limit. "
             "'jobsys ship --dry-run SCRIPT' shows everything that would travel."
         )

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +23,8 @@ _LOG_TAIL: Final = 4096
 class HostProcess:
     """A running worker host."""
 
-    def __init__(self, command: Sequence[str], directory: Path) -> None:
-        """Start a host that keeps its files in a new directory.
+    def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
+        """Start a host that keeps its files in a new directory, with ``environment`` over the variables of this process.
 
         Raises:
             BatchSystemError: the command can't be started.
@@ -42,11 +42,11 @@ class HostProcess:
             *("--directory", str(directory), "--leader", str(os.getpid()), "--mark", self._mark),
         ]
         marks = [mark for mark in (os.environ.get(processes.MARK), self._mark) if mark]
-        environment = os.environ | {processes.MARK: ":".join(marks)}
+        variables = {**os.environ, **environment, processes.MARK: ":".join(marks)}
         try:
             with theirs, self._log.open("ab") as log:
                 self._process = subprocess.Popen(  # the command is the leader's own
-                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=passed, start_new_session=True
+                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, pass_fds=passed, start_new_session=True
                 )
         except OSError as error:
             ours.close()

@@ -57,6 +57,7 @@ class LocalBatchSystem(BatchSystem):
             directory: below which a directory for the workers' files is made; the system's temporary one, if it is not given.
             clock: tells the seconds that pass.
         """
+        self.environment: Mapping[str, str] = {}  # variables for the workers, over those of this process
         self._command = list(command)
         self._machine = machine or this_machine(work_dir=directory)
         self._once = isolation == "process"
@@ -289,7 +290,7 @@ class LocalBatchSystem(BatchSystem):
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix=f"jobsys-{os.getuid()}-", dir=self._parent))
         try:
-            self._host = host = HostProcess(self._command, self._directory)
+            self._host = host = HostProcess(self._command, self._directory, self.environment)
         except BatchSystemError as error:
             self._error = error
             return None
