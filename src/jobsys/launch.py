@@ -23,11 +23,12 @@ from jobsys.config import Config
 from jobsys.errors import NotFoundError, UsageError
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.serving import StoreServer
+from jobsys.requirements import format_bytes
 from jobsys.resource import ResourceException
 from jobsys.shipment import Sender, Shipment
 from jobsys.shipping import surroundings
 from jobsys.shipping.main import Main
-from jobsys.shipping.plan import Options, ShipEnvironment, make_plan, shown_size
+from jobsys.shipping.plan import Options, ShipEnvironment, make_plan
 from jobsys.worker.code import arguments
 from jobsys.worker.execute import JobExecutor
 
@@ -198,4 +199,5 @@ def _last(store: JobStore, epoch: int) -> Shipment | None:
 
 def _told(made: Shipment, sent: int) -> str:
     own, layers = (sum(each.size for each in parcels) for parcels in (made.roots, made.layers))
-    return f"shipping {shown_size(own)} of own code and {len(made.layers)} distributions ({shown_size(layers)}); sent {shown_size(sent)}"
+    sizes = f"{format_bytes(own)} of own code and {len(made.layers)} distributions ({format_bytes(layers)})"
+    return f"shipping {sizes}; sent {format_bytes(sent)}"

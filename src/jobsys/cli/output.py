@@ -11,6 +11,7 @@ VIEWS: Final = {
     "status": "jobsys.cli.views.status",
     "jobs": "jobsys.cli.views.jobs",
     "stats": "jobsys.cli.views.stats",
+    "ship": "jobsys.cli.views.ship",
 }
 """What is shown to people, and the modules that need rich for it."""
 

@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "kill": ("jobsys.cli.kill", "stop a run; it can be resumed"),
     "restart": ("jobsys.cli.restart", "resume a run with the command that started it"),
     "clean": ("jobsys.cli.clean", "delete a job store"),
+    "ship": ("jobsys.cli.ship", "show what code would travel with a script, with sizes and reasons"),
     "cache": ("jobsys.cli.cache", "show or empty this host's cache of shipped code"),
     "completion": ("jobsys.cli.completion", "print the completion script for a shell"),
 }

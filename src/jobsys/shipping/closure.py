@@ -49,6 +49,7 @@ class Root:
     archive: bool = False
     names: dict[str, str] = field(default_factory=dict)  # top-level names, and why they travel
     grafts: dict[str, str] = field(default_factory=dict)  # paths in the tree, and what stands there
+    reasons: dict[str, str] = field(default_factory=dict)  # of grafts that were not asked for
     left_out: list[LeftOut] = field(default_factory=list)
 
     @property
@@ -159,6 +160,7 @@ class Closure:
             self._scan(root, list(Scanner(root.directory, {place.name}).scan()))
         else:
             root.grafts[place.name] = place.source
+            root.reasons[place.name] = why
             self._scan(root, list(Scanner(root.directory, (), {place.name: place.source}).scan()))
 
     def _scan(self, root: Root, members: list[Member]) -> None:

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from jobsys.config import LIMIT
 from jobsys.errors import UsageError
 from jobsys.known import Known
+from jobsys.requirements import format_bytes
 from jobsys.shipping import distributions
 from jobsys.shipping.closure import Closure, Root, Start
 from jobsys.shipping.distributions import Distribution
@@ -154,9 +155,9 @@ def _check_limit(roots: list[Root], found: list[list[Member]], limit: int) -> No
     }
     total = sum(sizes.values())
     if total > limit:
-        listed = "\n".join(f"{shown_size(size):>10}  {path}" for path, size in largest(sizes.items()))
+        listed = "\n".join(f"{format_bytes(size):>10}  {path}" for path, size in largest(sizes.items()))
         raise UsageError(
-            f"the script's own code is {shown_size(total)}, more than the {shown_size(limit)} of --ship-limit; largest are\n{listed}\n"
+            f"the script's own code is {format_bytes(total)}, more than the {format_bytes(limit)} of --ship-limit; largest are\n{listed}\n"
             "List what is no code in a .jobsysignore (patterns as in a .gitignore) beside the script, or raise --ship-limit. "
             "'jobsys ship --dry-run SCRIPT' shows everything that would travel."
         )
@@ -174,15 +175,6 @@ def _size(member: Member) -> int:
 def largest(sizes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Pick the largest of some named sizes, largest first."""
     return sorted(sizes, key=lambda each: (-each[1], each[0]))[:SHOWN]
-
-
-def shown_size(size: float) -> str:
-    """Write a number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
-        size /= 1000
-    raise AssertionError
 
 
 # ── the environment ──────────────────────────────────────────────────────────────────────────────────────────────────
