@@ -47,7 +47,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     hold_over_exec()
     surroundings = variables(os.environ, shipment["environment"], config["environment"], environment.path)
     enter(shipment.get("directory"))
-    os.execve(environment.python, [environment.python, *shipment["options"], "-P", *arrive["command"]], surroundings)
+    os.execve(environment.python, [environment.python, *shipment["options"], "-s", "-P", *arrive["command"]], surroundings)
 
 
 def bring(shipment: dict[str, Any]) -> Environment:
