@@ -7,16 +7,28 @@ from pathlib import Path
 import pytest
 
 from jobsys.jobstores import file
+from jobsys.jobstores.serving import StoreServer
 from jobsys.storage.base import Storage
 from jobsys.storage.memory import MemoryStorage
+from jobsys.storage.served import ServedStorage
 from jobsys.testing.jobstore import RULES, check_job_store
 
 
-@pytest.fixture(params=["file", "file-durable", "memory"])
+@pytest.fixture(params=["file", "file-durable", "memory", "served"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
     if request.param == "memory":
         return MemoryStorage
+    if request.param == "served":
+        return lambda: served(request, tmp_path / uuid.uuid4().hex)
     return lambda: file.storage(str(tmp_path / uuid.uuid4().hex), durable=request.param == "file-durable")
+
+
+def served(request: pytest.FixtureRequest, root: Path) -> ServedStorage:
+    server = StoreServer(root, address="127.0.0.1", listen="127.0.0.1:0", durable=False)
+    storage = ServedStorage(server.url, server.token)
+    request.addfinalizer(server.close)
+    request.addfinalizer(storage.close)
+    return storage
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

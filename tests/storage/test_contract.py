@@ -6,19 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from jobsys.jobstores.serving import StoreServer
 from jobsys.storage.base import Storage
 from jobsys.storage.faulty import FaultyStorage
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
+from jobsys.storage.served import ServedStorage
 from jobsys.testing.storage import RULES, SHARED_RULES, check_storage
 
-KINDS = ("local", "local-durable", "local-kept-open", "local-odd-root", "memory", "faulty")
+KINDS = ("local", "local-durable", "local-kept-open", "local-odd-root", "memory", "faulty", "served")
 
 
 @pytest.fixture(params=KINDS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
     def root() -> Path:
         return tmp_path / uuid.uuid4().hex
+
+    def served() -> ServedStorage:
+        server = StoreServer(root(), address="127.0.0.1", listen="127.0.0.1:0", durable=False)
+        storage = ServedStorage(server.url, server.token)
+        request.addfinalizer(server.close)
+        request.addfinalizer(storage.close)
+        return storage
 
     kinds: dict[str, Callable[[], Storage]] = {
         "local": lambda: LocalStorage(root(), durable=False),
@@ -28,6 +37,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage
         "local-odd-root": lambda: LocalStorage(root() / "sp ace 'q\" ünï\n%20#?"),
         "memory": MemoryStorage,
         "faulty": lambda: FaultyStorage(LocalStorage(root(), durable=False)),
+        "served": served,
     }
     return kinds[request.param]
 

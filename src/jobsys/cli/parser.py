@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "graph": ("jobsys.cli.graph", "draw the graph of a run's jobs"),
     "kill": ("jobsys.cli.kill", "stop a run; it can be resumed"),
     "restart": ("jobsys.cli.restart", "resume a run with the command that started it"),
+    "serve": ("jobsys.cli.serve", "give a job store to workers that do not share its directory"),
     "clean": ("jobsys.cli.clean", "delete a job store"),
     "ship": ("jobsys.cli.ship", "show what code would travel with a script, with sizes and reasons"),
     "cache": ("jobsys.cli.cache", "show or empty this host's cache of shipped code"),
@@ -41,7 +42,8 @@ Examples:
   jobsys stats file:my-store               which jobs ask for too much memory?
   jobsys restart file:my-store             go on where it stopped
 
-A locator is file:/path, or a plain path. Exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage.
+A locator is file:/path, a plain path, or http://host:port of a store that is served.
+Exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage.
 """
 
 
@@ -80,7 +82,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def add_locator(parser: argparse.ArgumentParser) -> None:
     """Add the argument that nearly every subcommand has."""
-    parser.add_argument("locator", metavar="LOCATOR", help="the job store: file:/path, or a plain path")
+    parser.add_argument("locator", metavar="LOCATOR", help="the job store: file:/path, a plain path, or http://host:port")
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

@@ -126,6 +126,11 @@ class Exchange:
             ) from error
         except requests.RequestException as error:
             raise StorageError(f"can't ask the job store at {self.url}: {error}; check the URL") from error
+        if response.headers.get(wire.COMPLETE) != wire.complete(response.headers.get("Content-Length", 0)):
+            status = response.status_code
+            raise PassingError(
+                f"what {self.url} answers (status {status}) is cut off, or not from the server of a job store; check the URL"
+            )
         if response.status_code not in request.expected:
             raise self._refusal(request, response)
         return response

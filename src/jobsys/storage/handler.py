@@ -261,6 +261,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         for name, value in ({"Content-Type": "application/octet-stream"} | headers).items():
             self.send_header(name, value)
+        self.send_header(wire.COMPLETE, wire.complete(length))
         self.end_headers()
 
 

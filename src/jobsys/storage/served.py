@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CREATED: Final = 201
 _BEHIND_THE_END: Final = 416
 _CHANGED: Final = 412
+_PIECE: Final = 1 << 24  # what is lost at most when a connection breaks; one piece is not copied again
 
 
 class ServedStorage(Storage):
@@ -157,7 +158,7 @@ class Download(io.RawIOBase):
 
     def content(self) -> bytes:
         """Read to the end."""
-        return b"".join(iter(lambda: self._next(wire.SMALL), b""))
+        return b"".join(iter(lambda: self._next(_PIECE), b""))
 
     def close(self) -> None:
         """Give the connection back."""

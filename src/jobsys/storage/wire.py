@@ -21,6 +21,7 @@ DELETE: Final = "/delete"
 
 MODIFIED: Final = "Jobsys-Modified"  # seconds since the epoch, as a float
 EXECUTABLE: Final = "Jobsys-Executable"
+COMPLETE: Final = "Jobsys-Complete"  # the last header: a head that was cut off would pass for a whole one
 ERROR: Final = "Jobsys-Error"  # the body of an error, percent-encoded, where an answer can have no body
 
 PAGE: Final = 1000
@@ -67,6 +68,11 @@ def read_range_header(text: str | None) -> Range | None:
     start = int(match[1])
     length = int(match[2]) - start + 1 if match[2] else None
     return None if length is not None and length < 1 else Range(start, length)
+
+
+def complete(length: str | int) -> str:
+    """Write the value of the last header, which tells that all others came whole, the length above all."""
+    return f"{length};"
 
 
 def object_path(key: str) -> str:
