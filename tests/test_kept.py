@@ -1,11 +1,12 @@
 """What was unpacked is looked at again: bytecode that nobody vouched for goes, content is read once for new stamps."""
 
 import importlib.util
+import marshal
 import os
+import struct
 import subprocess
 import sys
 from hashlib import sha256
-from importlib._bootstrap_external import _code_to_timestamp_pyc  # type: ignore[import-not-found]
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def forge(place):
     found = source.stat()
     target = Path(importlib.util.cache_from_source(str(source)))
     target.parent.mkdir(exist_ok=True)
-    target.write_bytes(_code_to_timestamp_pyc(compile("VALUE = 666", "mod.py", "exec"), int(found.st_mtime), found.st_size))
+    code = marshal.dumps(compile("VALUE = 666", "mod.py", "exec"))
+    target.write_bytes(importlib.util.MAGIC_NUMBER + struct.pack("<3L", 0, int(found.st_mtime), found.st_size) + code)
     return target
 
 
@@ -135,10 +137,15 @@ def test_bytecode_is_not_looked_for_elsewhere(place, tmp_path, how):
 
 
 def test_content_is_read_once_for_new_stamps(place, monkeypatch, tmp_path):
-    read = []
+    read: list[str] = []
     content = kept._content
+
+    def counted(path, kind):
+        read.append(path)
+        return content(path, kind)
+
     monkeypatch.setattr(kept, "SMALL_TREE", 0)
-    monkeypatch.setattr(kept, "_content", lambda path, kind: read.append(path) or content(path, kind))
+    monkeypatch.setattr(kept, "_content", counted)
     os.link(place / "tree" / "mod.py", tmp_path / "link")
     assert look(place) is None
     assert len(read) == 1
