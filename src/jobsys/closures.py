@@ -68,12 +68,12 @@ def referenced(code: types.CodeType) -> Iterator[str]:
 
 
 def _source(path: str) -> bytes:
-    """Read a script, also the one in an archive that is run."""
-    archive = os.path.dirname(path)
-    if os.path.isfile(archive):
-        return zipimporter(archive).get_data(path)
-    with open(path, "rb") as stream:
-        return stream.read()
+    """Read a script, also one in an archive."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except NotADirectoryError:
+        return zipimporter(os.path.dirname(path)).get_data(path)
 
 
 def _is_guard(node: ast.stmt) -> bool:
