@@ -1,4 +1,4 @@
-"""What is typed, piped, or run in a notebook: real processes whose ``__main__`` is in no file, and archives and directories that are run."""
+"""What is typed, piped, or run in a notebook, in real processes: a ``__main__`` in no file. And archives and directories that are run."""
 
 import os
 import pty
@@ -19,7 +19,7 @@ from jobsys import session
 
 TIMEOUT = 90
 
-DEFINITIONS = '''
+DEFINITIONS = """
 import abc, dataclasses, enum, functools, os, sys, threading, typing
 import xml.etree.ElementTree
 import numpy as np
@@ -123,9 +123,9 @@ def everything(box, point, color, function, up):
 @jobsys.job
 def undefined(): return nowhere_at_all
 
-'''
+"""
 
-WORK = '''
+WORK = """
 def run(workflow, store="store", **options): return jobsys.run(workflow, store, retries=0, **options)
 
 def check():
@@ -146,7 +146,7 @@ def failing():
 
 check(); failing(); print("all is", "well", file=open("answer", "w"))
 
-'''
+"""
 
 
 def typed(folder: Path, text: str) -> str:
@@ -176,9 +176,7 @@ def typed(folder: Path, text: str) -> str:
 
 
 def command(folder: Path, *words: str, text: str = "") -> str:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, input=text, capture_output=True, text=True, check=False, timeout=TIMEOUT
-    )
+    done = subprocess.run([sys.executable, *words], cwd=folder, input=text, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     return done.stdout + done.stderr
 
 
@@ -303,8 +301,8 @@ def test_a_new_interpreter_that_runs_the_same_cells_goes_on(tmp_path: Path) -> N
 
 UNPICKLABLE = {
     "function": ("def use(): return conn", "use()", "function 'use' uses the global 'conn', a sqlite3.Connection ("),
-    "behind": ("def use(): return 1 + other()\n\ndef other(): conn.close()", "use()", "function 'other' uses the global 'conn', a sqlite3.C"),
-    "inside": ("held = {'a': [conn]}\n\ndef use(): return held", "use()", "function 'use' uses the global 'held', and held['a'][0] is a sqlite3"),
+    "behind": ("def use(): return 1 + other()\n\ndef other(): conn.close()", "use()", "'other' uses the global 'conn', a"),
+    "inside": ("held = {'a': [conn]}\n\ndef use(): return held", "use()", "'use' uses the global 'held', and held['a'][0] is a"),
     "method": ("class K:\n    def get(self): return conn\n\ndef use(k): pass", "use(K())", "function 'K.get' uses the global 'conn', a"),
     "lambda": ("def use(f): pass", "use(lambda: conn)", "function '<lambda>' uses the global 'conn', a sqlite3.Connection"),
 }
