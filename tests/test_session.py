@@ -491,7 +491,7 @@ def mention() -> Any:
     import email
 
     def inside() -> Any:
-        return table, email.mime.nothing  # type: ignore[name-defined]  # noqa: F821
+        return table, email.mime.nothing  # type: ignore[name-defined, attr-defined]  # noqa: F821
 
     class Held:
         made = here  # type: ignore[name-defined]  # noqa: F821
