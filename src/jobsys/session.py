@@ -5,7 +5,6 @@ Owns the questions whether there is one and what it calls by a name, and the one
 
 import builtins
 import dis
-import os
 import sys
 import types
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ def is_session(main: types.ModuleType | None) -> bool:
     if main is None or getattr(main, "__spec__", None) is not None:
         return False
     file = getattr(main, "__file__", None)
-    return file is None or os.path.basename(file).startswith("<")  # "<stdin>"
+    return file is None or file.rpartition("/")[2].startswith("<")  # "<stdin>"
 
 
 def current() -> types.ModuleType | None:
