@@ -304,7 +304,7 @@ UNPICKLABLE = {
     "behind": ("def use(): return 1 + other()\n\ndef other(): conn.close()", "use()", "'other' uses the global 'conn', a"),
     "inside": ("held = {'a': [conn]}\n\ndef use(): return held", "use()", "'use' uses the global 'held', and held['a'][0] is a"),
     "method": ("class K:\n    def get(self): return conn\n\ndef use(k): pass", "use(K())", "function 'K.get' uses the global 'conn', a"),
-    "lambda": ("def use(f): pass", "use(lambda: conn)", "function '<lambda>' uses the global 'conn', a sqlite3.Connection"),
+    "lambda": ("def use(f): pass", "use(lambda: conn)", "the global 'conn' that function '<lambda>' uses is a sqlite3"),
 }
 
 
@@ -317,48 +317,66 @@ def test_a_global_that_can_t_travel_is_named_before_anything_starts(tmp_path: Pa
     assert not (tmp_path / "store").exists()
 
 
-def test_workers_see_the_globals_as_they_were_when_the_job_was_made(tmp_path: Path) -> None:
-    """Warm workers keep their namespace; a job that changes it changes nothing for another that was made before."""
-    said = command(
-        tmp_path,
-        text="""
-import jobsys, sys, os
-count = 0
+def test_mended_cells_are_what_a_restart_runs(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    assert "RuntimeError: broken" in command(tmp_path, text=RESTART + "run()\n")
+    mended = RESTART.replace("return last(box)", "return last(more(box))").replace('raise RuntimeError("broken")', "pass")
+    mended += "\ndef more(box): return Box(box.x + STEP)\n\nSTEP = 10\n\n"
+    assert "True (12, True)" in command(tmp_path, text=f"{mended}back = run(restart=True); print(type(back) is Box, back.x)\n")
 
-class Counting:
-    def look(self): return count
 
-def grow():
-    global count
-    count += 1
-    return count
+def test_a_session_that_lacks_what_the_run_uses_says_so(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    assert "RuntimeError: broken" in command(tmp_path, text=RESTART + "run()\n")
+    said = command(tmp_path, text="import jobsys\njobsys.run([jobsys.job(len)('x')], 'store', restart=True, progress='off')\n")
+    assert "does not define Box, broken, fragile, half, last, main, os, which jobs of the run use: run those cells, too" in said
+    assert "is not there on this side: Can't get attribute" in said
 
-@jobsys.job
-def grown(_): return grow(), Counting()
 
-@jobsys.job
-def look(before, counting): return count, counting.look(), looking(), later()
-
-@jobsys.job
-def later(): return count
-
-def looking(): return count
+def test_a_large_global_travels_once(tmp_path: Path) -> None:
+    text = """
+import jobsys
+import numpy as np
+table = np.zeros(1_000_000)
+unused = np.zeros(1_000_000)
 
 @jobsys.job
-def child(): return grow(), later()
+def use(n, function): return n + function() + len(table)
 
-def chain(n):
-    results, before = [], None
-    for _ in range(n):
-        before = grown(before)
-        results.append(before)
-    return results, look(before, before[1])
+@jobsys.job
+def many(n): return [use(i, lambda: len(table)) for i in range(n)]
 
-grown_, looked = jobsys.run(chain(3), "store", retries=0, progress="off", max_cores=1)
-print([n for n, _ in grown_], looked, count, jobsys.run(child(), "other", progress="off"))
-""",
-    )
-    assert said == "[1, 1, 1] (0, 0, 0, 0) 0 (1, 1)\n"
+print(sum(sum(jobsys.run([many(20), [use(i, lambda: len(table)) for i in range(20)]], "store", progress="off"), [])))
+"""
+    assert command(tmp_path, text=text) == f"{40 * 2 * 1_000_000 + 2 * sum(range(20))}\n"
+    assert 8_000_000 < sum(path.stat().st_size for path in (tmp_path / "store").rglob("*") if path.is_file()) < 9_000_000
+
+
+def test_what_workers_define_goes_on_to_others(tmp_path: Path) -> None:
+    text = """
+import jobsys, os
+
+@jobsys.job
+def define():
+    global made, Made
+    class Made:
+        def get(self): return made
+    Made.__qualname__ = "Made"
+    made = os.getpid()
+    return use.with_requirements(cores=2)(Made(), lambda: made, os.getpid())
+
+@jobsys.job
+def use(value, function, there): return [value.get() == function() == there, os.getpid() != there, type(value).__name__]
+
+print(jobsys.run(define(), "store", progress="off", isolation="process"))
+"""
+    assert command(tmp_path, text=text) == "[True, True, 'Made']\n"
+
+
+def test_a_promise_in_a_global_is_refused(tmp_path: Path) -> None:
+    text = "import jobsys\nf = jobsys.job(lambda x: x)\np = f(1)\n@jobsys.job\ndef g(): return p\n\njobsys.run(g(), 'store')\n"
+    assert "a job uses a global of this session that holds the promise of" in command(tmp_path, text=text)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.slow
@@ -508,25 +526,33 @@ def test_only_what_a_function_reads_comes_along() -> None:
     assert reached == ("xml.etree",)
 
 
-def test_reading_inside_of_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    assert session.enter() is None
-    main = session.start_session()
+    return session.start_session()
+
+
+def test_what_was_shipped_is_found_by_name_on_a_worker(worker: types.ModuleType) -> None:
     assert session.is_started()
-    assert session.current() is main
-    outer = session.enter()
-    session.bring({"a": "job", "b": "job"})
-    inner = session.enter()
-    session.bring({"a": "value", "c": "value"})
-    session.leave(inner)
-    session.bring({"b": "job again"})
-    session.leave(outer)
-    assert (session.found("a"), session.found("b"), session.found("c")) == ("job", "job again", "value")
-    session.bring({"a": "next"})
-    assert session.found("a") == "next"
+    assert session.current() is worker
+    session.complete({"a": 1})
+    session.bring({"b": 2})
+    assert (session.found("a"), session.found("b")) == (1, 2)
+    assert session.travels_by_name("a.part")
+    assert not session.travels_by_name("b")
+    assert session.to_bring({"a": 1, "b": 2}, "f") == {"b": 2}
 
 
-def test_the_user_s_own_names_are_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_jobs_use_is_noted_on_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", module(a="mine"))
     session.bring({"a": "theirs", "b": "theirs"})
     assert (session.found("a"), session.found("b"), session.found("a.b.c")) == ("mine", "theirs", None)
+    assert session.travels_by_name("unnoted")
+    with session.noting() as names:
+        assert session.travels_by_name("Outer.Inner")
+        assert session.to_bring({"x": 1, "Outer": 2}, "<lambda>") == {}
+        with session.by_value():
+            assert not session.travels_by_name("f")
+            assert session.to_bring({"y": 1}, "f") == {"y": 1}
+        assert names == session.noted() == {"Outer": "", "x": "<lambda>", "f": "", "y": "f"}
+    assert session.noted() == {}

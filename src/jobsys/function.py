@@ -77,12 +77,12 @@ class JobFunction(Generic[P, R]):
         if name is not None:
             if importable(self):
                 return name
-            if self.__module__ == "__main__" and session.current() is not None:
-                known = session.name_of(self)
-                return _session_job, (known,), (self.function, self.options, self._binds, known), None, None, _complete_session_job
             hops = None if is_guarded(self.__module__, name) else _wrappers_around(self, name)
             if hops is not None:
                 return _found, (self.__module__, name, hops)
+            if self.__module__ == "__main__" and session.current() is not None:
+                known = session.name_of(self)
+                return _session_job, (known,), (self.function, self.options, self._binds, known), None, None, _complete_session_job
         return _rebuilt, (self.function, self.options, self._binds)
 
     def _changed(self, options: Options | None = None, bound: tuple[Any, ...] | None = None) -> JobFunction[P, R]:

@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from jobsys import session, shipment
+from jobsys import shipment
 from jobsys.jobstores import open_store
 from jobsys.resource import ModuleDescriptor, Resource
 from jobsys.worker.execute import JobExecutor
@@ -35,8 +35,6 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Resource.registerAll(shipped.environment)
     known = set(sys.path)
     sys.path += [entry for entry in shipped.path if entry not in known]
-    if shipped.session:
-        session.start_session()
     places = []
     for number, descriptor in enumerate(ModuleDescriptor(*each) for each in shipped.modules):
         local = descriptor.localize()
@@ -47,6 +45,8 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
         else:
             local.load()
     sys.argv[:] = shipped.argv
+    if shipped.session:
+        shipment.load_session(store, shipped.session)
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     return JobExecutor(store, options.max_log, places)
