@@ -118,6 +118,9 @@ def _reduced_session_name(value: Any) -> Any:
     """Take apart what pickle knows by a name of ``__main__`` only, where that is a session."""
     if session.current() is None or value.__module__ != "__main__":
         return NotImplemented
+    known = session.name_of(value)
+    if known is not None and session.travels_by_name(known):
+        return NotImplemented
     if isinstance(value, functools._lru_cache_wrapper):
         return _memoized, (value.__wrapped__, value.cache_parameters())
     arguments: tuple[Any, ...] = (value.__name__,)

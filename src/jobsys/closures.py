@@ -1,7 +1,7 @@
 """Functions that no import finds travel as their code: lambdas, closures, nested functions. What an import finds travels by its name.
 
 A function's globals are those of its module on the other side, as it was shipped. Only what the script binds under
-``if __name__ == "__main__":``, which workers skip, comes along by value, and what a session holds, which is in no file.
+``if __name__ == "__main__":``, which workers skip, comes along by value, and what workers lack of a session.
 """
 
 import ast
@@ -45,7 +45,9 @@ def is_guarded(module: str, qualname: str) -> bool:
     if module != "__main__":
         return False
     main = sys.modules[module]
-    return session.is_session(main) or qualname.partition(".")[0] in guarded(getattr(main, "__file__", None))
+    if session.is_session(main):
+        return not session.travels_by_name(qualname)
+    return qualname.partition(".")[0] in guarded(getattr(main, "__file__", None))
 
 
 @cache
@@ -68,12 +70,12 @@ def referenced(code: types.CodeType) -> Iterator[str]:
 
 
 def _source(path: str) -> bytes:
-    """Read a script, also the one in an archive that is run."""
-    archive = os.path.dirname(path)
-    if os.path.isfile(archive):
-        return zipimporter(archive).get_data(path)
-    with open(path, "rb") as stream:
-        return stream.read()
+    """Read a script, also one in an archive."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except NotADirectoryError:
+        return zipimporter(os.path.dirname(path)).get_data(path)
 
 
 def _is_guard(node: ast.stmt) -> bool:
@@ -144,7 +146,8 @@ def _describe(function: types.FunctionType, facts: dict[str, Any], attributes: d
 
 def _reduced_session_function(function: types.FunctionType) -> Any:
     name = session.name_of(function)
-    brought, submodules = session.mentioned(function.__code__, function.__globals__)
+    values, submodules = session.mentioned(function.__code__, function.__globals__)
+    brought = session.to_bring(values, function.__qualname__)
     start = (marshal.dumps(function.__code__), name, function.__name__, function.__closure__)
     state = (_facts(function), function.__dict__, brought, submodules, name)
     return _session_function, start, state, None, None, _complete_session_function

@@ -24,11 +24,13 @@ def describe(trail: Sequence[Any], labels: Sequence[str], error: BaseException |
         error: why it failed.
     """
     culprit = trail[-1]
-    path = _path(trail, labels)
     kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
     hint = next((f"; {hint}" for known, hint in _HINTS if hint and isinstance(culprit, known)), "")
     cause = "" if error is None else f": {type(error).__name__}: {shown(error, str)}"
-    return f"{path or 'it'} is a {kind} ({shown(culprit)}){cause}{hint}"
+    where = _in_global(trail) or f"{_path(trail, labels) or 'it'} is"
+    if where.endswith(","):
+        hint = hint or "; make it inside of the function, or pass what it is made from"
+    return f"{where} a {kind} ({shown(culprit)}){cause}{hint}"
 
 
 def shown(value: Any, write: Any = repr) -> str:
@@ -39,6 +41,22 @@ def shown(value: Any, write: Any = repr) -> str:
         text = f"a {type(value).__qualname__} whose {write.__name__} raises {type(error).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN or write is str else text[:_SHOWN] + "…"
+
+
+def _in_global(trail: Sequence[Any]) -> str:
+    """Write by which global of the last function of a trail the culprit comes along; nothing if it comes by another way."""
+    for index in reversed(range(len(trail))):
+        function = trail[index]
+        if isinstance(function, types.FunctionType):
+            steps = ((_step(function, part), place) for place, part in enumerate(trail[index + 1 :], index + 1))
+            step, place = next((found for found in steps if found[0]), (None, 0))
+            if step is None:
+                continue
+            _, by_global, name = step.partition("'s global ")
+            inside = _path(trail[place:], ()) if by_global else ""
+            uses = f"function {function.__qualname__!r} uses the global {name},"
+            return (f"{uses} and {name[1:-1]}{inside} is" if inside else uses) if by_global else ""
+    return ""
 
 
 def _path(trail: Sequence[Any], labels: Sequence[str]) -> str:

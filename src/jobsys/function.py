@@ -74,15 +74,15 @@ class JobFunction(Generic[P, R]):
         if self is not original:
             return _again, (original, self.options, self._bound)
         name = self.__dict__.get("__qualname__")
-        if session.current() is not None and self.__module__ == "__main__":
-            known = session.name_of(self)
-            return _session_job, (known,), (self.function, self.options, self._binds, known), None, None, _complete_session_job
         if name is not None:
             if importable(self):
                 return name
             hops = None if is_guarded(self.__module__, name) else _wrappers_around(self, name)
             if hops is not None:
                 return _found, (self.__module__, name, hops)
+            if self.__module__ == "__main__" and session.current() is not None:
+                known = session.name_of(self)
+                return _session_job, (known,), (self.function, self.options, self._binds, known), None, None, _complete_session_job
         return _rebuilt, (self.function, self.options, self._binds)
 
     def _changed(self, options: Options | None = None, bound: tuple[Any, ...] | None = None) -> JobFunction[P, R]:

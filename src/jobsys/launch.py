@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, cast
 
-from jobsys import shipment
+import msgspec
+
+from jobsys import namespace, shipment
 from jobsys.arrival import core, interpreter
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.inline import InlineBatchSystem
@@ -165,7 +167,7 @@ def _ship(config: Config, store: JobStore, lease: Lease, base: str | None, say: 
     """Save the code and say so in the store; tell what changed since the last start."""
     remote = base is not None
     main, sender = Main(), Sender(store, base)
-    last = _last(store, lease.epoch) if config.restart else None
+    last = _last(store, lease.epoch)
     if config.same_code:
         if last is None:
             raise ResourceException("--same-code: the job store does not know what code the run was started with. Leave it out.")
@@ -173,6 +175,9 @@ def _ship(config: Config, store: JobStore, lease: Lease, base: str | None, say: 
     else:
         plan = make_plan(main.start, _options(config, remote=remote))
         made = shipment.make(sender, plan, main, remote=remote)
+        if main.descriptor is None:
+            digest, names = namespace.save(store, last.names if last else ())
+            made = msgspec.structs.replace(made, session=digest, names=names)
         if last is not None and (lines := changes(store, last, made)):
             way = "jobs not yet run get the new code; --same-code keeps the old"
             say("the code is not what it was at the last start (" + way + ")\n  " + "\n  ".join(lines))

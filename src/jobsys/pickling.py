@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from jobsys import session
 from jobsys.classes import reduced
 from jobsys.culprit import describe
 from jobsys.errors import PicklingError, PromiseError
@@ -90,7 +89,7 @@ def load(data: bytes, values: Callable[[int], Any]) -> Any:
     Raises:
         PicklingError: what the pickle names is not there on this side.
     """
-    token, entered = _values.set(values), session.enter()
+    token = _values.set(values)
     try:
         return pickle.loads(data)  # noqa: S301 - the digest of what is loaded was recorded by the leader
     except (AttributeError, ImportError) as error:
@@ -99,7 +98,6 @@ def load(data: bytes, values: Callable[[int], Any]) -> Any:
             f"replaced after the import?"
         ) from error
     finally:
-        session.leave(entered)
         _values.reset(token)
 
 

@@ -1,26 +1,26 @@
-"""A session: ``__main__`` without a file, as in a REPL, a notebook, or behind ``-c``. What it defines travels by value.
+"""A session: ``__main__`` without a file, as in a REPL, a notebook, or behind ``-c``. What jobs use of it is shipped by value, once a run.
 
-Owns the questions whether there is one and what it calls by a name, and the one namespace that stands for it on a worker. Pickles nothing.
+Owns the questions whether there is one and what travels by which name, and the one namespace that stands for it on a worker. Pickles
+nothing: on the leader its names are noted while jobs are pickled, and then the code is shipped that the workers' namespace is made of.
 """
 
 import builtins
 import dis
-import os
 import sys
 import types
-from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
-
-Written: TypeAlias = tuple[int, dict[str, int]]
-"""How deep the pickle lies that is being read, and how deep the one lay that a name was last written from."""
+from typing import Any, Final
 
 _MAIN: Final = "__main__"
-_STARTED: Final = "__jobsys_session__"
+_SHIPPED: Final = "__jobsys_session__"
+"""In a worker's namespace: the names that every worker has."""
 _READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_GLOBAL"})
-_EVERY_MODULE_HAS: Final = frozenset({*vars(types.ModuleType(_MAIN)), "__annotations__", "__builtins__", "__file__", _STARTED})
-_written: ContextVar[Written | None] = ContextVar("written", default=None)
+_EVERY_MODULE_HAS: Final = frozenset({*vars(types.ModuleType(_MAIN)), "__annotations__", "__builtins__", "__file__", _SHIPPED})
+_noted: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
+_by_value: ContextVar[bool] = ContextVar("by_value", default=False)
 
 
 def is_session(main: types.ModuleType | None) -> bool:
@@ -28,7 +28,7 @@ def is_session(main: types.ModuleType | None) -> bool:
     if main is None or getattr(main, "__spec__", None) is not None:
         return False
     file = getattr(main, "__file__", None)
-    return file is None or os.path.basename(file).startswith("<")  # "<stdin>"
+    return file is None or file.rpartition("/")[2].startswith("<")  # "<stdin>"
 
 
 def current() -> types.ModuleType | None:
@@ -40,14 +40,70 @@ def current() -> types.ModuleType | None:
 def start_session() -> types.ModuleType:
     """Make an empty ``__main__`` on a worker, for the namespace of the leader's session."""
     main = types.ModuleType(_MAIN)
-    main.__dict__.update({"__builtins__": builtins, _STARTED: True})
+    main.__dict__.update({"__builtins__": builtins, _SHIPPED: frozenset()})
     sys.modules[_MAIN] = main
     return main
 
 
 def is_started() -> bool:
     """Tell whether ``__main__`` was made by ``start_session``: then its names are those that arrive in pickles, else they are a user's."""
-    return _STARTED in vars(sys.modules[_MAIN])
+    return _SHIPPED in vars(sys.modules[_MAIN])
+
+
+def complete(names: Mapping[str, Any]) -> None:
+    """Finish a worker's session by what the leader shipped: every worker has these names."""
+    bring(names)
+    vars(sys.modules[_MAIN])[_SHIPPED] = frozenset(vars(sys.modules[_MAIN]))
+
+
+@contextmanager
+def noting() -> Iterator[dict[str, str]]:
+    """Note which of the session's names a run's jobs use: each with the function without a name that uses it, if it was that."""
+    names: dict[str, str] = {}
+    token = _noted.set(names)
+    try:
+        yield names
+    finally:
+        _noted.reset(token)
+
+
+@contextmanager
+def by_value() -> Iterator[None]:
+    """Pickle what the session defines as what it is, for the workers' namespace."""
+    token = _by_value.set(True)
+    try:
+        yield
+    finally:
+        _by_value.reset(token)
+
+
+def noted() -> dict[str, str]:
+    """Give what was noted so far for the run that starts."""
+    return _noted.get() or {}
+
+
+def travels_by_name(qualname: str) -> bool:
+    """Tell whether a worker finds this name, now or because it is noted hereby."""
+    name = qualname.partition(".")[0]
+    if is_started():
+        return name in vars(sys.modules[_MAIN])[_SHIPPED]
+    _note(name)
+    return not _by_value.get()
+
+
+def to_bring(values: dict[str, Any], function: str) -> dict[str, Any]:
+    """Choose from the globals that a function uses those that must travel with it: the others are found by name."""
+    if is_started():
+        return {name: value for name, value in values.items() if name not in vars(sys.modules[_MAIN])[_SHIPPED]}
+    for name in values:
+        _note(name, function)
+    return values if _by_value.get() else {}
+
+
+def _note(name: str, function: str = "") -> None:
+    names = _noted.get()
+    if names is not None:
+        names.setdefault(name, function)
 
 
 def namespace() -> dict[str, Any]:
@@ -70,34 +126,12 @@ def name_of(value: Any) -> str | None:
 
 
 def bring(names: Mapping[str, Any]) -> None:
-    """Write into the namespace: over what another pickle brought, but never over what the user's own session has.
-
-    Of the pickles that are read inside of one another, the outermost is the job itself, which sees the globals as they were when it
-    was made; a value that it is given adds what it needs.
-    """
+    """Write into the namespace, but never over what the user's own session has."""
     space = namespace()
-    if not is_started():
-        for name, value in names.items():
-            space.setdefault(name, value)
-        return
-    depth, written = _written.get() or (0, {})
+    if is_started():
+        space.update(names)
     for name, value in names.items():
-        if written.get(name, depth) >= depth:
-            space[name], written[name] = value, depth
-
-
-def enter() -> Token[Written | None] | None:
-    """Begin to read a pickle, perhaps inside of another; give what ``leave`` wants. Costs nothing where there is no session."""
-    if not is_started():
-        return None
-    around = _written.get()
-    return _written.set((0, {}) if around is None else (around[0] + 1, around[1]))
-
-
-def leave(token: Token[Written | None] | None) -> None:
-    """End what ``enter`` began."""
-    if token is not None:
-        _written.reset(token)
+        space.setdefault(name, value)
 
 
 def mentioned(code: types.CodeType, space: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
-from jobsys import session
+from jobsys import namespace, session
 from jobsys.arrival import interpreter
 from jobsys.errors import FormatError, IntegrityError, JobsysError, UsageError
 from jobsys.job import loading
@@ -58,6 +58,8 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     path: list[tuple[str, int, str]]  # PathEntry
     main: tuple[str, str, bool] | None  # ModuleDescriptor; None for a session
     place: tuple[int, str] | None  # of the script: root, directory in it
+    session: str = ""  # the SHA-256 of its namespace, where there is no script
+    names: list[str] = []  # what is in that
 
 
 class Sender:
@@ -246,15 +248,16 @@ def import_path(shipment: Shipment, roots: Sequence[str], mine: Sequence[str]) -
     return list(dict.fromkeys([*path, *mine]))
 
 
-def load_script(shipment: Shipment, roots: Sequence[str]) -> types.ModuleType | None:
-    """Import the script that was shipped, under its own name, and let ``__main__`` mean it; make an empty one for a session.
+def load_main(store: JobStore, shipment: Shipment, roots: Sequence[str]) -> types.ModuleType | None:
+    """Import the script that was shipped, under its own name, and let ``__main__`` mean it; for a session, fill it with what it has.
 
     Raises:
         UsageError: the script runs its workflow when it is imported.
         ResourceException: it can't be imported.
     """
     if shipment.main is None:
-        return session.start_session()
+        namespace.load(store, shipment.session)
+        return sys.modules["__main__"]
     descriptor = ModuleDescriptor(*shipment.main)
     if shipment.place is not None:
         root, inside = shipment.place

@@ -78,7 +78,7 @@ def run(
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     try:
         store = _open(config)
-        with _cleaning(store, config.clean), _leading(store) as lease:
+        with _cleaning(store, config.clean), _leading(store) as lease, session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store)
     except KeyboardInterrupt:

@@ -241,6 +241,10 @@ class JobStore:
         """Write a file with a known name, such as shipped code."""
         return self.storage.writer(keys.shared(name))
 
+    def read_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Read a file with a known name as a stream."""
+        return self.storage.reader(keys.shared(name))
+
     def shared_file_exists(self, name: str) -> bool:
         """Tell whether there is a file of that name."""
         try:

@@ -38,7 +38,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Resource.prepareSystem()
     roots = _localize(shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
-    shipment.load_script(shipped, roots)
+    shipment.load_main(store, shipped, roots)
     _settle([os.path.dirname(root) for root in roots])
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
