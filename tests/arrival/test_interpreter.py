@@ -54,7 +54,13 @@ def test_pure_code_runs_wherever_the_interpreter_is_the_same(other):
 @pytest.mark.parametrize(
     ("other", "needs", "here", "leaders", "way_out"),
     [
-        ({"version": [3, 12, 1]}, PURE, "CPython 3.12.1 (/usr/bin/python3)", "CPython 3.11.7 (/home/u/.venv/bin/python)", "Python 3.11: --wo"),
+        (
+            {"version": [3, 12, 1]},
+            PURE,
+            "CPython 3.12.1 (/usr/bin/python3)",
+            "CPython 3.11.7 (/home/u/.venv/bin/python)",
+            "Start workers with Py",
+        ),
         ({"version": [3, 1, 7]}, NATIVE, "CPython 3.1.7", "CPython 3.11.7", "Start workers with Python 3.11: --worker-python"),
         ({"implementation": "PyPy"}, PURE, "PyPy 3.11.7", "CPython 3.11.7", "Start workers with Python 3.11"),
         ({"soabi": "cpython-311t-x86_64-linux-gnu"}, NATIVE, "cpython-311t", "cpython-311 on the leader", "built as the leader's is"),
