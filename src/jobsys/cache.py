@@ -186,11 +186,11 @@ def _make_private(directory: str) -> None:
     try:
         Path(directory).parent.mkdir(parents=True, exist_ok=True)
         Path(directory).mkdir(mode=0o700, exist_ok=True)
-        found = os.stat(directory)
+        found, owner = os.stat(directory), os.lstat(directory).st_uid  # of a link, too: its owner could let it point elsewhere
     except OSError as error:
         raise StorageError(f"the cache {directory} can't be made: {error.strerror}; {way}") from error
-    if found.st_uid != os.getuid():
-        raise StorageError(f"the cache {directory} belongs to another user (number {found.st_uid}), who could change the code in it; {way}")
+    for user in {found.st_uid, owner} - {os.getuid()}:
+        raise StorageError(f"the cache {directory} belongs to another user (number {user}), who could change the code in it; {way}")
     if found.st_mode & 0o022:
         raise StorageError(f"others may write into the cache {directory} and could change the code in it: chmod go-w it, or {way}")
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -60,7 +60,8 @@ def unused(place: str) -> Iterator[bool]:
     opened: list[int] = []
     try:
         try:
-            opened += [lock_file(f"{place}.{kind}", fcntl.LOCK_EX | fcntl.LOCK_NB) for kind in ("used", "lock")]
+            for kind in ("used", "lock"):
+                opened.append(lock_file(f"{place}.{kind}", fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:

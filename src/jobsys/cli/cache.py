@@ -1,7 +1,6 @@
 """Show this host's cache of shipped code: what is in it, how large, when it was last used, and whether it is in use now.
 
 Examples:
-  jobsys cache
   jobsys cache --json
   jobsys cache --clear                     remove what no process uses
 
