@@ -6,12 +6,13 @@ import struct
 import subprocess
 import sys
 from hashlib import sha256
+from typing import Any
 
 from jobsys.arrival.core import bootstrap_command, core_archive
 from jobsys.arrival.interpreter import facts, native_needs
 
 MAGIC = b"\njobsys stream 1\n"
-PYTHON = os.path.realpath(sys._base_executable)
+PYTHON = os.path.realpath(getattr(sys, "_base_executable"))  # noqa: B009 - mypy does not know it
 
 
 def save(store, name, data):
@@ -22,7 +23,7 @@ def save(store, name, data):
 
 def configuration(store, url, command, **shipment):
     """Make the line that the leader says first, and save what it names."""
-    defaults = {"layers": [], "roots": [], "environment": {}, "options": [], "directory": None, "system_site": False}
+    defaults: dict[str, Any] = {"layers": [], "roots": [], "environment": {}, "options": [], "directory": None, "system_site": False}
     core, shipped = save(store, "core.zip", core_archive()), save(store, "shipment.json", json.dumps(defaults | shipment).encode())
     return {
         "leader": facts(),
@@ -52,6 +53,18 @@ def start(home, config, rest=b"", command=None, **variables):
     assert magic, ended
     assert before == b""
     return behind, ended.stderr.decode(), ended.returncode
+
+
+def begin(home, config):
+    """Start the bootstrap on a host whose home is ``home`` and say what to become; give the process."""
+    home.mkdir(exist_ok=True)
+    environment = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(bootstrap_command(PYTHON), stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=home)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(config).encode() + b"\n")
+    process.stdin.flush()
+    return process
 
 
 def told(behind):

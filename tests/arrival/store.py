@@ -3,12 +3,15 @@
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 TOKEN = "a-token"
 
 
 class Handler(SimpleHTTPRequestHandler):
     """Serves files to who has the token; ``troubles`` says what goes wrong with the next requests: a status, "cut", or "reset"."""
+
+    server: "Server"
 
     def do_GET(self):
         server = self.server
@@ -53,7 +56,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, directory):
         super().__init__(("127.0.0.1", 0), lambda *arguments: Handler(*arguments, directory=str(directory)))
         self.lock = threading.Lock()
-        self.asked, self.troubles, self.strangers = [], [], []
+        self.asked: list[str] = []
+        self.troubles: list[Any] = []
+        self.strangers: list[str | None] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 

@@ -3,15 +3,14 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import jobsys
-from arrival.bare import PYTHON, configuration, start, told
-from arrival.layers import copy_distribution, shipped, write
-from arrival.store import TOKEN, serving
+from arrival.bare import MAGIC, PYTHON, begin, configuration, start, told  # type: ignore[import-not-found]
+from arrival.layers import copy_distribution, shipped, write  # type: ignore[import-not-found]
+from arrival.store import TOKEN, serving  # type: ignore[import-not-found]
 from jobsys.arrival import arrive
 from jobsys.arrival.interpreter import facts
 from jobsys.cache import Cache
@@ -98,34 +97,17 @@ def test_a_second_worker_fetches_nothing_but_what_to_start(tmp_path, store, serv
 
 def test_workers_that_start_together_fetch_everything_once(tmp_path, store, server):
     config = shipment(store, server.url, ["-c", "print('here')"])
-    line = json.dumps(config).encode() + b"\n"
-    home = tmp_path / "home"
-    home.mkdir()
-    from jobsys.arrival.core import bootstrap_command
-
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath}
-    processes = [subprocess.Popen(bootstrap_command(PYTHON), env=environment, cwd=home, **pipes) for _ in range(6)]
-    for process in processes:
-        process.stdin.write(line)
-        process.stdin.flush()
+    processes = [begin(tmp_path / "home", config) for _ in range(6)]
     ended = [process.communicate() for process in processes]
     assert {errors for _, errors in ended} == {b""}
-    assert all(out.endswith(b"here\n") for out, _ in ended)
+    assert {out for out, _ in ended} == {MAGIC + b"here\n"}
     trees = [path for path in server.asked if path not in {"/core.zip", "/shipment.json"}]
     assert len(trees) == len(set(trees)) == 3
 
 
-def test_what_a_program_runs_on_is_held_as_long_as_it_lives(tmp_path, store, server, monkeypatch):
+def test_what_a_program_runs_on_is_held_as_long_as_it_lives(tmp_path, store, server):
     home = tmp_path / "home"
-    home.mkdir()
-    from jobsys.arrival.core import bootstrap_command
-
-    config = shipment(store, server.url, ["-c", "import sys; print('here', flush=True); sys.stdin.read()"])
-    environment = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath}
-    process = subprocess.Popen(bootstrap_command(PYTHON), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=home)
-    process.stdin.write(json.dumps(config).encode() + b"\n")
-    process.stdin.flush()
+    process = begin(home, shipment(store, server.url, ["-c", "import sys; print('here', flush=True); sys.stdin.read()"]))
     while process.stdout.readline() != b"here\n":
         continue
     cache = Cache(home / ".cache" / "jobsys")

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from arrival.bare import PYTHON, configuration, start, told
-from arrival.store import TOKEN, serving
+from arrival.bare import PYTHON, configuration, start, told  # type: ignore[import-not-found]
+from arrival.store import TOKEN, serving  # type: ignore[import-not-found]
 from jobsys import framing
 from jobsys.arrival import bootstrap
 from jobsys.arrival.core import bootstrap_source
@@ -155,7 +155,7 @@ def test_what_does_not_pass_is_told_with_host_cause_and_way_out(tmp_path, store,
 def test_a_store_that_is_not_mounted_is_told(tmp_path, store, monkeypatch):
     config = configuration(store, store.as_uri(), HELLO)
     config["core"]["url"] = "file:///no/such/store/core.zip"
-    monkeypatch.setattr(bootstrap.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(bootstrap, "PAUSE", 0)
     with pytest.raises(bootstrap.Failure, match=r"No such file.* Is the job store's directory mounted there\?"):
         bootstrap.fetch(config["core"]["url"], config["core"]["sha256"])
 
