@@ -170,7 +170,7 @@ def _is_usable(wanted: Wanted, place: str) -> bool:
 
 def _difference(wanted: Wanted, place: str, kept: list[Kept]) -> str | None:
     if wanted.archive:
-        digest = manifest_digest(each.entry for each in kept)
+        digest = manifest_digest(kept)
         fits = _matches(wanted, digest.md5, digest.sha256)
         return harm(place, wanted.name, kept) if fits else "its manifest was changed"
     fits = [each.path for each in kept] == [wanted.name] and wanted.sha256 in {None, kept[0].sha256}

@@ -15,7 +15,7 @@ from hashlib import file_digest, sha256
 from typing import Final, NamedTuple
 
 from jobsys.files import locked, write_whole
-from jobsys.manifest import Entry, Kind
+from jobsys.manifest import Entry, Kind, manifest_line
 
 MANIFEST: Final = ".jobsys-manifest"
 SEALED: Final = ".jobsys-sealed"
@@ -24,7 +24,7 @@ SMALL_TREE: Final = 8_000_000
 KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 BYTECODE: Final = "__pycache__"
 _SETTLED: Final = 2_000_000_000  # nanoseconds after which a clock that ticks slowly can't hide a change behind equal stamps
-_TYPES: Final = (str, str, int, int, str, int, int, int)
+_TYPES: Final = [str, str, int, int, str, int, int, int]
 
 
 class Kept(NamedTuple):
@@ -43,6 +43,10 @@ class Kept(NamedTuple):
     def entry(self) -> Entry:
         """Give the line of the manifest."""
         return Entry(*self[:5])
+
+    def line(self) -> bytes:
+        """Write the line of the manifest."""
+        return manifest_line(*self[:5])
 
 
 def noted(entry: Entry, found: os.stat_result) -> Kept:
@@ -72,11 +76,11 @@ def read_list(place: str, name: str = MANIFEST) -> list[Kept]:
         rows = json.loads(stream.read())
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise ValueError(f"{name} is no list of entries")
-    return [Kept(*row) for row in rows]
+    return list(map(Kept._make, rows))
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, list) and len(row) == len(_TYPES) and all(map(isinstance, row, _TYPES))
+    return isinstance(row, list) and [type(field) for field in row] == _TYPES
 
 
 def size_of(place: str) -> int | None:
@@ -161,13 +165,13 @@ def _damage_of(base: str, each: Kept, read: bool) -> tuple[str | None, Kept]:
             return None, each
         if found.st_size != each.size or (each.kind == "file" and found.st_mode & 0o7777 != each.mode):
             return "has another size or other permissions", each
-        now = noted(each.entry, found)
-        if (read or now != each) and _content(path, each.kind) != each.sha256:
+        same = found.st_ctime_ns == each.changed and found.st_mtime_ns == each.modified and found.st_ino == each.inode
+        if (read or not same) and _content(path, each.kind) != each.sha256:
             return "has another content", each
     except OSError as error:
         return f"can't be read: {error.strerror}", each
-    settled = time.time_ns() - found.st_ctime_ns > _SETTLED
-    return None, now if settled else each
+    settled = not same and time.time_ns() - found.st_ctime_ns > _SETTLED
+    return None, noted(each.entry, found) if settled else each
 
 
 def _content(path: str, kind: Kind) -> str:

@@ -6,7 +6,7 @@ It belongs to the *core*: the modules that need nothing but the standard library
 import os
 import re
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from jobsys.digest import ContentDigest
@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 
     def line(self) -> bytes:
         """Write the line as the digests see it."""
-        return b"%s %o %d %s %s\0" % (self.kind.encode(), self.mode, self.size, self.sha256.encode(), os.fsencode(self.path))
+        return manifest_line(*self)
 
 
 def is_inside(path: str, directory: str) -> bool:
@@ -51,12 +51,22 @@ def is_inside(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
-def manifest_digest(entries: Iterable[Entry]) -> ContentDigest:
+def manifest_line(path: str, kind: Kind, mode: int, size: int, sha256: str) -> bytes:
+    """Write the line of an entry as the digests see it."""
+    return b"%s %o %d %s %s\0" % (kind.encode(), mode, size, sha256.encode(), os.fsencode(path))
+
+
+class HasLine(Protocol):
+    """What can write itself as a line of a manifest."""
+
+    def line(self) -> bytes:
+        """Write the line as the digests see it."""
+
+
+def manifest_digest(entries: Iterable[HasLine]) -> ContentDigest:
     """Digest a manifest; its entries must be sorted by ``order``."""
     digest = ContentDigest()
-    digest.update(b"jobsys manifest 1\0")
-    for entry in entries:
-        digest.update(entry.line())
+    digest.update(b"jobsys manifest 1\0" + b"".join([entry.line() for entry in entries]))
     return digest
 
 

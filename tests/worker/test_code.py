@@ -1,5 +1,7 @@
 """Scripts run with real workers: what they import is what was shipped, and what is wrong with a script is said."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -187,3 +189,74 @@ def test_what_the_guard_binds_reaches_the_worker(tmp_path: Path) -> None:
         """,
     )
     assert (result.returncode, result.stdout) == (0, "[16, 5]\n"), result.stderr
+
+
+CACHED = """
+import helper
+@jobsys.job
+def main(): return [helper.VALUE, helper.__file__, sys.modules["__main__"].__file__]
+if __name__ == "__main__":
+    import json
+    print(json.dumps(jobsys.run(main(), sys.argv[1], progress="off", retries=0)))
+"""
+
+
+def flip(path: Path) -> None:
+    """Let a constant have another value, by one bit, and set the times back."""
+    before = path.stat()
+    data = path.read_bytes()
+    place = data.index(b"seven")
+    path.write_bytes(data[:place] + b"r" + data[place + 1 :])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_runs_share_what_is_in_the_cache_and_a_flipped_byte_in_it_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBSYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "helper.py").write_text("VALUE = 'seven'\n")
+    numbers: list[int] = []
+
+    def again() -> tuple[Path, Path]:
+        result = run(folder, CACHED, f"../store{len(numbers)}")
+        assert result.returncode == 0, result.stderr
+        value, helper, script = json.loads(result.stdout)
+        assert value == "seven"
+        assert helper.startswith(f"{tmp_path}/cache/code/")
+        numbers.append(Path(script).parents[1].stat().st_ino)
+        return Path(helper), Path(importlib.util.cache_from_source(helper))
+
+    source, bytecode = again()
+    assert bytecode.exists()
+    written = bytecode.stat()
+    assert again() == (source, bytecode)
+    assert numbers[0] == numbers[1], "the same place, not another of its name"
+    assert bytecode.stat().st_mtime_ns == written.st_mtime_ns, "bytecode was good for the second run"
+    flip(bytecode)
+    again()
+    assert bytecode.stat().st_mtime_ns > written.st_mtime_ns
+    flip(source)
+    again()
+    assert source.read_text() == "VALUE = 'seven'\n"
+    assert numbers[2] == numbers[1] != numbers[3]
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_cache_that_can_t_be_used_is_said_by_the_leader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    monkeypatch.setenv("JOBSYS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "helper.py").write_text("VALUE = 'seven'\n")
+    result = run(tmp_path, CACHED, "store")
+    assert result.returncode == 1
+    assert f"others may write into the cache {tmp_path}/cache" in result.stderr
+
+
+def test_a_place_for_code_that_was_chosen_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("JTRES_ROOT", str(tmp_path / "here"))
+    (tmp_path / "helper.py").write_text("VALUE = 'seven'\n")
+    result = run(tmp_path, CACHED, "store")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[1].startswith(f"{tmp_path}/here/")
