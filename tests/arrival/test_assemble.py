@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from arrival.layers import layer
+from arrival.layers import layer  # type: ignore[import-not-found]
 from jobsys.arrival.assemble import assemble
 from jobsys.arrival.layout import SITE
 from jobsys.errors import JobsysError
 from jobsys.kept import read_list
 
-BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+BASE = os.path.realpath(getattr(sys, "_base_executable"))  # noqa: B009 - mypy does not know it
 TOOL = {
     "site/tool/__init__.py": "import sys\n\n\ndef main():\n    print(sys.prefix, *sys.argv[1:])\n",
     "site/tool/data/x.txt": "some data",

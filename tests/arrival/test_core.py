@@ -2,10 +2,10 @@
 
 import ast
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
+from arrival.bare import PYTHON  # type: ignore[import-not-found]
 from jobsys.arrival.core import CORE, bootstrap_command, bootstrap_source, core_archive
 
 MODULES = sorted(f"jobsys.{name.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}" for name in CORE)
@@ -33,9 +33,7 @@ mine = [name for name in sys.modules if name.split(".")[0] == "jobsys"]
 foreign = [name for name in sys.modules if name.split(".")[0] not in sys.stdlib_module_names | {{"jobsys", "__main__"}}]
 print(all(sys.modules[name].__file__.startswith({str(archive)!r}) for name in mine), foreign)
 """
-    ended = subprocess.run(
-        [getattr(sys, "_base_executable", sys.executable), "-S", "-I", "-c", code], capture_output=True, text=True, check=True
-    )
+    ended = subprocess.run([PYTHON, "-S", "-I", "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "True []\n"
     assert ended.stderr == ""
 

@@ -59,7 +59,7 @@ def test_pure_code_runs_wherever_the_interpreter_is_the_same(other):
             PURE,
             "CPython 3.12.1 (/usr/bin/python3)",
             "CPython 3.11.7 (/home/u/.venv/bin/python)",
-            "3.11: --wo",
+            "Start workers with Py",
         ),
         ({"version": [3, 1, 7]}, NATIVE, "CPython 3.1.7", "CPython 3.11.7", "Start workers with Python 3.11: --worker-python"),
         ({"implementation": "PyPy"}, PURE, "PyPy 3.11.7", "CPython 3.11.7", "Start workers with Python 3.11"),

@@ -67,6 +67,17 @@ def test_elsewhere_a_worker_has_a_directory_of_its_own_as_long_as_it_lives(tmp_p
     third.communicate()
 
 
+def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("jobsys.arrival.whereabouts.has_locks", lambda directory: False)
+    monkeypatch.chdir(tmp_path)
+    left = tmp_path / f"jobsys-{os.getuid()}-away-left"
+    left.mkdir()
+    enter(None)
+    assert left.is_dir()
+    assert os.getcwd() != str(tmp_path)
+
+
 def test_what_is_called_so_but_is_locked_or_a_link_stays(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -51,14 +51,21 @@ def main(config: dict[str, Any]) -> NoReturn:
 
 
 def bring(shipment: dict[str, Any]) -> Environment:
-    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room."""
+    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room.
+
+    Raises:
+        BatchSystemError: nobody can tell which interpreter this is.
+    """
+    python = getattr(sys, "_base_executable", None) or sys.executable
+    if not python:
+        raise BatchSystemError("this Python does not know where it lies; give --worker-python an absolute path")
     cache = Cache.of_host()
     layers, roots = shipment["layers"], shipment["roots"]
     obtain_all((*layers, *roots), cache)
     environment = assemble(
         [Layer(place(cache, each), each["name"], each["sha256"]) for each in layers],
         root=cache.root,
-        python=getattr(sys, "_base_executable", None) or sys.executable,
+        python=python,
         system_site=shipment.get("system_site", False),
     )
     cache.evict()

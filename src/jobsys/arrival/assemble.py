@@ -18,7 +18,7 @@ from jobsys.arrival.layout import SITE, Layer, Layout, Planned, ordered
 from jobsys.fetch import make_once
 from jobsys.files import locked
 from jobsys.holding import hold
-from jobsys.kept import Kept, harm, noted, read_list, write_list
+from jobsys.kept import Kept, harm, noted, read_list, size_of, write_list
 from jobsys.unpack import write_file
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ def assemble(layers: Sequence[Layer], *, root: str, python: str, system_site: bo
     def build(part: str) -> None:
         layout = Layout(environment.path, base, system_site=system_site)
         before = {layer.place: layout.add(layer) for layer in layers}
-        linked = _write(layout, f"{part}/{NAME}")
-        write_list(part, linked.values())
+        linked, own = _write(layout, f"{part}/{NAME}")
+        write_list(part, linked.values(), size=own)
         lists.update({each: (kept, _with_stamps(each, kept, layout, linked)) for each, kept in before.items()})
 
     hold(place, [layer.place for layer in layers])
@@ -92,26 +92,34 @@ def _is_usable(place: str) -> bool:
     return not reason
 
 
-def _write(layout: Layout, base: str) -> dict[str, Kept]:
+def _write(layout: Layout, base: str) -> tuple[dict[str, Kept], int]:
+    """Write what is planned; give its list, and the bytes that are not shared with a layer."""
     os.mkdir(base, 0o755)
-    return {planned.entry.path: _write_one(planned, f"{base}/{planned.entry.path}") for planned in ordered(layout)}
+    kept: dict[str, Kept] = {}
+    own = 0
+    for planned in ordered(layout):
+        path = planned.entry.path
+        kept[path], shared = _write_one(planned, f"{base}/{path}")
+        own += 0 if shared else planned.entry.size
+    return kept, own
 
 
-def _write_one(planned: Planned, target: str) -> Kept:
+def _write_one(planned: Planned, target: str) -> tuple[Kept, bool]:
     entry, source, _, data = planned
     if entry.kind == "directory":
         os.mkdir(target, entry.mode)
-        return Kept(*entry)
-    if source:
-        _link(source, target, entry.mode)
-    elif entry.kind == "link":
+        return Kept(*entry), False
+    if entry.kind == "link":
         os.symlink(data, os.fsencode(target))
-    else:
-        return write_file(target, entry, iter((data,)))
-    return noted(entry, os.lstat(target))
+        return noted(entry, os.lstat(target)), False
+    if not source:
+        return write_file(target, entry, iter((data,))), False
+    shared = _link(source, target, entry.mode)
+    return noted(entry, os.lstat(target)), shared
 
 
-def _link(source: str, target: str, mode: int) -> None:
+def _link(source: str, target: str, mode: int) -> bool:
+    """Link a file, or copy it where that can't be; tell whether it is shared."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
@@ -119,6 +127,8 @@ def _link(source: str, target: str, mode: int) -> None:
             raise
         shutil.copyfile(source, target)
         os.chmod(target, mode)
+        return False
+    return True
 
 
 def _with_stamps(place: str, kept: list[Kept], layout: Layout, linked: dict[str, Kept]) -> list[Kept]:
@@ -141,4 +151,4 @@ def _note_stamps(place: str, old: list[Kept], new: list[Kept]) -> None:
     """Save whoever looks at a layer next from reading every file in it again, only because links to them were made."""
     with locked(f"{place}.lock"):
         if new != old and read_list(place) == old:
-            write_list(place, new)
+            write_list(place, new, size=size_of(place))

@@ -54,7 +54,7 @@ def tell(kind: "type[BaseException]", error: BaseException, trace: typing.Any) -
     text = str(error)
     if kind is not Failure and not kind.__module__.startswith("jobsys."):
         text = "the bootstrap failed:\n" + "".join(traceback.format_exception(kind, error, trace))
-    if HOST not in text.partition("\n")[0]:
+    if f"host {HOST}" not in text.partition("\n")[0]:
         text = f"host {HOST} ({sys.executable}): {text}"
     payload = text.encode("utf-8", "backslashreplace")
     write(struct.pack("<BQII", CANNOT_START, 0, 0, len(payload)) + payload)

@@ -1,6 +1,5 @@
 """Where a worker stands: its environment variables, and its working directory. Changes this process only."""
 
-import errno
 import fcntl
 import os
 import shutil
@@ -8,10 +7,12 @@ import tempfile
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from jobsys.cache import has_locks
+from jobsys.files import is_file_of
+
 _OF_THE_LEADER: Final = ("LANG", "LANGUAGE", "TZ")
 """What decides how a program reads, writes and tells the time: as on the leader, also where the leader has none of it."""
 _PREFIX: Final = f"jobsys-{os.getuid()}-away-"
-_NO_LOCKS: Final = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL)
 
 
 def variables(host: Mapping[str, str], shipped: Mapping[str, str | None], passed: Collection[str], environment: str) -> dict[str, str]:
@@ -41,40 +42,40 @@ def enter(directory: str | None) -> None:
         os.chdir(directory)
         return
     parent = tempfile.gettempdir()
+    os.chdir(_own_directory(parent) if has_locks(parent) else tempfile.mkdtemp(dir=parent))
+
+
+def _own_directory(parent: str) -> str:
     _sweep(parent)
     while True:
         path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
         descriptor = _locked(path)
-        # who swept in between may have taken it for left behind
-        if descriptor is not None and os.path.isdir(path):
-            break
-    os.set_inheritable(descriptor, True)
-    os.chdir(path)
+        if descriptor is None:  # who swept in between took it for left behind
+            continue
+        if is_file_of(descriptor, path):
+            os.set_inheritable(descriptor, True)
+            return path
+        os.close(descriptor)
 
 
 def _sweep(parent: str) -> None:
     for name in os.listdir(parent):
         path = f"{parent}/{name}"
-        if name.startswith(_PREFIX) and not os.path.islink(path) and os.lstat(path).st_uid == os.getuid():
-            descriptor = _locked(path)
-            if descriptor is not None:
-                shutil.rmtree(path, ignore_errors=True)
-                os.close(descriptor)
+        descriptor = _locked(path) if name.startswith(_PREFIX) else None
+        if descriptor is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(descriptor)
 
 
 def _locked(path: str) -> int | None:
-    """Lock a directory and give the descriptor; None if another process has it, or it is gone."""
+    """Lock a directory and give the descriptor; None if another process has it, or it is none, or gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return descriptor
+    except BlockingIOError:
         os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
+        return None
     return descriptor
