@@ -195,7 +195,7 @@ SHAPES: Final = [
         needs="shipping",
     ),
     Shape("ignored files", IGNORED, "['keep.dat']", needs="shipping"),
-    Shape("never travels", NEVER, "['notes.txt']", needs="shipping"),
+    Shape("never travels", NEVER, "['notes.txt']"),
     Shape(
         "reached by --ship",
         PLUGIN,

@@ -100,7 +100,6 @@ SHAPES: Final = [
         {"app/__main__.py": TWICE_SCRIPT, "app/helper.py": HELPER},
         "42",
         ("{python}", "app", *START),
-        needs="shipping",
     ),
     Shape(
         "zipapp",
