@@ -52,7 +52,8 @@ TYPES: Final = {
         "from models import kinds\n",
     ).replace(
         "    print(value,",
-        "    value = [type(value[0]) is kinds.Point, value[0].x, value[1], type(value[2]) is kinds.Outer.Inner, value[2].text, *value[3:]]\n"
+        "    point, red, inner, *rest = value\n"
+        "    value = [type(point) is kinds.Point, point.x, red, type(inner) is kinds.Outer.Inner, inner.text, *rest]\n"
         "    print(value,",
     ),
 }
@@ -169,22 +170,43 @@ HANDED: Final = {
     "helper.py": HELPER,
 }
 
+POOLS: Final = {
+    "helper.py": HELPER,
+    "flow.py": script(
+        """
+        def pooled(method):
+            context = multiprocessing.get_context(method)
+            with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+                return [*pool.map(helper.twice, [1]), *pool.map(own, [1])]
+
+        def own(x):
+            return 3 * helper.twice(x)
+
+        @jobsys.job(memory="500M")
+        def main():
+            return [pooled(method) for method in ("fork", "spawn", "forkserver")], seen(helper)
+        """,
+        "import concurrent.futures\nimport helper\nimport multiprocessing\n",
+    ),
+}
+
 SHAPES: Final = [
     Shape("user types", TYPES, "[True, 2, True, True, 'abab', 7, 'script']"),
     Shape("deferred functions", DEFERRED, "['', 'tidied 1', 'tidied 2']", hosts=("n3",)),
     Shape("encapsulation", ENCAPSULATED, "cake baked and served at last", places=2),
+    Shape("process pools in a job", POOLS, "[[2, 6], [2, 6], [2, 6]]"),
     Shape(
         "restart with an edited script",
         {**RESTARTED, "flow.py": BROKEN},
-        "('old', 'new')",
-        edit={"flow.py": STEPS, "version.py": "NAME = 'new'\n"},
+        "('old', 'newer')",
+        edit={"flow.py": STEPS, "version.py": "NAME = 'newer'\n"},
         again=("--restart",),
     ),
     Shape(
         "restart with the same code",
         RESTARTED,
         "('oldbad', 'old')",
-        edit={"version.py": "NAME = 'new'\n"},
+        edit={"version.py": "NAME = 'newer'\n"},
         first=("--env", "SETTING=bad"),
         again=("--restart", "--same-code", "--env", "SETTING="),
         needs="shipping",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from shipping.hosts import HEAD, Hosts, missing  # type: ignore[import-not-found]
 from shipping.workshop import Workshop  # type: ignore[import-not-found]
 

@@ -116,6 +116,7 @@ SHAPES: Final = [
             "install",
             "--quiet",
             "--offline",
+            "--no-cache",
             "--no-config",
             "--python",
             "{python}",
@@ -132,6 +133,13 @@ SHAPES: Final = [
         setup=(_pip("--editable", "{checkout}"),),
         venv="own",
         places=2,
+        needs="shipping",
+    ),
+    Shape(
+        "environment left behind",
+        {"helper.py": HELPER, "flow.py": APP["app/flow.py"]},
+        "42",
+        options=("--ship-env", "never"),
         needs="shipping",
     ),
     Shape(

@@ -133,7 +133,8 @@ class Hosts:
         for place in [*self.hidden(), *packages]:  # a mode of 1777 would make sshd refuse the keys below
             self._check(self.run(host, ["sh", "-c", '[ ! -d "$0" ] || mount -t tmpfs -o mode=755 none "$0"', place]))
         self._check(self.run(host, ["mv", "/run/ssh-keys", f"{_home()}/.ssh"]))
-        self.put(host, {f"{packages[0]}/{name}/__init__.py": DECOY for name in DECOYS})
+        decoys = {f"{packages[0]}/{name}/__init__.py": DECOY for name in DECOYS}
+        self.put(host, {**decoys, f"{packages[0]}/greeter-9.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: greeter\nVersion: 9.0\n"})
 
     def _command(self, verb: str) -> list[str]:
         return [str(self._script), str(self.state), verb]

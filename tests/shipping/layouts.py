@@ -152,8 +152,12 @@ SHAPES: Final = [
         places=2,
         needs="shipping",
     ),
-    Shape("namespace beside", {name.partition("/")[2] if "/" in name else name: text for name, text in NAMESPACE.items()},
-          "left and right", places=2),
+    Shape(
+        "namespace beside",
+        {name.partition("/")[2] if "/" in name else name: text for name, text in NAMESPACE.items()},
+        "left and right",
+        places=2,
+    ),
     Shape(
         "namespace over two roots",
         NAMESPACE,

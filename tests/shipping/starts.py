@@ -1,6 +1,5 @@
 """The ways in which a script may be started, with a file and without."""
 
-import textwrap
 from typing import Final
 
 from shipping.shape import HELPER, PROOF, START, TWICE, Shape, module, script  # type: ignore[import-not-found]
@@ -35,27 +34,31 @@ TYPED: Final = SESSION + ASK
 """As one types it: a blank line ends each block."""
 
 PTY: Final = module('''
-    """Type the lines of a file into an interactive Python on a terminal; print what the marked statement answers."""
+    """Type the lines of a file into an interactive Python on a terminal; print what the last one answers."""
     import os, pty, sys
 
-    lines = open("typed.txt").read().replace("ARGV", repr(sys.argv[1:]))
+    def answer():
+        seen = b""
+        while not seen.endswith((b">>> ", b"... ")):
+            seen += os.read(terminal, 4096)
+        return seen.decode().replace("\\r", "").splitlines()
+
+    lines = open("typed.txt").read().replace("ARGV", repr(sys.argv[1:])).splitlines()
     child, terminal = pty.fork()
     if child == 0:
         os.environ["TERM"] = "dumb"
         os.execv(sys.executable, [sys.executable, "-q"])
-    seen = b""
-    for line in [*lines.splitlines(), "exit()"]:
+    answer()
+    for line in lines:
         os.write(terminal, line.encode() + b"\\n")
-        while not seen.rstrip(b" ").endswith((b">>>", b"...")) and line != "exit()":
-            seen += os.read(terminal, 4096)
-        seen = b"" if line != lines.splitlines()[-1] else seen
-    answers = [line.removeprefix("answer ") for line in seen.decode().replace("\\r", "").splitlines() if line.startswith("answer ")]
-    print(*answers or [seen.decode()], sep="\\n")
+        told = answer()
+    print(*[line.removeprefix("answer ") for line in told if line.startswith("answer ")] or told, sep="\\n")
+    os.write(terminal, b"exit()\\n")
     try:
         while os.read(terminal, 4096):
             pass
     except OSError:
-        pass  # a terminal says so when its last user is gone
+        pass  # so a terminal says that its last user is gone
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ''')
 
@@ -165,7 +168,7 @@ SHAPES: Final = [
             "helper.py": HELPER,
             "driver.py": PTY,
             "typed.txt": SESSION
-            + 'value, lines = jobsys.run(main(21), jobsys.argument_parser().parse_args(ARGV))\n'
+            + "value, lines = jobsys.run(main(21), jobsys.argument_parser().parse_args(ARGV))\n"
             + 'print("", *(f"answer {each}" for each in [value, *lines]), sep="\\n")\n',
         },
         "42",
@@ -188,4 +191,3 @@ SHAPES: Final = [
         needs="shipping",
     ),
 ]
-assert textwrap.dedent(SESSION) == SESSION

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from shipping import hosts as harness  # type: ignore[import-not-found]
 from shipping.hosts import BARE, HEAD, HEAD_ADDRESS, Hosts  # type: ignore[import-not-found]
 
@@ -31,7 +32,9 @@ def test_a_bare_host_has_a_python_with_nothing_but_decoys(hosts: Hosts, host: st
 
 
 def test_commands_get_their_environment_directory_input_and_exit_status(hosts: Hosts) -> None:
-    done = hosts.run("n3", ["sh", "-c", "cat; pwd; env; hostname; exit 7"], cwd="/usr", env={"PATH": "/usr/bin:/bin", "A": "b c"}, stdin="in\n")
+    done = hosts.run(
+        "n3", ["sh", "-c", "cat; pwd; env; hostname; exit 7"], cwd="/usr", env={"PATH": "/usr/bin:/bin", "A": "b c"}, stdin="in\n"
+    )
     assert done.returncode == 7
     lines = done.stdout.splitlines()
     assert lines[:2] == ["in", "/usr"]

@@ -1,11 +1,13 @@
 """Code arrives: every shape of a project runs on this machine, and on hosts that have none of the leader's files."""
 
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import pytest
+
 from shipping.hosts import BARE, HEAD, HEAD_ADDRESS, Hosts  # type: ignore[import-not-found]
 from shipping.shape import Shape  # type: ignore[import-not-found]
 from shipping.shapes import SHAPES  # type: ignore[import-not-found]
@@ -16,7 +18,10 @@ pytestmark = pytest.mark.slow
 SHIPPING: Final = False
 """Whether code ships from everywhere, and to hosts: the shapes that need it run, here and there."""
 LOCAL: Final = [shape for shape in SHAPES if shape.local and (SHIPPING or not shape.needs)]
-REMOTE: Final = SHAPES if SHIPPING else []
+REMOTE: Final = (
+    SHAPES if SHIPPING else [pytest.param(SHAPES[0], marks=pytest.mark.skip("no batch system ships to hosts yet: see SHIPPING"))]
+)
+BESIDE: Final = next(shape for shape in SHAPES if shape.name == "module beside")
 QUIET: Final = ("--progress", "off")
 
 Run = Callable[[Start], "subprocess.CompletedProcess[str]"]
@@ -51,17 +56,17 @@ def test_a_shape_runs_on_this_machine(workshop: Workshop, shape: Shape) -> None:
     prove(workshop, shape, _here, (), [os.uname().nodename])
 
 
+def test_a_leader_finds_on_the_head_all_that_the_workshop_made(workshop: Workshop, hosts: Hosts) -> None:
+    prove(workshop, BESIDE, _on_the_head(hosts), (), [HEAD])
+
+
 @pytest.mark.parametrize("shape", REMOTE, ids=str)
 def test_a_shape_runs_on_hosts_without_the_leaders_files(workshop: Workshop, hosts: Hosts, shape: Shape) -> None:
     ssh = ["--batch-system", "ssh", "--hosts", ",".join(shape.hosts), "--worker-python", hosts.python, "--store-address", HEAD_ADDRESS]
-
-    def there(start: Start) -> "subprocess.CompletedProcess[str]":
-        return hosts.run(HEAD, start.argv, str(start.cwd), start.environment, start.stdin)
-
-    prove(workshop, shape, there, ssh, shape.hosts)
-    for name, text in ((name, text) for name in BARE for text in shape.forbidden):
-        found = hosts.run(name, ["grep", "-rlF", "--", text, "/tmp", "/root", "/var/tmp"])
-        assert found.returncode == 1, f"{name} has what it must not have: {found.stdout}"
+    prove(workshop, shape, _on_the_head(hosts), ssh, shape.hosts)
+    for name, text in itertools.product(BARE, shape.forbidden):
+        found = hosts.run(name, ["grep", "-rlsF", "--", text, "/tmp", "/root", "/var/tmp"])
+        assert found.stdout == "", f"{name} has what it must not have: {found.stdout}"
 
 
 def test_every_shape_has_a_name_of_its_own_and_can_be_told_from_others() -> None:
@@ -75,9 +80,8 @@ def test_every_shape_has_a_name_of_its_own_and_can_be_told_from_others() -> None
 
 def test_what_comes_from_the_leaders_files_is_told(workshop: Workshop) -> None:
     """The harness would see it: in this process's own place, helper is the leader's."""
-    shape = next(shape for shape in SHAPES if shape.name == "module beside")
     with pytest.raises(AssertionError, match="from the leader's own files"):
-        prove(workshop, shape, _here, ("--batch-system", "inline"), [os.uname().nodename])
+        prove(workshop, BESIDE, _here, ("--batch-system", "inline"), [os.uname().nodename])
 
 
 def _here(start: Start) -> "subprocess.CompletedProcess[str]":
@@ -86,7 +90,10 @@ def _here(start: Start) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def _on_the_head(hosts: Hosts) -> Run:
+    return lambda start: hosts.run(HEAD, start.argv, str(start.cwd), start.environment, start.stdin)
+
+
 def _mark() -> dict[str, str]:
     """Keep what lets the session find processes that are left."""
     return {name: value for name, value in os.environ.items() if name.startswith("JOBSYS_TEST_") or name == "TMPDIR"}
-

@@ -1,6 +1,7 @@
 """Makes what a shape is started from: virtual environments, project directories, command lines. Starts nothing but set-up steps."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from shipping.shape import Shape  # type: ignore[import-not-found]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 SOURCES: Final = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "src")
-TOOLS: Final = ("setuptools>=77.0.3", "hatchling", "editables", "uv")
-SCIENCE: Final = ("numpy", "ipykernel", "jupyter-client")
-SETUP_TIME: Final = 180.0
+CONSTRAINTS: Final = ("--constraint", str(REPOSITORY / "constraints.txt"))
+TOOLS: Final = ("setuptools==84.2.1", "hatchling==1.33.0", "editables==0.6", "uv==0.13.9")
+SCIENCE: Final = ("numpy", "ipykernel==7.4.0", "jupyter-client==8.10.0")
+SETUP_TIME: Final = 100.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,14 @@ class Workshop:
         """The environment that shapes share: jobsys as a user installs it."""
         venv = self.base / "venv"
         _call([sys.executable, "-m", "venv", str(venv)])
-        _call([*_pip(venv), "--constraint", str(REPOSITORY / "constraints.txt"), str(self.checkout)])
+        _call([*_pip(venv), *CONSTRAINTS, str(self.checkout)])
         return venv
 
     @cached_property
     def science(self) -> Path:
         """The environment with a native library and a notebook's kernel; no shape leaves anything in it but its own distribution."""
         venv = self.copy("science")
-        _call([*_pip(venv), *SCIENCE])
+        _call([*_pip(venv), *CONSTRAINTS, *SCIENCE])
         return venv
 
     @cached_property
@@ -153,6 +155,7 @@ def _pip(venv: Path) -> list[str]:
 
 
 def _call(argv: Sequence[str], cwd: Path | None = None, **environment: str) -> None:
-    """Take a set-up step; what it says is part of the failure."""
-    done = subprocess.run(argv, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=SETUP_TIME)
+    """Take a set-up step, with the user's own settings and cache of pip; what it says is part of the failure."""
+    environment = {**os.environ, "HOME": pwd.getpwuid(os.getuid()).pw_dir, **environment}
+    done = subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=SETUP_TIME)
     assert done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
