@@ -86,7 +86,46 @@ SCIENCE: Final = {
     ),
 }
 
+COMMAND: Final = {
+    "pyproject.toml": _project(
+        "setuptools", '[project.scripts]\nrun-flow = "helper.flow:start"\n[tool.setuptools]\npackages = ["helper"]\n'
+    ),
+    "helper/__init__.py": "",
+    "helper/more.py": HELPER,
+    "helper/flow.py": script(
+        """
+        @jobsys.job(memory="50M")
+        def double(x):
+            return more.twice(x)
+
+        @jobsys.job(memory="50M")
+        def main():
+            return show(double(21))
+
+        @jobsys.job(memory="50M")
+        def show(x):
+            return x, seen(*MODULES)
+        """,
+        "from helper import more\nMODULES = []\n",
+    ).replace('if __name__ == "__main__":', "def start():")
+    + '\nif __name__ == "__main__":\n    start()\n',
+}
+OWN_COMMAND: Final = {**COMMAND, "helper/flow.py": str(COMMAND["helper/flow.py"]).replace("MODULES = []", "MODULES = [more]")}
+COMMAND_LINE: Final = ("{venv}/bin/run-flow", *START)
+
 SHAPES: Final = [
+    Shape("console script, installed", COMMAND, "42", COMMAND_LINE, (_pip("."),), venv="own", cwd="..", places=0),
+    Shape("console script, editable", OWN_COMMAND, "42", COMMAND_LINE, (_pip("--editable", "."),), venv="own", cwd="..", needs="shipping"),
+    Shape(
+        "installed module with -m",
+        COMMAND,
+        "42",
+        ("{python}", "-m", "helper.flow", *START),
+        (_pip("."),),
+        venv="own",
+        cwd="..",
+        places=0,
+    ),
     Shape(
         "package by a .pth file",
         {**APP, "away/helper/__init__.py": PACKAGE, "away/helper/more.py": HELPER},

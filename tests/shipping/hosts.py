@@ -1,6 +1,6 @@
 """Pretend machines for tests of shipping: a head that has the leader's files, and hosts that have a bare Python and nothing else.
 
-Over ``hosts.sh``, which is found by JOBSYS_TEST_HOSTS or in ``shared/`` beside the repository. Needs root, iproute2 and openssh-server.
+Over ``hosts.sh``, which is found by TEST_HOSTS_SCRIPT or in ``shared/`` beside the repository. Needs root, iproute2 and openssh-server.
 """
 
 import io
@@ -30,7 +30,7 @@ CLEAN: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 def find_script() -> Path | None:
     """Find hosts.sh by the environment variable, or below a directory ``shared`` beside the repository or one of its parents."""
-    named = os.environ.get("JOBSYS_TEST_HOSTS")
+    named = os.environ.get("TEST_HOSTS_SCRIPT")
     if named:
         return Path(named)
     return next((path for parent in REPOSITORY.parents if (path := parent / "shared" / SCRIPT).is_file()), None)
@@ -40,7 +40,7 @@ def missing() -> str | None:
     """Say what is missing for pretend hosts, with the way out; None if they can be made."""
     script = find_script()
     if script is None or not script.is_file():
-        return f"there is no {SCRIPT} in a directory shared/ beside the repository: set JOBSYS_TEST_HOSTS to its path"
+        return f"there is no {SCRIPT} in a directory shared/ beside the repository: set TEST_HOSTS_SCRIPT to its path"
     if os.geteuid() != 0:
         return "pretend hosts are made of namespaces, which takes root: run the tests as root"
     for program, package in (("ip", "iproute2"), ("sshd", "openssh-server"), ("ssh", "openssh-client"), ("unshare", "util-linux")):

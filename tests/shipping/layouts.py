@@ -132,7 +132,39 @@ PLUGIN: Final = {
     ),
 }
 
+SHADOWS: Final = {
+    "statistics.py": "def mean(values):\n    return 'own mean'\n",
+    "mdurl.py": "def parse(url):\n    return 'own parse'\n",
+    "flow.py": script(
+        """
+        @jobsys.job(memory="50M")
+        def main():
+            return [statistics.mean([1]), mdurl.parse("x")], seen(statistics, mdurl)
+        """,
+        "import mdurl\nimport statistics\n",
+    ),
+}
+
+BY_FILE: Final = {
+    "flow.py": script(
+        """
+        HERE = Path(__file__).resolve().parent
+
+        @jobsys.job(memory="50M")
+        def main():
+            return (HERE / "lists" / "words.txt").read_text(), seen(sys.modules[main.function.__module__])
+        """,
+        "import sys\nfrom pathlib import Path\n",
+    ),
+    "lists/words.txt": "beside",
+}
+
 ELSEWHERE: Final = {"flow.py": script(TWICE, "import helper\n")}
+
+EXTENDED: Final = """import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import helper
+"""
 
 SHAPES: Final = [
     Shape("module beside", {"helper.py": HELPER, "flow.py": script(TWICE, "import helper\n")}, "42"),
@@ -189,6 +221,15 @@ SHAPES: Final = [
         places=3,
         needs="shipping",
     ),
+    Shape(
+        "sys.path extended by the script",
+        {"lib/helper.py": HELPER, "bin/flow.py": script(TWICE, EXTENDED)},
+        "42",
+        ("{python}", "bin/flow.py", *START),
+        needs="shipping",
+    ),
+    Shape("modules that shadow others", SHADOWS, "['own mean', 'own parse']", places=2),
+    Shape("file beside the script", BY_FILE, "beside"),
     Shape("data files", DATA, "[b'regular', b'namespace', b'\\x00deep']", places=2),
     Shape(
         "data files away",

@@ -67,10 +67,10 @@ def test_the_head_reaches_hosts_by_ssh_and_they_reach_the_head(hosts: Hosts) -> 
 
 
 def test_the_script_is_found_by_the_environment_or_beside_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOBSYS_TEST_HOSTS", str(tmp_path / "hosts.sh"))
+    monkeypatch.setenv("TEST_HOSTS_SCRIPT", str(tmp_path / "hosts.sh"))
     assert harness.find_script() == tmp_path / "hosts.sh"
-    assert "set JOBSYS_TEST_HOSTS" in (harness.missing() or "")
-    monkeypatch.delenv("JOBSYS_TEST_HOSTS")
+    assert "set TEST_HOSTS_SCRIPT" in (harness.missing() or "")
+    monkeypatch.delenv("TEST_HOSTS_SCRIPT")
     monkeypatch.setattr(harness, "REPOSITORY", tmp_path / "repository")
     assert harness.find_script() is None
     beside = tmp_path / "shared" / harness.SCRIPT

@@ -22,7 +22,7 @@ REMOTE: Final = (
     SHAPES if SHIPPING else [pytest.param(SHAPES[0], marks=pytest.mark.skip("no batch system ships to hosts yet: see SHIPPING"))]
 )
 BESIDE: Final = next(shape for shape in SHAPES if shape.name == "module beside")
-QUIET: Final = ("--progress", "off")
+QUIET: Final = ("--progress", "off", "--durability", "kill")
 
 Run = Callable[[Start], "subprocess.CompletedProcess[str]"]
 
@@ -64,6 +64,7 @@ def test_a_leader_finds_on_the_head_all_that_the_workshop_made(workshop: Worksho
 def test_a_shape_runs_on_hosts_without_the_leaders_files(workshop: Workshop, hosts: Hosts, shape: Shape) -> None:
     ssh = ["--batch-system", "ssh", "--hosts", ",".join(shape.hosts), "--worker-python", hosts.python, "--store-address", HEAD_ADDRESS]
     prove(workshop, shape, _on_the_head(hosts), ssh, shape.hosts)
+    assert [name for name in BARE if hosts.run(name, ["test", "-e", str(hosts.base)]).returncode != 1] == [], "the leader's files are there"
     for name, text in itertools.product(BARE, shape.forbidden):
         found = hosts.run(name, ["grep", "-rlsF", "--", text, "/tmp", "/root", "/var/tmp"])
         assert found.stdout == "", f"{name} has what it must not have: {found.stdout}"
