@@ -101,6 +101,17 @@ def test_a_transfer_goes_on_where_it_broke(way: BadWay, storage: ServedStorage, 
     assert 1_300_000 < starts[1] < 1_500_000
 
 
+def test_an_answer_cut_off_anywhere_passes_for_no_whole_one(way: BadWay, local: LocalStorage) -> None:
+    """Also in the middle of a number in its head, which would still be a number."""
+    whole = local.stat("a/b")
+    for cut in range(1, 300, 3):
+        way.plan = [Fault()] * way.connections + [Fault(down=cut, reset=False)] * 2
+        storage = ServedStorage(way.url, TOKEN, AT_ONCE)
+        assert storage.stat("a/b") == whole, cut
+        assert storage.get("a/b") == DATA, cut
+        storage.close()
+
+
 def test_two_versions_are_never_mixed(way: BadWay, storage: ServedStorage, local: LocalStorage) -> None:
     way.plan = [Fault(down=1_000_000, reset=False)]
     with storage.reader("a/b") as stream:
