@@ -35,6 +35,7 @@ def test_a_store_is_served_until_ctrl_c(finished, monkeypatch):
         assert list(far.segments()) == list(finished.store.segments())
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+        assert isinstance(far.storage, ServedStorage)
         far.storage.close()
 
 

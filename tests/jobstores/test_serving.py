@@ -4,17 +4,19 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobsys import processes
-from jobsys.errors import JobStoreExistsError, NoSuchJobStoreError, StorageError
-from jobsys.jobstores import create, locate, open_store
+from jobsys.errors import JobStoreError, JobStoreExistsError, NoSuchJobStoreError, StorageError
+from jobsys.jobstores import create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.jobstores.serving import StoreServer
+from jobsys.storage.served import ServedStorage
 
 INFO = StoreInfo(FORMAT, 0.0, "0")
-HERE = {"address": "127.0.0.1", "listen": "127.0.0.1:0"}
+HERE: dict[str, Any] = {"address": "127.0.0.1", "listen": "127.0.0.1:0"}
 
 
 def test_a_store_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,8 +39,12 @@ def test_a_store_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             near.info()
         assert create(server.url, INFO).locator == server.url
         assert near.info() == INFO
-        for store in (far, locate(server.url)):
-            store.storage.close()
+        (tmp_path / "store" / "thesis.txt").write_text("mine")
+        with pytest.raises(JobStoreError, match=r"nothing was deleted: move thesis.txt elsewhere"):
+            far.destroy()
+        assert near.info() == INFO
+        assert isinstance(far.storage, ServedStorage)
+        far.storage.close()
 
 
 def test_it_leaves_no_process(tmp_path: Path) -> None:

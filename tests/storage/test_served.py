@@ -10,8 +10,9 @@ import pytest
 
 from badway import BUSY, LOST, RESET, BadWay, Fault  # type: ignore[import-not-found]
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
-from jobsys.storage import served, wire
+from jobsys.storage import wire
 from jobsys.storage.base import Stat, Storage
+from jobsys.storage.exchange import Exchange
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
 from jobsys.storage.served import ServedStorage
@@ -84,13 +85,13 @@ def test_everything_in_spite_of_a_bad_way(way: BadWay, faults: list[Fault], loca
 
 def test_a_transfer_goes_on_where_it_broke(way: BadWay, storage: ServedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    send = served.Exchange.send
+    send = Exchange.send
 
     def note(self, request, stack):
         asked.append(request.headers.get("Range", "all"))
         return send(self, request, stack)
 
-    monkeypatch.setattr(served.Exchange, "send", note)
+    monkeypatch.setattr(Exchange, "send", note)
     way.plan = [Fault(down=1_000_000, reset=False), Fault(down=500_000, reset=False)]
     with storage.reader("a/b") as stream:
         assert stream.read() == DATA
@@ -98,6 +99,17 @@ def test_a_transfer_goes_on_where_it_broke(way: BadWay, storage: ServedStorage, 
     assert asked[0] == "all"
     assert 900_000 < starts[0] < 1_000_000
     assert 1_300_000 < starts[1] < 1_500_000
+
+
+def test_an_answer_cut_off_anywhere_passes_for_no_whole_one(way: BadWay, local: LocalStorage) -> None:
+    """Also in the middle of a number in its head, which would still be a number."""
+    whole = local.stat("a/b")
+    for cut in range(1, 300, 3):
+        way.plan = [Fault()] * way.connections + [Fault(down=cut, reset=False)] * 2
+        storage = ServedStorage(way.url, TOKEN, AT_ONCE)
+        assert storage.stat("a/b") == whole, cut
+        assert storage.get("a/b") == DATA, cut
+        storage.close()
 
 
 def test_two_versions_are_never_mixed(way: BadWay, storage: ServedStorage, local: LocalStorage) -> None:

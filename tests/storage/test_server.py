@@ -74,10 +74,9 @@ def test_a_kill_in_the_middle_of_a_put_leaves_nothing_to_see(process: subprocess
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     code = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
     words = ["-m", "jobsys.storage.server", "--root", str(tmp_path), "--listen", "127.0.0.1:0"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(
-        [sys.executable, "-c", code, sys.executable, *words], text=True, env=os.environ | {"JOBSYS_STORE_TOKEN": TOKEN}, **pipes
-    ) as parent:
+    command = [sys.executable, "-c", code, sys.executable, *words]
+    environment = os.environ | {"JOBSYS_STORE_TOKEN": TOKEN}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         pid = int(said(parent))
         assert said(parent).startswith("http:")
         assert processes.is_running(pid)

@@ -1,3 +1,5 @@
+from urllib.parse import quote
+
 import pytest
 
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
@@ -10,7 +12,7 @@ def test_an_error_comes_back_as_it_was(kind: type[StorageError], status: int) ->
     error = kind("can't write ünï: the disk is full (0.0 MiB free)")
     found, body = wire.encode_error(error)
     assert found == status
-    for told in (wire.decode_error(body, None), wire.decode_error(b"", wire.quote(body))):
+    for told in (wire.decode_error(body, None), wire.decode_error(b"", quote(body))):
         assert type(told) is kind
         assert str(told) == str(error)
 

@@ -123,7 +123,11 @@ class JobStore:
         """
         self.info()
         mark = self.storage.local_path(keys.STORE)
-        if mark is not None and (others := strangers(os.path.dirname(mark))):
+        if mark is not None:
+            others = strangers(os.path.dirname(mark))
+        else:
+            others = [key for key in self.storage.list("") if key.partition("/")[0] not in keys.TOPS]
+        if others:
             raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
         self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """Seconds between tries, each made shorter or longer by chance."""
-_CONNECT: Final = 10.0
+_CONNECT: Final = 20.0  # also for each piece of a body to be taken
 _ANSWER: Final = 60.0
 _SLOWEST: Final = 4 << 20  # bytes a second that a server syncs to its disk
 _UNAUTHORIZED: Final = 401

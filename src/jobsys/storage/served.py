@@ -98,12 +98,11 @@ class ServedStorage(Storage):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete many objects by each request."""
-        waiting = iter(keys)
-        while batch := list(islice(waiting, wire.PAGE)):
-            for key in batch:
-                check_key(key)
-            body = msgspec.json.encode(batch)
-            self._exchange.ask(Request("POST", wire.DELETE, (204,), {"Content-Type": "application/json"}, body, len(body)))
+        self._delete(keys)
+
+    def destroy(self) -> None:
+        """Delete every object; the directory stays with the server, which has it open, and so does what is no object."""
+        self._delete(list(self.list("")))
 
     def stat(self, key: str) -> Stat:
         """Ask for size and time."""
@@ -122,6 +121,14 @@ class ServedStorage(Storage):
     def close(self) -> None:
         """Close the connections that are kept open; the storage can be used on."""
         self._exchange.sessions.close()
+
+    def _delete(self, keys: Iterable[str]) -> None:
+        waiting = map(str, keys)  # a file's id is more than a text
+        while batch := list(islice(waiting, wire.PAGE)):
+            for key in batch:
+                check_key(key)
+            body = msgspec.json.encode(batch)
+            self._exchange.ask(Request("POST", wire.DELETE, (204,), {"Content-Type": "application/json"}, body, len(body)))
 
     def _page(self, path: str) -> wire.Keys:
         content = self._exchange.ask(Request("GET", path)).content
@@ -189,7 +196,11 @@ class Download(io.RawIOBase):
         if self._tag is not None:
             headers["If-Match"] = self._tag
             expected = (206, _CHANGED)
-        response = self._exchange.send(Request("GET", wire.object_path(self._key), expected, headers), self._stack)
+        try:
+            response = self._exchange.send(Request("GET", wire.object_path(self._key), expected, headers), self._stack)
+        except StorageError:
+            self._stack.close()
+            raise
         if response.status_code == _CHANGED:
             raise StorageError(f"{self._key} was replaced in the job store at {self._exchange.url} while it was being read; read it again")
         if self._tag is None:
