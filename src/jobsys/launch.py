@@ -31,6 +31,7 @@ from jobsys.shipment import Sender, Shipment
 from jobsys.shipping import surroundings
 from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Options, ShipEnvironment, make_plan
+from jobsys.storage.wire import TOKEN_VARIABLE, URL_VARIABLE
 from jobsys.worker.code import arguments
 from jobsys.worker.execute import JobExecutor
 
@@ -61,7 +62,7 @@ def _inline(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say
 def _local(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say: Say) -> BatchSystem:  # noqa: ARG001
     _check_seen(store)
     if config.ship_env == "always":
-        raise UsageError("--ship-env always has no meaning with --batch-system local: its workers run in this very environment")
+        say("--ship-env always: workers on this machine run in this very environment, none of it is sent")
     _ship(config, store, lease, None, say)
     command = [
         sys.executable,
@@ -108,18 +109,18 @@ def _ssh(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say: S
         raise UsageError("--batch-system ssh needs hosts: --hosts NAME, repeated or with commas")
     _check_seen(store)
     asked = surroundings.asked_for(config.env, os.environ)
-    served = stack.enter_context(_serve(config, store, hosts))
-    shipped, data = _ship(config, store, lease, served.url, say)
-    sender = Sender(store, served.url)
+    url, token = _serve(config, store, hosts, stack)
+    shipped, data = _ship(config, store, lease, url, say)
+    sender = Sender(store, url)
     archive = core.core_archive()
     name = f"resources/core-{hashlib.sha256(archive).hexdigest()}.zip"
     if not sender.shared_file_exists(name):
         with sender.write_shared_file(name) as stream:
             stream.write(archive)
     arrive = {
-        "shipment": {"url": f"{served.url}/o/{store.code_key(lease.epoch)}", "sha256": hashlib.sha256(data).hexdigest()},
+        "shipment": {"url": f"{url}/o/{store.code_key(lease.epoch)}", "sha256": hashlib.sha256(data).hexdigest()},
         "needs": shipped.needs,
-        "command": ["-m", "jobsys.batch.agent", "--quiet-start", *_limits(config), "--", *_arguments(config, served.url, lease)],
+        "command": ["-m", "jobsys.batch.agent", "--quiet-start", *_limits(config), "--", *_arguments(config, url, lease)],
     }
     python = config.worker_python or f"python{sys.version_info[0]}.{sys.version_info[1]}"
     start: dict[str, Any] = {
@@ -127,7 +128,7 @@ def _ssh(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say: S
         "leader": interpreter.facts(),
         "core": {"url": sender.shared_file_url(name), "sha256": hashlib.sha256(archive).hexdigest()},
         "arrive": arrive,
-        "environment": {**asked, "JOBSYS_STORE_URL": served.url, "JOBSYS_STORE_TOKEN": served.token},
+        "environment": {**asked, URL_VARIABLE: url, TOKEN_VARIABLE: token},
     }
     preamble = json.dumps(start).encode() + b"\n"
     return SshBatchSystem(hosts, Start(core.bootstrap_command(python), preamble), ssh=shlex.split(config.ssh))
@@ -140,14 +141,18 @@ def _limits(config: Config) -> list[str]:
     return [*words, "--work-dir", config.work_dir] if config.work_dir else words
 
 
-def _serve(config: Config, store: JobStore, hosts: Sequence[str]) -> StoreServer:
+def _serve(config: Config, store: JobStore, hosts: Sequence[str], stack: ExitStack) -> tuple[str, str]:
+    """Give the URL and the token by which other hosts reach the store; a directory is served from here as long as the run goes on."""
+    if store.locator.startswith(("http:", "https:")):
+        return store.locator, os.environ[TOKEN_VARIABLE]
     root = store.storage.local_path("x")
     if root is None:
-        raise UsageError(f"workers on other hosts can't reach {store.locator}: use a file: store")
+        raise UsageError(f"workers on other hosts can't reach {store.locator}: use a file: store, or one behind 'jobsys serve'")
     address, _, port = (config.store_address or "").partition(":")
-    durable = config.durability == "power-cut"
-    where = f"0.0.0.0:{port or 0}"
-    return StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), listen=where, durable=durable)
+    where, durable = f"0.0.0.0:{port or 0}", config.durability == "power-cut"
+    server = StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), listen=where, durable=durable)
+    served = stack.enter_context(server)
+    return served.url, served.token
 
 
 def _own_address(host: str) -> str:

@@ -173,6 +173,7 @@ SHAPES: Final = [
         venv="own",
         places=2,
         needs="shipping",
+        local=False,  # workers of this machine run the checkout itself
     ),
     Shape(
         "environment left behind",
