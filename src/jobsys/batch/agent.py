@@ -137,6 +137,8 @@ class Agent:
             self._system.submit(jobs)
         elif kind == framing.CANCEL:
             self._system.cancel(framing.unpack_ids(payload))
+        elif kind == framing.GIVE_BACK:
+            self._system.give_back(framing.unpack_ids(payload))
         elif kind == framing.TELL:
             self._system.tell(id, payload)
         elif kind == framing.PING:
