@@ -204,6 +204,7 @@ def _take_stream() -> tuple[int, int]:
 def main(arguments: Sequence[str]) -> int:
     """Serve the leader at the other end of standard input and output."""
     reading, writing = _take_stream()
+    logging.basicConfig(format="jobsys agent: %(message)s")
     options, rest = _parse(arguments)
     if not options.quiet_start:
         os.write(writing, framing.MAGIC)
