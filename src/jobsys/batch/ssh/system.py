@@ -83,6 +83,8 @@ class SshBatchSystem(BatchSystem):
             RequirementError: none of those that are up can ever meet them.
             BatchSystemError: no host came up.
         """
+        if self._closed:
+            raise BatchSystemError("the ssh batch system is shut down")
         hosts = self._hosts.values()
         while not any(host.can_ever(requirements) for host in hosts):
             self._turn(None)
@@ -171,8 +173,7 @@ class SshBatchSystem(BatchSystem):
 
     def _await_ends(self, end: float) -> None:
         while (left := end - self._clock()) > 0 and any(host.connection and host.connection.open for host in self._hosts.values()):
-            for key, mask in self._selector.select(left):
-                key.data(mask)
+            self._read(left)
         for host in self._hosts.values():
             if host.connection is not None and host.connection.open:
                 logger.warning("host %r did not end within %g s: its connection is cut, its agent ends by itself", host.name, _STOP_SECONDS)
@@ -187,16 +188,21 @@ class SshBatchSystem(BatchSystem):
         due = self._next_look if end is None else min(end, self._next_look)
         if len(self._news) > known or self._error is not None:
             due = 0.0
-        for key, mask in self._selector.select(max(0.0, due - self._clock())):
-            key.data(mask)
+        self._read(max(0.0, due - self._clock()))
         self._look_after_hosts()
         self._dispatch()
+
+    def _read(self, seconds: float) -> None:
+        for key, mask in self._selector.select(seconds):
+            key.data(mask)
 
     def _look_after_hosts(self) -> None:
         """Connect, ask for signs of life, give up: whatever is due with some host."""
         now = self._clock()
         if now < self._next_look or self._closed:
             return
+        if any(host.silence(now) for host in self._hosts.values()):
+            self._read(0.0)  # it may have said something while the leader did not look
         for host in self._hosts.values():
             if host.should_start(now):
                 self._connect(host, now)
@@ -221,7 +227,8 @@ class SshBatchSystem(BatchSystem):
         try:
             host.start(now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host)))
         except OSError as error:
-            self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=True)
+            final = isinstance(error, (FileNotFoundError, PermissionError))
+            self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=final)
 
     def _dispatch(self) -> None:
         if self._strays and self._error is None:
