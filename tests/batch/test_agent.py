@@ -297,9 +297,9 @@ def test_an_agent_that_is_killed_leaves_no_process_and_no_file(lead, tmp_path):
 
 
 def test_a_leader_that_pings_keeps_it_alive(lead):
-    leader = lead("--patience", "1")
+    leader = lead("--patience", "2")
     leader.start()
-    for _ in range(8):
+    for _ in range(13):
         leader.send(framing.PING)
         leader.frame(framing.PONG)
         time.sleep(0.2)

@@ -330,11 +330,11 @@ def test_an_agent_that_stands_still_is_lost_when_patience_ends(make):
 
 
 def test_a_leader_that_was_busy_elsewhere_loses_no_host(make):
-    system = make("a", patience=0.6)
+    system = make("a", patience=1.5)
     both_up(system)
     busy(system, count=1)
     system._hosts["a"].ping(time.monotonic() + 1.0)
-    time.sleep(1.5)  # as if the store took long; the answer lies there unread
+    time.sleep(3.0)  # as if the store took long; the answer lies there unread
     assert [update for update in system.updates(1.0) if update.state is BatchState.ENDED] == []
     assert 1 in system.running()
 
