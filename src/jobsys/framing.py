@@ -31,6 +31,7 @@ DIED: Final = 50  # id: slot; payload: Death
 # leader -> agent; TELL and STOP too
 SUBMIT: Final = 64  # payload: jobs
 CANCEL: Final = 65  # payload: ids
+GIVE_BACK: Final = 67  # payload: ids of jobs that can begin elsewhere; those that still wait come back as RETURNED
 PING: Final = 66  # answer, so that each knows that the other is there
 # agent -> leader; CANNOT_START too, also in HELLO's place
 HELLO: Final = 80  # payload: which host this is, and what it has

@@ -7,14 +7,19 @@ import pytest
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.inline import InlineBatchSystem
 from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.ssh import SshBatchSystem, Start
 from jobsys.testing.batch import CHECKS, check_batch_system
 from jobsys.testing.orders import run_order
 
 COMMAND = [sys.executable, "-m", "jobsys.worker", "--executor", "jobsys.testing.orders:prepare"]
 TWO = Machine(cores=2, memory=8_000_000_000, disk=10_000_000_000)
+LIMITS = ["--max-cores", "2", "--max-memory", "8000000000"]
+AGENT = [sys.executable, "-m", "jobsys.batch.agent", *LIMITS, "--", "--executor", "jobsys.testing.orders:prepare"]
+SSH = ["sh", "-c", 'shift; exec sh -c "$1"', "ssh"]  # what ssh does with a host and a command, on this host
 SYSTEMS = {
     "warm": (lambda: LocalBatchSystem(COMMAND, machine=TWO), {"limits", "processes"}),
     "process": (lambda: LocalBatchSystem(COMMAND, machine=TWO, isolation="process"), {"limits", "processes"}),
+    "ssh": (lambda: SshBatchSystem(["one", "two"], Start(AGENT), ssh=SSH), {"limits", "processes"}),
     "inline": (lambda: InlineBatchSystem(run_order), set()),
 }
 

@@ -1,6 +1,7 @@
 """The local batch system against hostile jobs and dying processes; everything is looked at from outside."""
 
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -481,3 +482,41 @@ def test_an_idle_system_uses_no_processor_time(warm):
     warm.updates(1.0)
     assert [sum(member.cpu_times()[:2]) for member in family] == before
     assert host.num_ctx_switches().voluntary - switches <= 2
+
+
+# ── for those that relay ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_updates_returns_when_a_watched_descriptor_is_ready(warm):
+    reading, writing = os.pipe()
+    seen = []
+
+    def take(mask):
+        seen.append((mask, os.read(reading, 100)))
+
+    warm.watch(reading, take)
+    os.write(writing, b"x")
+    began = time.monotonic()
+    assert warm.updates(60) == []
+    assert time.monotonic() - began < 30
+    assert seen == [(selectors.EVENT_READ, b"x")]
+    assert warm.updates(0.05) == []
+    assert len(seen) == 1
+    warm.watch(reading, take, 0)
+    os.write(writing, b"y")
+    assert warm.updates(0.05) == []
+    assert len(seen) == 1
+    os.close(reading)
+    os.close(writing)
+
+
+def test_what_no_worker_has_been_given_can_be_taken_back(warm):
+    both = Requirements(cores=2, memory=10**9)
+    warm.submit([job(id, "say_and_sleep", requirements=both, seconds=0.5) for id in (1, 2)])
+    wait_for(warm, 1, BatchState.MESSAGE)
+    warm.give_back([1, 2, 3])
+    warm.give_back([2])
+    ends = collect(warm, [1, 2])
+    assert ends[1].payload == b"slept"
+    assert ends[2].state is BatchState.RETURNED
+    assert warm.updates(0.2) == []

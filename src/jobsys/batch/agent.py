@@ -137,6 +137,8 @@ class Agent:
             self._system.submit(jobs)
         elif kind == framing.CANCEL:
             self._system.cancel(framing.unpack_ids(payload))
+        elif kind == framing.GIVE_BACK:
+            self._system.give_back(framing.unpack_ids(payload))
         elif kind == framing.TELL:
             self._system.tell(id, payload)
         elif kind == framing.PING:
@@ -202,6 +204,7 @@ def _take_stream() -> tuple[int, int]:
 def main(arguments: Sequence[str]) -> int:
     """Serve the leader at the other end of standard input and output."""
     reading, writing = _take_stream()
+    logging.basicConfig(format="jobsys agent: %(message)s")
     options, rest = _parse(arguments)
     if not options.quiet_start:
         os.write(writing, framing.MAGIC)

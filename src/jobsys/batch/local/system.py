@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from jobsys import framing, slots
 from jobsys.batch.amount import check_fits
-from jobsys.batch.base import BatchJob, BatchSystem, BatchUpdate, Reason, RunningJob
+from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
 from jobsys.batch.local.hosts import HostProcess
 from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.shapes import Lane, Work
@@ -135,6 +135,13 @@ class LocalBatchSystem(BatchSystem):
             elif (worker := self._workers.get(work.lane.number)) is not None:
                 self._stop(worker, work)
         self._next_tick = 0.0
+
+    def give_back(self, ids: Collection[int]) -> None:
+        """Return those of the jobs that no worker has been given yet; each gives one update RETURNED."""
+        for id in ids:
+            work = self._lanes.find(id)
+            if work is not None and work.lane is None and self._lanes.cancel(id) is not None:
+                self._news.append(BatchUpdate(id, BatchState.RETURNED))
 
     def tell(self, id: int, message: bytes) -> None:
         """Send a message to the worker of a running job; ignored where the job has ended."""

@@ -7,6 +7,7 @@ in the order in which it came. A host's *load* is how many times over the jobs s
 import heapq
 from collections import deque
 from collections.abc import Collection
+from itertools import islice
 from typing import Final
 
 from jobsys.batch.amount import Amount, amount_of
@@ -19,6 +20,8 @@ _FEW: Final = 2.0  # cores' worth of jobs on top, for small hosts
 _AHEAD_SECONDS: Final = 0.25  # of work at the rate seen so far: short jobs must not wait for the way there and back
 _RATED_SECONDS: Final = 0.25
 _LOOK_BEHIND: Final = 100  # how many kinds of jobs that find no place are passed over
+_IDLE: Final = 0.99  # load below which a host could run more than it has
+_LOOK_BACK: Final = 1_000  # how many jobs of a host are looked at when some are to go elsewhere
 
 
 class Kind:
@@ -43,7 +46,7 @@ class Kind:
 class Placed:
     """A job on its way; ``host`` is None as long as it waits."""
 
-    __slots__ = ("canceled", "host", "job", "kind", "number")
+    __slots__ = ("canceled", "host", "job", "kind", "number", "recalled")
 
     def __init__(self, job: BatchJob, kind: Kind, number: int) -> None:
         """Start as a waiting job."""
@@ -52,6 +55,7 @@ class Placed:
         self.number = number
         self.host: Host | None = None
         self.canceled = False
+        self.recalled = False  # its host was asked for it
 
 
 class Host:
@@ -79,6 +83,11 @@ class Host:
         """Tell whether a job could run here if nothing else did."""
         return self.need(requirements).fits(self.capacity)
 
+    def can_begin(self, requirements: Requirements, room: float) -> bool:
+        """Tell whether a job could begin at once, if so much of the host is free."""
+        need = self.need(requirements)
+        return need.fits(self.free) and self.share(need) <= room + 1.0 - _IDLE
+
     def has_room(self) -> bool:
         """Tell whether the host should be given more."""
         return self.load < _DEEP + _FEW / max(self.machine.cores, 1.0) + self._rate * _AHEAD_SECONDS
@@ -97,11 +106,12 @@ class Host:
             self.free = self.free.minus(need)
 
     def give_up(self, placed: Placed) -> None:
-        """Take a job that ended off the host."""
+        """Take a job that ended, or did not begin, off the host."""
         del self.jobs[placed.job.id]
         need = self.need(placed.job.requirements)
         share = self.share(need)
-        self._ended += share
+        if not placed.recalled:
+            self._ended += share
         self.load = self.load - share if self.jobs else 0.0  # no rest of rounding stays
         if placed.kind.service:
             self.free = self.free.plus(need)
@@ -143,13 +153,31 @@ class Placing:
     def add(self, job: BatchJob) -> None:
         """Let a job wait."""
         self._count += 1
+        kind = self._kind_of(job, self._count)
+        placed = self._works[job.id] = Placed(job, kind, self._count)
+        kind.waiting.append(placed)
+
+    def returned(self, placed: Placed) -> None:
+        """Let a job wait again that its host did not begin."""
+        if placed.host is not None:
+            placed.host.give_up(placed)
+        placed.host, placed.recalled = None, False
+        kind = placed.kind = self._kind_of(placed.job, placed.number)
+        kind.waiting.appendleft(placed)
+        if len(kind.waiting) > 1 and kind.waiting[1].number < placed.number:
+            kind.waiting = deque(sorted(kind.waiting, key=lambda waiting: waiting.number))
+
+    def _kind_of(self, job: BatchJob, number: int) -> Kind:
         key = (job.requirements, job.service)
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = Kind(job.requirements, service=job.service)
-            heapq.heappush(self._queue_of(kind), (self._count, kind))
-        placed = self._works[job.id] = Placed(job, kind, self._count)
-        kind.waiting.append(placed)
+            heapq.heappush(self._services if kind.service else self._jobs, (number, kind))
+        return kind
+
+    def busy(self) -> bool:
+        """Tell whether there are jobs."""
+        return bool(self._works)
 
     def find(self, id: int) -> Placed | None:
         """Return a job that waits or was sent."""
@@ -226,8 +254,31 @@ class Placing:
         for entry in blocked:
             heapq.heappush(queue, entry)
 
-    def _queue_of(self, kind: Kind) -> list[tuple[int, Kind]]:
-        return self._services if kind.service else self._jobs
+    def misplaced(self, running: Collection[int]) -> dict[str, list[int]]:
+        """Choose jobs that wait on a full host while another one idles that could run them: to be asked back, youngest first."""
+        asked: dict[str, list[int]] = {}
+        room = {host: 1.0 - host.load for host in self.hosts.values() if host.load < _IDLE}
+        full = [host for host in self.hosts.values() if host.load > 1.0]
+        for host in sorted(full, key=lambda host: host.load, reverse=True) if room else ():
+            surplus = host.load - 1.0
+            for placed in islice(reversed(host.jobs.values()), _LOOK_BACK):
+                wants = placed.job.requirements
+                share = host.share(host.need(wants))
+                if share > surplus or not room:
+                    break
+                if placed.canceled or placed.kind.service or placed.job.id in running:
+                    continue
+                place = next((other for other in room if other.can_begin(wants, room[other])), None)
+                if place is None:
+                    continue
+                if not placed.recalled:
+                    placed.recalled = True
+                    asked.setdefault(host.name, []).append(placed.job.id)
+                surplus -= share
+                room[place] -= place.share(place.need(wants))
+                if room[place] <= 1.0 - _IDLE:
+                    del room[place]
+        return asked
 
 
 class _Choice:

@@ -25,6 +25,7 @@ from jobsys.version import VERSION
 SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=15")
 _PATIENCE: Final = 30.0
 _START_PATIENCE: Final = 600.0  # the first start on a host fetches all code
+_BALANCE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 45.0
 _FINAL: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
 
@@ -70,6 +71,7 @@ class SshBatchSystem(BatchSystem):
         self._news: list[BatchUpdate] = []
         self._selector = selectors.DefaultSelector()
         self._next_look = 0.0  # when something is due with some host
+        self._next_balance = 0.0
         self._strays = False  # jobs may wait that no host can run any more
         self._error: BatchSystemError | None = None
         self._closed = False
@@ -81,6 +83,8 @@ class SshBatchSystem(BatchSystem):
             RequirementError: none of those that are up can ever meet them.
             BatchSystemError: no host came up.
         """
+        if self._closed:
+            raise BatchSystemError("the ssh batch system is shut down")
         hosts = self._hosts.values()
         while not any(host.can_ever(requirements) for host in hosts):
             self._turn(None)
@@ -98,6 +102,7 @@ class SshBatchSystem(BatchSystem):
             raise BatchSystemError("the ssh batch system is shut down")
         for job in jobs:
             self._placing.add(job)
+        self._next_look = min(self._next_look, self._next_balance)
         self._strays = self._strays or any(host.given_up for host in self._hosts.values())
         self._look_after_hosts()
         self._dispatch()
@@ -168,8 +173,7 @@ class SshBatchSystem(BatchSystem):
 
     def _await_ends(self, end: float) -> None:
         while (left := end - self._clock()) > 0 and any(host.connection and host.connection.open for host in self._hosts.values()):
-            for key, mask in self._selector.select(left):
-                key.data(mask)
+            self._read(left)
         for host in self._hosts.values():
             if host.connection is not None and host.connection.open:
                 logger.warning("host %r did not end within %g s: its connection is cut, its agent ends by itself", host.name, _STOP_SECONDS)
@@ -184,16 +188,21 @@ class SshBatchSystem(BatchSystem):
         due = self._next_look if end is None else min(end, self._next_look)
         if len(self._news) > known or self._error is not None:
             due = 0.0
-        for key, mask in self._selector.select(max(0.0, due - self._clock())):
-            key.data(mask)
+        self._read(max(0.0, due - self._clock()))
         self._look_after_hosts()
         self._dispatch()
+
+    def _read(self, seconds: float) -> None:
+        for key, mask in self._selector.select(seconds):
+            key.data(mask)
 
     def _look_after_hosts(self) -> None:
         """Connect, ask for signs of life, give up: whatever is due with some host."""
         now = self._clock()
         if now < self._next_look or self._closed:
             return
+        if any(host.silence(now) for host in self._hosts.values()):
+            self._read(0.0)  # it may have said something while the leader did not look
         for host in self._hosts.values():
             if host.should_start(now):
                 self._connect(host, now)
@@ -201,17 +210,28 @@ class SshBatchSystem(BatchSystem):
             if cause := host.silence(now):
                 self._lose(host, cause)
         times = [time for host in self._hosts.values() if (time := host.next_time()) is not None]
+        if len(self._hosts) > 1 and self._placing.busy():
+            times.append(self._balance(now))
         self._next_look = min(times, default=now + _PATIENCE)
+
+    def _balance(self, now: float) -> float:
+        """Ask for jobs back that could begin elsewhere, if it is time to; return when it is the next time."""
+        if now >= self._next_balance:
+            self._next_balance = now + _BALANCE_SECONDS
+            for name, ids in self._placing.misplaced(self.running()).items():
+                self._send(name, framing.pack(framing.GIVE_BACK, payload=framing.pack_ids(ids)))
+        return self._next_balance
 
     def _connect(self, host: RemoteHost, now: float) -> None:
         argv = arguments(self._ssh, host.name, self._start.command)
         try:
             host.start(now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host)))
         except OSError as error:
-            self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=True)
+            final = isinstance(error, (FileNotFoundError, PermissionError))
+            self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=final)
 
     def _dispatch(self) -> None:
-        if self._strays:
+        if self._strays and self._error is None:
             self._strays = False
             self._drop_strays()
         for name, jobs in self._placing.dispatch(self._clock()).items():
@@ -267,7 +287,9 @@ class SshBatchSystem(BatchSystem):
         placed = self._placing.find(update.id)
         if placed is None or placed.host is None or placed.host.name != host.name:
             return
-        if update.state in _FINAL:
+        if update.state is BatchState.RETURNED and not placed.canceled:
+            self._placing.returned(placed)
+        elif update.state in _FINAL:
             self._placing.ended(placed)
             host.running.pop(update.id, None)
             self._news.append(_canceled(update.id) if placed.canceled else update)
