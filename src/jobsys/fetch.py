@@ -21,7 +21,7 @@ from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import IntegrityError, NotFoundError, StorageError, TransferError
 from jobsys.files import locked
 from jobsys.holding import hold
-from jobsys.kept import MANIFEST, SEALED, Kept, damage, harm, read_list, write_list
+from jobsys.kept import MANIFEST, SEALED, Kept, harm, read_list, write_list
 from jobsys.manifest import Entry, manifest_digest, shown
 from jobsys.unpack import PIECE, read_directory, unpack, write_file
 
@@ -174,7 +174,7 @@ def _difference(wanted: Wanted, place: str, kept: list[Kept]) -> str | None:
         fits = _matches(wanted, digest.md5, digest.sha256)
         return harm(place, wanted.name, kept) if fits else "its manifest was changed"
     fits = [each.path for each in kept] == [wanted.name] and wanted.sha256 in {None, kept[0].sha256}
-    return damage(place, kept, alone=False) if fits else "its manifest was changed"
+    return harm(place, ".", kept, alone=False) if fits else "its manifest was changed"
 
 
 def _matches(wanted: Wanted, md5: str, sha256: str) -> bool:
