@@ -18,6 +18,7 @@ from jobsys.files import locked
 from jobsys.holding import hold
 from jobsys.kept import Kept, write_list
 from jobsys.package import pack
+from jobsys.resource import Resource
 from jobsys.tree import read_tree
 
 
@@ -162,6 +163,14 @@ def test_the_cache_around_its_trees(cache, tmp_path):
     assert found.root == cache.root
     (tmp_path / "code").mkdir()
     assert Cache.around(str(tmp_path / "code")) is None
+
+
+def test_cleaning_up_after_a_worker_spares_the_cache(cache, monkeypatch):
+    place = put(cache, "a")
+    monkeypatch.setenv("JTRES_ROOT", cache.code)
+    Resource.cleanSystem()
+    assert "JTRES_ROOT" not in os.environ
+    assert os.path.isdir(place)
 
 
 # ── what is removed ──────────────────────────────────────────────────────────────────────────────────────────────────

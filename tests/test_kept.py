@@ -115,6 +115,20 @@ def test_a_flipped_byte_in_sealed_bytecode_is_seen(place):
     assert path.exists()
 
 
+def test_a_file_is_not_alone_but_the_bytecode_beside_it_must_be_sealed(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    (tmp_path / ".jobsys-leader").write_text("1")
+    (tmp_path / "a.py").chmod(0o644)
+    rows = [noted(Entry("a.py", "file", 0o644, 1, sha256(b"1").hexdigest()), (tmp_path / "a.py").lstat())]
+    (tmp_path / "__pycache__").mkdir()
+    for name, sealed in (("one.pyc", True), ("two.pyc", False)):
+        (tmp_path / "__pycache__" / name).write_bytes(b"x")
+        if sealed:
+            seal(str(tmp_path))
+    assert harm(str(tmp_path), ".", rows, alone=False) is None
+    assert os.listdir(tmp_path / "__pycache__") == ["one.pyc"]
+
+
 @pytest.mark.parametrize("text", [b"", b"nonsense"])
 def test_without_a_seal_that_can_be_read_nothing_is_sealed(place, text):
     load(place)

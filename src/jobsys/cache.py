@@ -96,8 +96,7 @@ class Cache:
     @classmethod
     def around(cls, code: str) -> Self | None:
         """Give the cache whose trees lie in a directory; None if it is that of no cache."""
-        root, name = os.path.split(os.path.abspath(code))
-        return cls(root, _limit()) if name == "code" and os.path.exists(f"{root}/{_TAG_NAME}") else None
+        return cls(os.path.dirname(os.path.abspath(code)), _limit()) if is_cache(code) else None
 
     def hold(self, place: str, parts: Sequence[str] = ()) -> bool:
         """Keep a place, and those that it rests on, while this process or a fork of it lives; tell whether it is there."""
@@ -150,6 +149,12 @@ class Cache:
                     sweep(place)
                     if not os.path.lexists(place):
                         _forget(place)
+
+
+def is_cache(code: str) -> bool:
+    """Tell whether a directory holds the trees of a cache."""
+    root, name = os.path.split(os.path.abspath(code))
+    return name == "code" and os.path.exists(f"{root}/{_TAG_NAME}")
 
 
 def has_locks(directory: str) -> bool:

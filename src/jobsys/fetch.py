@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -21,7 +21,7 @@ from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import IntegrityError, NotFoundError, StorageError, TransferError
 from jobsys.files import locked
 from jobsys.holding import hold
-from jobsys.kept import MANIFEST, SEALED, Kept, damage, harm, read_list, write_list
+from jobsys.kept import MANIFEST, SEALED, Kept, harm, read_list, write_list
 from jobsys.manifest import Entry, manifest_digest, shown
 from jobsys.unpack import PIECE, read_directory, unpack, write_file
 
@@ -88,31 +88,34 @@ def make_once(place: str, is_usable: Callable[[], bool], build: Callable[[str], 
     Raises:
         StorageError: the disk is full.
     """
-    hold(place)
-    if is_usable():
-        return False
-    with locked(f"{place}.lock"):
-        sweep(place)
+    with _explaining_no_room(os.path.dirname(place)):
+        hold(place)
         if is_usable():
             return False
-        part = _directory_beside(place)
-        try:
-            build(part)
-            _put(part, place)
-        except OSError as error:
-            if error.errno in _FULL:
-                raise StorageError(_no_room(place)) from error
-            raise
-        finally:
+        with locked(f"{place}.lock"):
             sweep(place)
+            if is_usable():
+                return False
+            try:
+                part = _directory_beside(place)
+                build(part)
+                _put(part, place)
+            finally:
+                sweep(place)
         return True
 
 
-def _no_room(place: str) -> str:
-    return (
-        f"the disk below {os.path.dirname(place)}, where shipped code is unpacked, is full: make room there, with 'jobsys cache --clear' "
-        "for one, or let JOBSYS_CACHE name a directory on another disk"
-    )
+@contextmanager
+def _explaining_no_room(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageError(
+            f"the disk below {directory}, where shipped code is unpacked, is full: make room there, with 'jobsys cache --clear' for one, "
+            "or let JOBSYS_CACHE name a directory on another disk"
+        ) from error
 
 
 def _directory_beside(place: str) -> str:
@@ -174,7 +177,7 @@ def _difference(wanted: Wanted, place: str, kept: list[Kept]) -> str | None:
         fits = _matches(wanted, digest.md5, digest.sha256)
         return harm(place, wanted.name, kept) if fits else "its manifest was changed"
     fits = [each.path for each in kept] == [wanted.name] and wanted.sha256 in {None, kept[0].sha256}
-    return damage(place, kept, alone=False) if fits else "its manifest was changed"
+    return harm(place, ".", kept, alone=False) if fits else "its manifest was changed"
 
 
 def _matches(wanted: Wanted, md5: str, sha256: str) -> bool:
@@ -232,6 +235,7 @@ def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
         return _unpack_tree(wanted, path, part) if wanted.archive else [_copy_file(wanted, path, part)]
     except OSError as error:
         if error.errno in _FULL:
+            _remove(transferred)  # it must not keep the disk full
             raise
         problem = f"{shown(wanted.url)} can't be brought to {part}: {error.strerror}"
         raise (TransferError if error.errno in _PASSING else StorageError)(problem) from error

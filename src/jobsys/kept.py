@@ -95,14 +95,14 @@ def size_of(place: str) -> int | None:
 # ── look again ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def harm(place: str, name: str, kept: list[Kept]) -> str | None:
-    """Find out how the tree ``place/<name>`` differs from what is noted of it, and make it fit to be imported; None if all is well.
+def harm(place: str, name: str, kept: list[Kept], *, alone: bool = True) -> str | None:
+    """Find out how what is in ``place/<name>`` differs from what is noted of it, and make it fit to be imported; None if all is well.
 
     Bytecode that is not sealed, or no longer what was sealed, is removed. Where content had to be read because stamps had changed, and
     was right, the stamps are noted anew, so that it is read once.
     """
     base = f"{place}/{name}"
-    reason, fresh = _look(base, kept, alone=True)
+    reason, fresh = _look(base, kept, alone=alone)
     if reason is None:
         _remove_unsealed(place, base, kept)
         if fresh != kept:

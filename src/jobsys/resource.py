@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
+from jobsys.cache import is_cache
 from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import JobsysError, StorageError
 from jobsys.fetch import Wanted, digested, obtain
@@ -123,11 +124,11 @@ class Resource(NamedTuple("Resource", [("name", str), ("pathHash", str), ("url",
 
     @classmethod
     def cleanSystem(cls) -> None:
-        """Remove this worker's directory for resources, and forget all that are registered."""
+        """Remove this worker's directory for resources, but not the host's cache, and forget all that are registered."""
         root = os.environ.get(cls.rootDirPathEnvName)
         for name in [name for name in os.environ if name.startswith(cls.resourceEnvNamePrefix)]:
             del os.environ[name]
-        if root:
+        if root and not is_cache(root):
             shutil.rmtree(root, ignore_errors=True)
 
     def register(self) -> None:
