@@ -173,7 +173,7 @@ SHAPES: Final = [
         venv="own",
         places=2,
         needs="shipping",
-        local=False,  # workers of this machine run the checkout itself
+        local=False,  # here workers have the leader's own jobsys
     ),
     Shape(
         "environment left behind",
@@ -191,5 +191,6 @@ SHAPES: Final = [
         environment={"PATH": "{venv}/bin:/usr/bin:/bin"},  # an activated environment
         options=("--ship-env", "always"),
         needs="shipping",
+        local=False,  # here nothing ships an environment, and the option is refused
     ),
 ]
