@@ -1,27 +1,20 @@
 """What code a run's workers need: found and saved by the leader, fetched and loaded by a worker. Both ends of one format."""
 
-import logging
 import os
 import sys
 import types
 from collections.abc import Iterable
 from contextlib import suppress
-from hashlib import sha256
-from typing import Any, Final
 
 import msgspec
 
-from jobsys import pickling, session
-from jobsys.errors import JobsysError, NotFoundError, PicklingError, UsageError
+from jobsys import namespace, session
+from jobsys.errors import JobsysError, NotFoundError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore
 from jobsys.modules import loaded_name
 from jobsys.record import printable
 from jobsys.resource import ModuleDescriptor, ResourceException
-
-logger = logging.getLogger(__name__)
-
-_SESSION: Final = "session/"
 
 
 class Shipment(msgspec.Struct, frozen=True):
@@ -58,31 +51,10 @@ def ship(store: JobStore, epoch: int, modules: Iterable[str] = ("__main__",)) ->
         _name(main, described[0][1])
     argv = list(map(printable, sys.argv))
     path = [printable(entry or os.getcwd()) for entry in sys.path]  # a session has "" in it
-    digest, names = _save_session(store, epoch) if in_session else ("", [])
+    digest, names = namespace.save(store, _names_before(store, epoch)) if in_session else ("", [])
     shipment = Shipment(sys.version_info[:2], argv, path, environment, described, digest, names)
     store.write_code(epoch, msgspec.json.encode(shipment))
     return shipment
-
-
-def _save_session(store: JobStore, epoch: int) -> tuple[str, list[str]]:
-    """Save what jobs use of a session, those of earlier epochs too; give the digest, and all names."""
-    wanted = dict.fromkeys(_names_before(store, epoch), "") | session.noted()
-    space = session.namespace()
-    missing = sorted(wanted.keys() - space.keys())
-    if missing:
-        logger.warning("This session does not define %s, which jobs of the run use: run those cells, too", ", ".join(missing))
-    there = {name: user for name, user in wanted.items() if name in space}
-    labels = [f"the global {name!r}" + (f" that function {user!r} uses" if user else "") for name, user in there.items()]
-    with session.by_value(), session.noting() as names:
-        content = (tuple(there), *(space[name] for name in there))
-        data, promised = pickling.dump(content, "what jobs use of this session", ("its names", *labels))
-    if promised:
-        raise PicklingError(f"a job uses a global of this session that holds the promise of {promised[0]}: pass that as an argument")
-    digest = sha256(data).hexdigest()
-    if not store.shared_file_exists(_SESSION + digest):
-        with store.write_shared_file(_SESSION + digest) as stream:
-            stream.write(data)
-    return digest, sorted(there.keys() | names.keys())
 
 
 def _names_before(store: JobStore, epoch: int) -> list[str]:
@@ -91,25 +63,6 @@ def _names_before(store: JobStore, epoch: int) -> list[str]:
         with suppress(NotFoundError):  # a leader that ended before it shipped anything
             return read(store, before).names
     return []
-
-
-def load_session(store: JobStore, digest: str) -> None:
-    """Let ``__main__`` be what the leader shipped of its session.
-
-    Raises:
-        JobsysError: it is not what was saved, or names what is not there on this side.
-    """
-    session.start_session()
-    with store.read_shared_file(_SESSION + digest) as stream:
-        data = stream.read()
-    if sha256(data).hexdigest() != digest:
-        raise JobsysError(f"the session's namespace in {store.locator} is damaged: restart the run from the session")
-    names, *values = pickling.load(data, _no_value)
-    session.complete(dict(zip(names, values, strict=True)))
-
-
-def _no_value(slot: int) -> Any:
-    raise JobsysError(f"a session's namespace holds a promise ({slot})")
 
 
 def name_script() -> None:

@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from jobsys import shipment
+from jobsys import namespace, shipment
 from jobsys.jobstores import open_store
 from jobsys.resource import ModuleDescriptor, Resource
 from jobsys.worker.execute import JobExecutor
@@ -46,7 +46,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
             local.load()
     sys.argv[:] = shipped.argv
     if shipped.session:
-        shipment.load_session(store, shipped.session)
+        namespace.load(store, shipped.session)
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     return JobExecutor(store, options.max_log, places)
