@@ -1,7 +1,6 @@
 """Classes that no import finds travel as what they are made of: nested classes, those of the ``__main__`` guard, those of a session.
 
-A class that was taken apart is known again: what comes back to the process that made it is of the very same class. So it is with a
-session's in a new process that has defined them again.
+A class that was taken apart is known again: what comes back to the process that made it is of the very same class.
 """
 
 import abc
@@ -48,20 +47,20 @@ def _reduced_class(kind: type) -> Any:
         _known[name] = kind
         _whole.add(kind)
     in_session = session.current() is not None and session.name_of(kind) is not None
-    make, complete = (_session_class, _complete_session_class) if in_session else (_class, _complete)
+    complete = _complete_session_class if in_session else _complete
     facts = {key: vars(kind)[key] for key in ("__module__", "__orig_bases__") if key in vars(kind)} | {"__qualname__": kind.__qualname__}
     if isinstance(kind, enum.EnumMeta):
         enumeration: Any = kind
         members = {key: member.value for key, member in enumeration.__members__.items()}
         state = {key: part for key, part in vars(kind).items() if key not in _NOT_TAKEN | _MADE_BY_ENUM | members.keys()}
-        return make, (name, type(kind), kind.__name__, kind.__bases__, facts | members), state, None, None, complete
+        return _class, (name, type(kind), kind.__name__, kind.__bases__, facts | members), state, None, None, complete
     slots = vars(kind).get("__slots__")
     if slots is not None:
         facts["__slots__"] = slots
     dropped = _NOT_TAKEN | ({slots} if isinstance(slots, str) else set(slots or ()))
     state = {key: part for key, part in vars(kind).items() if key not in dropped and not isinstance(part, types.GetSetDescriptorType)}
     bases = tuple(base for base in kind.__bases__ if base is not dict) if typing.is_typeddict(kind) else kind.__bases__
-    return make, (name, type(kind), kind.__name__, bases, facts), state, None, None, complete
+    return _class, (name, type(kind), kind.__name__, bases, facts), state, None, None, complete
 
 
 def _class(known_as: str, meta: type, name: str, bases: tuple[type, ...], facts: dict[str, Any]) -> type:
@@ -88,15 +87,6 @@ def _complete(made: type, state: dict[str, Any]) -> None:
         if hasattr(part, "__set_name__"):
             part.__set_name__(made, name)
     abc.update_abstractmethods(made)
-
-
-def _session_class(known_as: str, meta: type, name: str, bases: tuple[type, ...], facts: dict[str, Any]) -> type:
-    own = None if known_as in _known or session.is_started() else session.found(facts["__qualname__"])
-    if isinstance(own, type):
-        _names.setdefault(own, known_as)
-        _known[known_as] = own
-        _whole.add(own)
-    return _class(known_as, meta, name, bases, facts)
 
 
 def _complete_session_class(made: type, state: dict[str, Any]) -> None:

@@ -148,22 +148,17 @@ def _reduced_session_function(function: types.FunctionType) -> Any:
     name = session.name_of(function)
     values, submodules = session.mentioned(function.__code__, function.__globals__)
     brought = session.to_bring(values, function.__qualname__)
-    start = (marshal.dumps(function.__code__), name, function.__name__, function.__closure__)
+    start = (marshal.dumps(function.__code__), function.__name__, function.__closure__)
     state = (_facts(function), function.__dict__, brought, submodules, name)
     return _session_function, start, state, None, None, _complete_session_function
 
 
-def _session_function(code: bytes, qualname: str | None, name: str, closure: tuple[types.CellType, ...] | None) -> types.FunctionType:
-    known = None if qualname is None or session.is_started() else session.found(qualname)
-    if isinstance(known, types.FunctionType):
-        return known
+def _session_function(code: bytes, name: str, closure: tuple[types.CellType, ...] | None) -> types.FunctionType:
     return types.FunctionType(marshal.loads(code), session.namespace(), name, None, closure)  # as safe as the pickle that holds it
 
 
 def _complete_session_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
     facts, attributes, brought, submodules, name = state
-    if name is not None and not session.is_started() and session.found(name) is function:
-        return  # the user's own
     _describe(function, facts, attributes)
     for module in submodules:
         importlib.import_module(module)

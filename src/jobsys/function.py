@@ -82,7 +82,7 @@ class JobFunction(Generic[P, R]):
                 return _found, (self.__module__, name, hops)
             if self.__module__ == "__main__" and session.current() is not None:
                 known = session.name_of(self)
-                return _session_job, (known,), (self.function, self.options, self._binds, known), None, None, _complete_session_job
+                return _session_job, (), (self.function, self.options, self._binds, known), None, None, _complete_session_job
         return _rebuilt, (self.function, self.options, self._binds)
 
     def _changed(self, options: Options | None = None, bound: tuple[Any, ...] | None = None) -> JobFunction[P, R]:
@@ -128,17 +128,14 @@ def _rebuilt(function: Callable[..., Any], options: Options, binds: bool) -> Job
     return JobFunction(function if binds else staticmethod(function), options)
 
 
-def _session_job(qualname: str | None) -> JobFunction[Any, Any]:
-    known = None if qualname is None or session.is_started() else session.found(qualname)
-    return known if isinstance(known, JobFunction) else JobFunction.__new__(JobFunction)
+def _session_job() -> JobFunction[Any, Any]:
+    return JobFunction.__new__(JobFunction)
 
 
 def _complete_session_job(made: JobFunction[Any, Any], state: tuple[Callable[..., Any], Options, bool, str | None]) -> None:
     function, options, binds, name = state
-    if vars(made):
-        return  # the user's own
     made.__init__(function if binds else staticmethod(function), options)  # type: ignore[misc]  # begun above, since it may refer to itself
-    if name is not None and "." not in name and session.is_started():
+    if name is not None and "." not in name:
         session.bring({name: made})
 
 

@@ -181,7 +181,7 @@ def _ship(config: Config, store: JobStore, lease: Lease, base: str | None, say: 
         plan = make_plan(main.start, _options(config, remote=remote))
         made = shipment.make(sender, plan, main, remote=remote)
         if main.descriptor is None:
-            digest, names = namespace.save(store, last.names if last else ())
+            digest, names = namespace.save(sender, last.names if last else ())
             made = msgspec.structs.replace(made, session=digest, names=names)
         if last is not None and (lines := changes(store, last, made)):
             way = "jobs not yet run get the new code; --same-code keeps the old"

@@ -1,28 +1,48 @@
-"""The namespace of a session in a job store: what jobs use of it, saved once a start by the leader, loaded once a host by a worker."""
+"""The namespace of a session on its way to the workers: saved once a run by the leader, loaded by a worker host. Both ends of one format.
+
+Which names are in it was noted while the run's jobs were pickled (``session.py``).
+"""
 
 import logging
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 from jobsys import pickling, session
-from jobsys.errors import IntegrityError, JobsysError, PicklingError
-from jobsys.jobstores import JobStore
+from jobsys.errors import JobsysError, PicklingError
 
 logger = logging.getLogger(__name__)
 
-_SESSION: Final = "session/"
+_FOLDER: Final = "session/"
 
 
-def save(store: JobStore, before: Iterable[str] = ()) -> tuple[str, list[str]]:
-    """Save what jobs use of this session; give the SHA-256, and all names in it.
+class Target(Protocol):
+    """What the leader needs of a job store."""
+
+    def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Write a file of that name as a stream; it is there, whole, after a clean exit."""
+
+    def shared_file_exists(self, name: str) -> bool:
+        """Tell whether there is one."""
+
+
+class Source(Protocol):
+    """What a worker needs of it."""
+
+    def read_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Read a file of that name as a stream."""
+
+
+def save(store: Target, before: Iterable[str]) -> tuple[str, list[str]]:
+    """Save what jobs use of this session; give its digest, and all names that are in it.
 
     Args:
-        store: the run's job store.
-        before: the names that jobs of earlier starts use.
+        store: where to.
+        before: what was in it when an earlier leader of the run saved it: its jobs use that.
 
     Raises:
-        PicklingError: something of it can't travel; the message names it, and the function that uses it.
+        PicklingError: something in it can't be pickled; the function that uses it is named.
     """
     wanted = dict.fromkeys(before, "") | session.noted()
     space = session.namespace()
@@ -37,27 +57,26 @@ def save(store: JobStore, before: Iterable[str] = ()) -> tuple[str, list[str]]:
     if promised:
         raise PicklingError(f"a job uses a global of this session that holds the promise of {promised[0]}: pass that as an argument")
     digest = sha256(data).hexdigest()
-    if not store.shared_file_exists(_SESSION + digest):
-        with store.write_shared_file(_SESSION + digest) as stream:
+    if not store.shared_file_exists(_FOLDER + digest):
+        with store.write_shared_file(_FOLDER + digest) as stream:
             stream.write(data)
     return digest, sorted(there.keys() | names.keys())
 
 
-def load(store: JobStore, digest: str) -> None:
+def load(store: Source, digest: str) -> None:
     """Let ``__main__`` be what the leader saved of its session.
 
     Raises:
-        IntegrityError: it is not what was saved.
-        PicklingError: it names what is not there on this side.
+        JobsysError: it is not what was saved, or names what is not there on this side.
     """
     session.start_session()
-    with store.read_shared_file(_SESSION + digest) as stream:
+    with store.read_shared_file(_FOLDER + digest) as stream:
         data = stream.read()
     if sha256(data).hexdigest() != digest:
-        raise IntegrityError(f"the session's namespace in {store.locator} is damaged: restart the run from the session")
+        raise JobsysError("the session's namespace in the job store is not what was saved: restart the run from the session")
     names, *values = pickling.load(data, _no_value)
     session.complete(dict(zip(names, values, strict=True)))
 
 
 def _no_value(slot: int) -> Any:
-    raise JobsysError(f"a session's namespace holds a promise ({slot})")
+    raise JobsysError(f"a session's namespace holds a promise, in slot {slot}")

@@ -9,12 +9,13 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jobsys.manifest import UNPORTABLE, ChangedError, PackageError, is_inside, is_safe_link
 from jobsys.tree import IGNORE_FILE, Member, Tree, is_system_directory, naming, read_members
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class _Folder(NamedTuple):
     path: str
     relative: str
     foreign: tuple[str, ...] = ()
-    rules: tuple[tuple[str, GitIgnoreSpec], ...] = ()
+    rules: "tuple[tuple[str, GitIgnoreSpec], ...]" = ()
 
 
 class Scanner:
@@ -225,7 +226,9 @@ def _excluded(name: str, siblings: Collection[str]) -> str:
     return "it is a temporary directory of a run" if name.startswith(_OF_WORKERS) else ""
 
 
-def _read_rules(path: str) -> GitIgnoreSpec:
+def _read_rules(path: str) -> "GitIgnoreSpec":
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - workers, which pack nothing, need not have it
+
     try:
         with naming(path), open(path, encoding="utf-8") as stream:
             return GitIgnoreSpec.from_lines(stream)

@@ -128,10 +128,9 @@ def name_of(value: Any) -> str | None:
 def bring(names: Mapping[str, Any]) -> None:
     """Write into the namespace, but never over what the user's own session has."""
     space = namespace()
-    if is_started():
-        space.update(names)
     for name, value in names.items():
-        space.setdefault(name, value)
+        if is_started() or name not in space:
+            space[name] = value
 
 
 def mentioned(code: types.CodeType, space: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
