@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from hashlib import md5
 from typing import Any, Final, NoReturn
 
-from jobsys.arrival.assemble import Environment, assemble
+from jobsys.arrival.assemble import Environment, assemble, assembled
 from jobsys.arrival.bootstrap import fetch
 from jobsys.arrival.interpreter import facts, mismatch
 from jobsys.arrival.layout import Layer
@@ -51,23 +51,15 @@ def main(config: dict[str, Any]) -> NoReturn:
 
 
 def bring(shipment: dict[str, Any]) -> Environment:
-    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room.
-
-    Raises:
-        BatchSystemError: nobody can tell which interpreter this is.
-    """
-    python = getattr(sys, "_base_executable", None) or sys.executable
-    if not python:
-        raise BatchSystemError("this Python does not know where it lies; give --worker-python an absolute path")
+    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room."""
     cache = Cache.of_host()
-    layers, roots = shipment["layers"], shipment["roots"]
-    obtain_all((*layers, *roots), cache)
-    environment = assemble(
-        [Layer(place(cache, each), each["name"], each["sha256"]) for each in layers],
-        root=cache.root,
-        python=python,
-        system_site=shipment.get("system_site", False),
-    )
+    layers = [Layer(place(cache, each), each["name"], each["sha256"]) for each in shipment["layers"]]
+    python = getattr(sys, "_base_executable", None) or sys.executable
+    system_site = shipment.get("system_site", False)
+    environment = assembled(layers, root=cache.root, python=python, system_site=system_site)
+    obtain_all([*(() if environment else shipment["layers"]), *shipment["roots"]], cache)
+    if environment is None:
+        environment = assemble(layers, root=cache.root, python=python, system_site=system_site)
     cache.evict()
     return environment
 

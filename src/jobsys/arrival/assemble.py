@@ -61,9 +61,8 @@ def assemble(layers: Sequence[Layer], *, root: str, python: str, system_site: bo
         PackageError: what was given is no layer.
     """
     base = os.path.realpath(python)
-    facts = [_FORMAT, [layer.digest for layer in layers], system_site, base, list(sys.version_info)]
-    place = f"{os.path.realpath(root)}/env-{sha256(json.dumps(facts).encode()).hexdigest()}"
-    environment = Environment(place, f"{place}/{NAME}")
+    environment = _named(layers, root, base, system_site)
+    place = environment.place
     lists: dict[str, tuple[list[Kept], list[Kept]]] = {}
 
     def build(part: str) -> None:
@@ -78,6 +77,21 @@ def assemble(layers: Sequence[Layer], *, root: str, python: str, system_site: bo
     for each, (old, new) in lists.items():
         _note_stamps(each, old, new)
     return environment
+
+
+def assembled(layers: Sequence[Layer], *, root: str, python: str, system_site: bool) -> Environment | None:
+    """Give the environment of these layers, held and verified, if it is there; the layers themselves are not looked at."""
+    environment = _named(layers, root, os.path.realpath(python), system_site)
+    if not os.path.isdir(environment.place):
+        return None
+    hold(environment.place, [layer.place for layer in layers])
+    return environment if _is_usable(environment.place) else None
+
+
+def _named(layers: Sequence[Layer], root: str, base: str, system_site: bool) -> Environment:
+    facts = [_FORMAT, [layer.digest for layer in layers], system_site, base, list(sys.version_info)]
+    place = f"{os.path.realpath(root)}/env-{sha256(json.dumps(facts).encode()).hexdigest()}"
+    return Environment(place, f"{place}/{NAME}")
 
 
 def _is_usable(place: str) -> bool:

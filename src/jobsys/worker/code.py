@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from jobsys import shipment
 from jobsys.cache import Cache
 from jobsys.jobstores import open_store
-from jobsys.kept import seal
+from jobsys.kept import MANIFEST, seal
 from jobsys.resource import Resource
 from jobsys.shipment import Shipment
 from jobsys.worker.execute import JobExecutor
@@ -39,7 +39,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     roots = _localize(shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     shipment.load_main(store, shipped, roots)
-    _settle([os.path.dirname(root) for root in roots])
+    _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)])
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -61,7 +61,8 @@ def _localize(shipped: Shipment) -> list[str]:
 def _settle(held: Sequence[str]) -> None:
     """Vouch for the bytecode of what was just loaded, and let the cache forget what nobody has used for long."""
     for place in dict.fromkeys(held):
-        seal(place)
+        if os.path.isfile(f"{place}/{MANIFEST}"):  # else it is no place of a cache: the interpreter of the leader's machine
+            seal(place)
     cache = Cache.around(os.environ[Resource.rootDirPathEnvName])
     if cache is not None:
         cache.evict()
