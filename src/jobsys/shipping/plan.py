@@ -15,7 +15,7 @@ from jobsys.known import Known
 from jobsys.shipping import distributions
 from jobsys.shipping.closure import Closure, Root, Start
 from jobsys.shipping.distributions import Distribution
-from jobsys.shipping.origins import is_standard, site_directories
+from jobsys.shipping.origins import import_path, is_standard, site_directories
 from jobsys.tree import Member, Tree, read_members
 
 SHOWN: Final = 20
@@ -95,7 +95,7 @@ def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
         PackageError: something can't be read.
         UsageError: it is more than the limit.
     """
-    path = [os.path.abspath(each) for each in sys.path]
+    path = import_path()
     closure = Closure(start, path, options.facts)
     closure.add_asked(options.ship)
     if loaded:
