@@ -26,6 +26,13 @@ def loaded(monkeypatch, name, value):
     monkeypatch.setitem(sys.modules, name, value)
 
 
+def built(name, path, inside=None):
+    """Make a module as an import of it would begin."""
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
+    assert spec is not None
+    return importlib.util.module_from_spec(spec)
+
+
 def write(path, text="x = 1\n"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -118,8 +125,7 @@ def test_what_is_nobody_s_own(name):
 def test_a_module_that_hides_a_standard_one_is_own(project, monkeypatch, load):
     path = write(project / "colorsys.py")
     if load:
-        spec = importlib.util.spec_from_file_location("colorsys", path)
-        loaded(monkeypatch, "colorsys", importlib.util.module_from_spec(spec))
+        loaded(monkeypatch, "colorsys", built("colorsys", path))
     else:
         monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     assert own_places("colorsys") == [Place(str(project), "colorsys.py", path)]
@@ -135,8 +141,7 @@ def test_a_module_under_another_file_name_is_grafted(project, monkeypatch):
     path = write(project / "elsewhere" / "real_name.py")
     package = write(project / "trunk" / "__init__.py")
     for name, where, inside in (("mapped", path, None), ("tree", package, [str(project / "trunk")])):
-        spec = importlib.util.spec_from_file_location(name, where, submodule_search_locations=inside)
-        loaded(monkeypatch, name, importlib.util.module_from_spec(spec))
+        loaded(monkeypatch, name, built(name, where, inside))
     assert own_places("mapped") == [Place(str(project / "elsewhere"), "mapped.py", path)]
     assert own_places("tree") == [Place(str(project), "tree", str(project / "trunk"))]
 
@@ -147,8 +152,7 @@ def test_a_package_that_adds_portions_to_itself(project, tmp_path_factory, monke
     path = write(project / "wide" / "__init__.py")
     write(other / "wide" / "plug.py")
     (project / "plugins").mkdir()
-    spec = importlib.util.spec_from_file_location("wide", path, submodule_search_locations=[str(project / "wide")])
-    module = importlib.util.module_from_spec(spec)
+    module = built("wide", path, [str(project / "wide")])
     module.__path__ = [str(project / "wide"), str(other / "wide"), str(project / "plugins")]
     loaded(monkeypatch, "wide", module)
     assert [each.directory for each in own_places("wide")] == [str(project), str(other)]
@@ -194,7 +198,7 @@ def test_attributes_of_modules_are_not_asked_for(project, monkeypatch):
     def answer(name):
         raise RuntimeError(f"asked for {name}")
 
-    module.__getattr__ = answer
+    module.__dict__["__getattr__"] = answer
     module.__file__ = path
     for name in ("__spec__", "__path__"):
         module.__dict__.pop(name, None)
