@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from pathspec import GitIgnoreSpec, RegexPattern
+from pathspec import GitIgnoreSpec
 
 from jobsys.manifest import UNPORTABLE, ChangedError, PackageError, is_inside, is_safe_link
 from jobsys.tree import IGNORE_FILE, Member, Tree, is_system_directory, naming, read_members
@@ -240,10 +240,10 @@ def _excluded(name: str, siblings: Collection[str]) -> str:
 def _read_rules(path: str) -> list[tuple[re.Pattern[str], bool]]:
     try:
         with naming(path), open(path, encoding="utf-8-sig") as stream:
-            found = [each for each in GitIgnoreSpec.from_lines(stream).patterns if isinstance(each, RegexPattern)]
+            found = list(GitIgnoreSpec.from_lines(stream).patterns)
     except ValueError as error:  # a pattern that makes no sense, or no UTF-8
         raise PackageError(f"{path} can't be understood: {error}. Mend it; its patterns are those of a .gitignore.") from error
-    return [(each.regex, each.include) for each in reversed(found) if each.include is not None]
+    return [(each.regex, each.include) for each in reversed(found) if each.regex is not None and each.include is not None]
 
 
 def _matches(pattern: re.Pattern[str], path: str, *, directory: bool) -> bool:
