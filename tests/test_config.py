@@ -44,6 +44,11 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_memory": ("8GiB", 8 * 2**30),
     "max_disk": ("0", 0),
     "isolation": ("process", "process"),
+    "ssh": ("ssh -p 22", "ssh -p 22"),
+    "worker_python": ("python3.12", "python3.12"),
+    "store_address": ("head:8000", "head:8000"),
+    "ship_env": ("never", "never"),
+    "ship_limit": ("1G", 10**9),
     "work_dir": ("/tmp/a b", "/tmp/a b"),
     "default_memory": ("1M", 10**6),
     "default_disk": ("1M", 10**6),
@@ -54,8 +59,12 @@ GIVEN: dict[str, tuple[str, Any]] = {
 }
 
 
+FLAGS = ("restart", "stop_on_first_failure", "same_code")
+LISTS = ("hosts", "ship", "env")
+
+
 def test_all_options_are_tried_here() -> None:
-    assert GIVEN.keys() | {"restart", "stop_on_first_failure"} == {field.name for field in OPTIONS}
+    assert GIVEN.keys() | {*FLAGS, *LISTS} == {field.name for field in OPTIONS}
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -69,13 +78,29 @@ def test_an_option_means_the_same_in_every_form(name: str) -> None:
     assert json.loads(json.dumps(on_the_line.stored()))[name] == value
 
 
-@pytest.mark.parametrize("name", ["restart", "stop_on_first_failure"])
+@pytest.mark.parametrize("name", FLAGS)
 def test_flags(name: str) -> None:
     assert getattr(Config.of(argument_parser().parse_args(["s", f"--{name.replace('_', '-')}"])), name) is True
     assert getattr(Config.of("s", **{name: True}), name) is True
     for wrong in ("no", 1, None):
         with pytest.raises(UsageError, match=f"^{name}={wrong!r} makes no sense: .*True or False"):
             Config.of("s", **{name: wrong})
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_options_that_may_be_repeated(name: str) -> None:
+    words = [f"--{name}", "a", f"--{name}=b"]
+    on_the_line = Config.of(argument_parser().parse_args(["s", *words]))
+    assert getattr(on_the_line, name) == ("a", "b")
+    assert Config.of("s", **{name: ["a", Path("b")]}) == Config.of("s", **{name: ("a", "b")}) == on_the_line
+    assert getattr(Config.of("s", **{name: "a"}), name) == ("a",)
+    assert Config.of(argument_parser().parse_args(["s"])) == Config.of("s"), "the one before left nothing behind"
+
+
+def test_values_of_variables_are_not_stored() -> None:
+    config = Config.of("s", env=["TOKEN=secret=1", "NAME"])
+    assert config.stored()["env"] == ("TOKEN", "NAME")
+    assert "secret" not in json.dumps(config.stored())
 
 
 @pytest.mark.parametrize(

@@ -378,7 +378,7 @@ def test_a_store_that_was_full_before_the_first_job_can_be_resumed(monkeypatch):
         raise StorageError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobsys.workflow._batch_system", full)  # ships the code
+        patch.setattr("jobsys.workflow.launch", full)  # ships the code
         with pytest.raises(StorageError):
             run(add(1), job_store=store)
     assert run(add(1), job_store=store, restart=True) == 1

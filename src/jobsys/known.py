@@ -7,6 +7,7 @@ change in the same tick of the clock would leave no trace. Losing this file cost
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,7 +22,10 @@ logger = logging.getLogger(__name__)
 SETTLED: Final = 2_000_000_000
 """Nanoseconds for which a file must have been left alone before it was hashed."""
 _LOCAL: Final = frozenset(["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "tmpfs", "overlay"])
-_VERSION: Final = 1
+_VERSION: Final = b"jobsys digests 2\0"
+
+
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")  # blanks and the like, in /proc
 
 
 class Fact(msgspec.Struct, array_like=True, frozen=True):
@@ -34,9 +38,13 @@ class Fact(msgspec.Struct, array_like=True, frozen=True):
     sha256: bytes
     checks: tuple[int, ...]
 
+    @property
+    def stamps(self) -> tuple[int, int, int, int]:
+        """Give what must be the same for it to be believed."""
+        return self.size, self.modified, self.changed, self.inode
+
 
 class _Book(msgspec.Struct):
-    version: int = _VERSION
     files: dict[str, Fact] = {}
     imports: dict[bytes, tuple[str, ...]] = {}
 
@@ -65,8 +73,10 @@ class Known:
         try:
             if self._path is not None and self._device is not None:
                 with open(self._path, "rb") as stream:
-                    book = msgspec.msgpack.decode(stream.read(), type=_Book)
-                return book if book.version == _VERSION else _Book()
+                    digest, data = stream.read(32), stream.read()
+                if digest == _sealed(data):
+                    return msgspec.msgpack.decode(data, type=_Book)
+                logger.debug("%s is damaged or of another version, everything is hashed anew", self._path)
         except FileNotFoundError:
             return _Book()
         except (OSError, msgspec.MsgspecError) as error:
@@ -75,10 +85,14 @@ class Known:
 
     def look(self, path: str, status: os.stat_result) -> Fact | None:
         """Give what is known of a file that looks like this now; None if it must be read."""
-        fact = self._new.files.get(path) or self._passing.get(path) or self._old.files.get(path)
-        if fact is None or (fact.size, fact.modified, fact.changed, fact.inode) != _stamps(status):
+        stamps = _stamps(status)
+        for facts in (self._passing, self._new.files, self._old.files):
+            fact = facts.get(path)
+            if fact is not None and fact.stamps == stamps:
+                break
+        else:
             return None
-        if path not in self._passing:
+        if facts is not self._passing:
             if status.st_dev != self._device:
                 return None
             self._new.files[path] = fact
@@ -92,6 +106,7 @@ class Known:
             self._new.files[path] = fact
             self._learned = True
         else:
+            self._new.files.pop(path, None)
             self._passing[path] = fact
 
     def imports(self, digest: bytes) -> tuple[str, ...] | None:
@@ -112,9 +127,14 @@ class Known:
             return
         try:
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            write_whole(self._path, msgspec.msgpack.encode(self._new), sync=False)
+            data = msgspec.msgpack.encode(self._new)
+            write_whole(self._path, _sealed(data) + data, sync=False)
         except OSError as error:
             logger.debug("%s can't be written, everything will be hashed anew: %s", self._path, error)
+
+
+def _sealed(data: bytes) -> bytes:
+    return sha256(_VERSION + data).digest()
 
 
 def _stamps(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -135,7 +155,7 @@ def _file_system(path: str) -> str:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
             for line in stream:
                 fields, _, rest = line.partition(" - ")
-                point = fields.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape", "surrogateescape")
+                point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields.split()[4])
                 if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
                     best, found = point, rest.split()[0]
     except OSError:

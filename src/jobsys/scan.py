@@ -7,15 +7,13 @@ in a ``.gitignore``, for the directory that it lies in and all below. What was a
 
 import logging
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from jobsys.manifest import UNPORTABLE, ChangedError, PackageError, is_inside, is_safe_link
 from jobsys.tree import IGNORE_FILE, Member, Tree, is_system_directory, naming, read_members
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +54,7 @@ _SECRETS: Final = frozenset(
 )
 _OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _ENVIRONMENT_IF_INSIDE: Final = ("pyvenv.cfg", "conda-meta")
+_BELOW: Final = "ps_d"  # the group in which pathspec matches the slash behind a directory
 _STORE_IF_INSIDE: Final = "jobsys-store.json"
 
 
@@ -66,13 +65,25 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+class _Rules(NamedTuple):
+    """The patterns of one file, last first, and the directory of the tree that they are for."""
+
+    base: str
+    patterns: list[tuple[re.Pattern[str], bool]]  # and whether what they match is left out
+
+    def verdict(self, path: str, *, directory: bool) -> bool | None:
+        """Tell whether they leave a path out; None if they don't speak of it itself, whatever they say of what is around it."""
+        inner = path[len(self.base) + 1 :] if self.base else path
+        return next((leave for pattern, leave in self.patterns if _matches(pattern, inner, directory=directory)), None)
+
+
 class _Folder(NamedTuple):
     """A directory to look into: where it is, its path in the tree, the foreign directories around it, the rules in force."""
 
     path: str
     relative: str
     foreign: tuple[str, ...] = ()
-    rules: "tuple[tuple[str, GitIgnoreSpec], ...]" = ()
+    rules: tuple["_Rules", ...] = ()
 
 
 class Scanner:
@@ -141,7 +152,7 @@ class Scanner:
             if not asked_for:
                 yield Member(folder.relative, "directory", folder.path)
             if IGNORE_FILE in children:
-                folder = folder._replace(rules=(*folder.rules, (folder.relative, _read_rules(children[IGNORE_FILE].path))))
+                folder = folder._replace(rules=(*folder.rules, _Rules(folder.relative, _read_rules(children[IGNORE_FILE].path))))
             for name, child in children.items():
                 if folder.relative or self._only is None or name in self._only:
                     yield from self._child(folder, child, children)
@@ -166,12 +177,10 @@ class Scanner:
     def _ignored(self, folder: _Folder, relative: str, child: os.DirEntry[str]) -> str:
         if not folder.rules or relative in self._grafts:
             return ""
-        suffix = "/" if child.is_dir(follow_symlinks=False) else ""
-        for base, spec in reversed(folder.rules):  # the nearest file that speaks of it decides, as git does it
-            inner = relative[len(base) + 1 :] if base else relative
-            verdict = spec.check_file(inner + suffix).include
+        for rules in reversed(folder.rules):  # the nearest file that speaks of it decides, as git does it
+            verdict = rules.verdict(relative, directory=child.is_dir(follow_symlinks=False))
             if verdict is not None:
-                return f"{IGNORE_FILE} in {base or 'the root'} names it" if verdict else ""
+                return f"{IGNORE_FILE} in {rules.base or 'the root'} names it" if verdict else ""
         return ""
 
     def _link(self, folder: _Folder, relative: str, path: str) -> Iterator[Member]:
@@ -183,7 +192,7 @@ class Scanner:
         if inner is not None:
             moved = folder.foreign or any(is_inside(relative, graft) for graft in self._grafts)
             kept = not moved and is_safe_link(relative, target)
-            yield Member(relative, "link", target if kept else os.path.relpath(inner, os.path.dirname(relative) or "."))
+            yield Member(relative, "link", target if kept else os.path.relpath(inner or ".", os.path.dirname(relative) or "."))
         elif os.path.isdir(real):
             around = any(is_inside(base, real) for base, _ in self._bases) or any(is_inside(each, real) for each in folder.foreign)
             if around or is_system_directory(real):
@@ -226,14 +235,23 @@ def _excluded(name: str, siblings: Collection[str]) -> str:
     return "it is a temporary directory of a run" if name.startswith(_OF_WORKERS) else ""
 
 
-def _read_rules(path: str) -> "GitIgnoreSpec":
+def _read_rules(path: str) -> list[tuple[re.Pattern[str], bool]]:
     from pathspec import GitIgnoreSpec  # noqa: PLC0415 - workers, which pack nothing, need not have it
 
     try:
-        with naming(path), open(path, encoding="utf-8") as stream:
-            return GitIgnoreSpec.from_lines(stream)
+        with naming(path), open(path, encoding="utf-8-sig") as stream:
+            found = list(GitIgnoreSpec.from_lines(stream).patterns)
     except ValueError as error:  # a pattern that makes no sense, or no UTF-8
         raise PackageError(f"{path} can't be understood: {error}. Mend it; its patterns are those of a .gitignore.") from error
+    return [(each.regex, each.include) for each in reversed(found) if each.regex is not None and each.include is not None]
+
+
+def _matches(pattern: re.Pattern[str], path: str, *, directory: bool) -> bool:
+    """Tell whether a pattern names a path itself: the expressions of pathspec also match all below, and mark then where that begins."""
+    if any(found.groupdict().get(_BELOW) is None for found in pattern.finditer(path)):
+        return True
+    ends = (found.end(_BELOW) for found in pattern.finditer(path + "/") if _BELOW in found.groupdict()) if directory else ()
+    return len(path) + 1 in ends
 
 
 def read_tree(root: str, only: Collection[str] | None = None) -> Tree:

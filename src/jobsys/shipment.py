@@ -96,7 +96,7 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
     Raises:
         ResourceException: something can't be read, or does not keep still.
     """
-    roots = [_send_root(sender, root, tree, plan) for root, tree in zip(plan.roots, plan.trees, strict=True)]
+    roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
     layers = [_send_layer(sender, layer.name, layer.tree) for layer in plan.layers]
     facts = interpreter.facts()
     place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
@@ -122,7 +122,7 @@ def _described(main: Main) -> tuple[str, str, bool] | None:
     return None if found is None else (found.dirPath, found.name, found.fromVirtualEnv)
 
 
-def _send_root(sender: Sender, root: Root, tree: Tree, plan: Plan) -> Parcel:
+def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
     name = os.path.basename(root.directory) or "root"
     if root.archive:
         resource: Resource = FileResource.create(sender, root.directory)
@@ -130,7 +130,7 @@ def _send_root(sender: Sender, root: Root, tree: Tree, plan: Plan) -> Parcel:
     first = [tree]
 
     def read() -> Tree:
-        return first.pop() if first else read_members(root.scan(), plan.closure.known(root))
+        return first.pop() if first else read_members(root.scan())  # changed just now: nothing that was known counts
 
     with explained(root.directory):
         resource, tree = DirectoryResource.of_tree(sender, root.directory, name, read)

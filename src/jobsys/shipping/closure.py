@@ -9,7 +9,7 @@ import sys
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -208,14 +208,3 @@ def _imports(item: Item, known: Known) -> tuple[str, ...]:
             return ()
         known.note_imports(digest, names)
     return names or ()
-
-
-def session_names(functions: Iterable[object]) -> Iterator[str]:
-    """Name what the functions of a session mention: any of it may be a module that is imported when they run."""
-    for function in functions:
-        code = getattr(getattr(function, "function", function), "__code__", None)
-        todo = [code] if code is not None else []
-        while todo:
-            code = todo.pop()
-            yield from (name.partition(".")[0] for name in code.co_names)
-            todo += [each for each in code.co_consts if hasattr(each, "co_names")]

@@ -8,22 +8,24 @@ installed projects".
 """
 
 import csv
+import io
 import json
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from jobsys.manifest import PackageError
-from jobsys.scan import Scanner
 from jobsys.tree import Member, naming
 
-_METADATA: Final = (".dist-info", ".egg-info")
 _PLACES: Final = frozenset(("direct_url.json", "INSTALLER", "REQUESTED", "RECORD.jws", "RECORD.p7s"))
-_SCRIPT: Final = re.compile(rb"#!.*python[\d.]*t?w?(?:[ \t].*)?\n|#!/bin/sh\n'''exec' .*\n' '''\n")
+_SCRIPT: Final = re.compile(
+    rb"#![ \t]*(?:\S*/env[ \t]+(?:-\S+[ \t]+)*)?(?:\S*/)?python[\d.]*t?w?(?:[ \t].*)?\n"
+    rb"|#!/bin/sh\n'''exec' .*\n' '''\n"
+)
 _REQUIREMENT: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)([^;]*)(;.*)?")
 NATIVE: Final = re.compile(r"\.so(\.[\d.]+)?$|\.pyd$|\.dylib$")
-LOOSE: Final = "files of no distribution"
 
 
 class Distribution(NamedTuple):
@@ -46,14 +48,27 @@ def normal(name: str) -> str:
 
 
 def installed(sites: Iterable[str]) -> list[Distribution]:
-    """List the distributions in some directories; of two of one name, the first, as import has it."""
+    """List the distributions in some directories; of two of one name, the first, as import has it.
+
+    Raises:
+        PackageError: a directory can't be read.
+    """
     found: dict[str, Distribution] = {}
     for site in sites:
-        for name in sorted(os.listdir(site)):
-            if name.endswith(".dist-info") and os.path.isfile(os.path.join(site, name, "RECORD")):
-                each = _described(site, name)
-                found.setdefault(each.key, each)
+        for each in recorded(site):
+            found.setdefault(each.key, each)
     return list(found.values())
+
+
+def recorded(site: str) -> list[Distribution]:
+    """List all that has a RECORD in a directory.
+
+    Raises:
+        PackageError: it can't be read.
+    """
+    with naming(site):
+        names = sorted(name for name in os.listdir(site) if name.endswith(".dist-info"))
+    return [_described(site, name) for name in names if os.path.isfile(os.path.join(site, name, "RECORD"))]
 
 
 def _described(site: str, folder: str) -> Distribution:
@@ -108,10 +123,14 @@ def read_record(each: Distribution) -> list[str]:
     Raises:
         PackageError: its RECORD can't be read.
     """
+    return [row[0] for row in _rows(each)]
+
+
+def _rows(each: Distribution) -> list[list[str]]:
     path = os.path.join(each.metadata, "RECORD")
     try:
         with naming(path), open(path, encoding="utf-8", newline="") as stream:
-            return [row[0] for row in csv.reader(stream) if row]
+            return [[posixpath.normpath(row[0]), *row[1:]] for row in csv.reader(stream) if row and row[0]]
     except (csv.Error, UnicodeError) as error:
         raise PackageError(f"{path} can't be understood: {error}. Install {each.name} again.") from error
 
@@ -122,28 +141,23 @@ def members(each: Distribution) -> list[Member]:
     Raises:
         PackageError: its RECORD can't be read.
     """
-    names = read_record(each)
-    found = _editable_members(each, names) if is_editable(each) else _members(each, names)
-    return with_directories(found)
+    return with_directories(_members(each, _rows(each)))
 
 
-def _editable_members(each: Distribution, names: list[str]) -> Iterator[Member]:
-    folder = os.path.basename(each.metadata) + "/"
-    return _members(each, [name for name in names if name.startswith(folder)])
-
-
-def _members(each: Distribution, names: list[str]) -> Iterator[Member]:
+def _members(each: Distribution, rows: list[list[str]]) -> Iterator[Member]:
     folder, generated = os.path.basename(each.metadata), _console_scripts(each)
     prefix = _prefix(each.site)
-    for name in names:
-        if not _travels(name, folder):
-            continue
+    if is_editable(each):
+        rows = [row for row in rows if row[0].startswith(f"{folder}/")]
+    rows = [row for row in rows if _travels(row[0], folder)]
+    for name, *_ in rows:
         if name == f"{folder}/RECORD":
-            yield Member(f"site/{name}", "file", _record(each))
+            yield Member(f"site/{name}", "file", _record(rows))
         elif not name.startswith("../"):
             yield Member(f"site/{name}", "file", os.path.join(each.site, name))
         elif (inside := _below(prefix, os.path.normpath(os.path.join(each.site, name)))) and inside.removeprefix("bin/") not in generated:
-            yield Member(f"prefix/{inside}", "file", _script_or_path(os.path.join(prefix, inside)))
+            path = os.path.join(prefix, inside)
+            yield Member(f"prefix/{inside}", "file", _neutral(path) if inside.startswith("bin/") else path)
 
 
 def _travels(name: str, folder: str) -> bool:
@@ -153,14 +167,11 @@ def _travels(name: str, folder: str) -> bool:
     return not (parts[0] == folder and parts[-1] in _PLACES)
 
 
-def _record(each: Distribution) -> bytes:
-    """Give the RECORD without what differs from one installation to the next."""
-    folder = os.path.basename(each.metadata)
-    path = os.path.join(each.metadata, "RECORD")
-    with naming(path), open(path, "rb") as stream:
-        lines = stream.read().splitlines()
-    kept = [line for line in lines if not line.startswith(b'"../') and _travels(os.fsdecode(line).partition(",")[0], folder)]
-    return b"".join(sorted(line + b"\n" for line in kept if not line.startswith(b"../")))
+def _record(rows: list[list[str]]) -> bytes:
+    """Write a RECORD without what differs from one installation to the next: the digests of scripts, which name the interpreter."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(sorted(row for row in rows if not row[0].startswith("../")))
+    return text.getvalue().encode()
 
 
 def _prefix(site: str) -> str:
@@ -188,16 +199,14 @@ def _console_scripts(each: Distribution) -> set[str]:
     return names
 
 
-def _script_or_path(path: str) -> str | bytes:
+def _neutral(path: str) -> str | bytes:
     """Give a script with a neutral first line if it is one of Python's, else the path."""
-    if f"{os.sep}bin{os.sep}" not in path or not os.path.isfile(path):
+    if not os.path.isfile(path):
         return path
     with naming(path), open(path, "rb") as stream:
         start = stream.read(1 << 16)
         match = _SCRIPT.match(start)
-        if match is None:
-            return path
-        return b"#!python\n" + start[match.end() :] + stream.read()
+        return path if match is None else b"#!python\n" + start[match.end() :] + stream.read()
 
 
 def with_directories(found: Iterable[Member]) -> list[Member]:
@@ -209,33 +218,3 @@ def with_directories(found: Iterable[Member]) -> list[Member]:
             all_members.setdefault("/".join(parts[:depth]), Member("/".join(parts[:depth]), "directory", ""))
         all_members.setdefault(each.path, each)
     return list(all_members.values())
-
-
-def loose_members(sites: Iterable[str], known: Iterable[Distribution]) -> list[Member]:
-    """Find what lies in site-packages and belongs to no distribution, by top-level names; no editable install's hooks.
-
-    Lines of a ``.pth`` file that lead out of site-packages are left out: what is imported from there travels as own code.
-    """
-    claimed: dict[str, set[str]] = {}
-    for each in known:
-        claimed.setdefault(each.site, set()).update(name.partition("/")[0] for name in read_record(each))
-        claimed[each.site].add(os.path.basename(each.metadata))
-    found: list[Member] = []
-    for site in sites:
-        names = {name for name in os.listdir(site) if name not in claimed.get(site, set()) and not name.startswith("__editable__")}
-        for member in Scanner(site, names - {"jobsys"}).scan():
-            content = _pth(os.fsdecode(member.source)) if member.path.endswith(".pth") and "/" not in member.path else member.source
-            found.append(member._replace(path=f"site/{member.path}", source=content))
-    return with_directories(found)
-
-
-def _pth(path: str) -> bytes:
-    with naming(path), open(path, "rb") as stream:
-        lines = stream.read().splitlines(keepends=True)
-    return b"".join(line for line in lines if not line.startswith(b"/"))
-
-
-def package_members(directory: str, name: str) -> list[Member]:
-    """Find what belongs to a package that lies in a directory of its own, as jobsys itself does where somebody works on it."""
-    found = Scanner(directory, (), {name: os.path.join(directory, name)}).scan()
-    return with_directories(member._replace(path=f"site/{member.path}") for member in found)

@@ -1,11 +1,13 @@
-"""Which modules a source imports, read from its text; nothing is run.
+"""Which modules a source imports, read from its text, or the functions of a session, from their code; nothing is run.
 
 Imports inside functions count like all others, and so do calls such as ``importlib.import_module("name")`` with the name written out.
 """
 
 import ast
+import dis
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType
 from typing import Final
 
 _CALLS: Final = frozenset(("import_module", "__import__", "run_module", "resolve_name", "find_spec"))
@@ -36,3 +38,39 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 def _called(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+
+
+def session_names(values: Iterable[object]) -> Iterator[str]:
+    """Name the top-level modules that the functions and classes of a session import when they run; other values are not asked."""
+    todo = list(values)
+    while todo:
+        value = todo.pop()
+        kind = type(value)  # not isinstance, which asks the value
+        if kind is FunctionType:
+            yield from _code_names(value.__code__)  # type: ignore[attr-defined]  # see kind
+        elif kind in (staticmethod, classmethod):
+            todo.append(value.__func__)  # type: ignore[attr-defined]  # see kind
+        elif kind is property:
+            todo += [value.fget, value.fset, value.fdel]  # type: ignore[attr-defined]  # see kind
+        elif issubclass(kind, type) and vars(value).get("__module__") == "__main__":
+            todo += [each for each in vars(value).values() if not issubclass(type(each), type)]
+        todo += _wrapped(value)
+
+
+def _wrapped(value: object) -> list[object]:
+    """Give the function inside a job function, or one that functools.wraps was used for."""
+    try:
+        facts = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return []
+    return [facts["__wrapped__"]] if "__wrapped__" in facts else []
+
+
+def _code_names(code: CodeType) -> Iterator[str]:
+    names = [each.argval for each in dis.get_instructions(code) if each.opname == "IMPORT_NAME"]
+    if not _CALLS.isdisjoint(code.co_names):
+        names += [each for each in code.co_consts if isinstance(each, str) and each.replace(".", "").isidentifier()]
+    yield from (name.partition(".")[0] for name in names if name[:1] not in {"", "."})
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _code_names(each)

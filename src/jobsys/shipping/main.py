@@ -5,7 +5,8 @@ import sys
 from jobsys import session
 from jobsys.modules import script_path
 from jobsys.resource import ModuleDescriptor
-from jobsys.shipping.closure import Start, session_names
+from jobsys.shipping.closure import Start
+from jobsys.shipping.imports import session_names
 
 
 class Main:

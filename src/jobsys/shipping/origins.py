@@ -1,14 +1,12 @@
 """Where modules come from: the standard library, an installed distribution, or somebody's own code. Imports and changes nothing."""
 
-import importlib.util
 import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from jobsys.manifest import is_inside
 from jobsys.modules import SITE_PACKAGES
@@ -31,10 +29,16 @@ class Place(NamedTuple):
     source: str
 
 
+def import_path() -> list[str]:
+    """List the entries of ``sys.path`` that count, as absolute paths: ``import`` passes over what is no text."""
+    entries: list[Any] = sys.path
+    return [os.path.abspath(each) for each in entries if isinstance(each, str)]
+
+
 def site_directories() -> list[str]:
     """List the directories of installed distributions in the order of ``sys.path``."""
     known = {os.path.realpath(each) for each in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_user_site())}
-    return [each for each in dict.fromkeys(map(os.path.abspath, sys.path)) if _is_site(each, known) and os.path.isdir(each)]
+    return [each for each in dict.fromkeys(import_path()) if _is_site(each, known) and os.path.isdir(each)]
 
 
 def _is_site(path: str, known: set[str]) -> bool:
@@ -50,7 +54,7 @@ def is_standard(path: str) -> bool:
     """Tell whether an entry of ``sys.path``, or a file, belongs to the standard library of this interpreter."""
     libraries = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
-    if os.path.basename(path) == archive:
+    if archive in path.split(os.sep):
         return True
     real = os.path.realpath(path)
     if set(SITE_PACKAGES) & set(real.split(os.sep)):
@@ -68,32 +72,68 @@ def origin_of(path: str) -> Origin:
 
 
 def own_places(name: str) -> list[Place]:
-    """Find where a top-level module lies, if it is somebody's own: one place, or the portions of a namespace package."""
-    if name in _NOT_OURS or name in sys.builtin_module_names or name in sys.stdlib_module_names:
+    """Find where a top-level module lies, if it is somebody's own: one place, or the portions of a namespace package.
+
+    A module of the standard library's name counts as well: one that comes before it in ``sys.path`` hides it.
+    """
+    if name in _NOT_OURS or name in sys.builtin_module_names:
         return []
     return [_place(name, path) for path in _paths(name) if origin_of(path) == "own"]
 
 
-def _paths(name: str) -> Iterable[str]:
-    loaded = sys.modules.get(name)
-    spec = loaded.__spec__ if isinstance(loaded, ModuleType) else _find(name)
-    if spec is not None:
-        return [os.path.abspath(each) for each in _locations(spec)]
-    path = getattr(loaded, "__file__", None)  # made by hand, but from a file
-    return [os.path.abspath(path)] if isinstance(path, str) and os.path.exists(path) else []
+def _paths(name: str) -> list[str]:
+    """List the files or directories of a module, by what it is in this process, else as ``import`` would find it."""
+    if name in sys.modules and sys.modules[name] is None:  # which forbids its import
+        return []
+    facts = _facts(sys.modules.get(name))
+    spec = facts.get("__spec__")
+    found = _locations(spec) if isinstance(spec, ModuleSpec) else []
+    portions = [each for each in _texts(facts.get("__path__")) if os.path.basename(each) == name]  # what a package adds to itself
+    found += portions
+    if not found and isinstance(facts.get("__file__"), str):  # made by hand, but from a file
+        found = [facts["__file__"]]
+    if not found and not isinstance(spec, ModuleSpec):
+        found = _locations(_find(name))
+    paths = dict.fromkeys(map(os.path.abspath, found))
+    return [each for each in paths if os.path.exists(each) or archive_around(each)]  # editable installs have entries that are no paths
+
+
+def _facts(module: object) -> dict[str, Any]:
+    """Give the attributes of a module as they are stored: asking for one may run code, or be answered by anything."""
+    try:
+        facts = object.__getattribute__(module, "__dict__")
+    except AttributeError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _find(name: str) -> ModuleSpec | None:
+    """Ask the finders, as ``import`` does, but not ``sys.modules``."""
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, "find_spec", None)
+        try:
+            spec = find_spec(name, None, None) if find_spec is not None else None
+        except (ImportError, ValueError, AttributeError, TypeError):  # a finder that is out of order, or a name that is none
+            continue
+        if spec is not None:
+            return spec if isinstance(spec, ModuleSpec) else None
+    return None
+
+
+def _texts(values: object) -> list[str]:
     try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):  # a finder that is out of order, or a name that is none
-        return None
+        return [each for each in values if isinstance(each, str)]  # type: ignore[attr-defined]  # a __path__ may be anything
+    except (TypeError, KeyError):  # no list; or of a package that is not there any more
+        return []
 
 
-def _locations(spec: ModuleSpec) -> list[str]:
-    if spec.submodule_search_locations is not None:
-        return list(dict.fromkeys(spec.submodule_search_locations))
-    return [spec.origin] if spec.has_location and spec.origin else []
+def _locations(spec: ModuleSpec | None) -> list[str]:
+    if spec is None:
+        return []
+    packages = _texts(spec.submodule_search_locations)
+    if packages:
+        return packages
+    return [spec.origin] if spec.has_location and isinstance(spec.origin, str) else []
 
 
 def _place(name: str, path: str) -> Place:

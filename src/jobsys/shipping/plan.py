@@ -12,17 +12,21 @@ from typing import Final, Literal, NamedTuple
 from jobsys.config import LIMIT
 from jobsys.errors import UsageError
 from jobsys.known import Known
+from jobsys.manifest import is_inside
 from jobsys.requirements import format_bytes
-from jobsys.shipping import distributions
+from jobsys.shipping import distributions, loose
 from jobsys.shipping.closure import Closure, Root, Start
 from jobsys.shipping.distributions import Distribution
-from jobsys.shipping.origins import is_standard, site_directories
+from jobsys.shipping.origins import import_path, is_standard, site_directories
 from jobsys.tree import Member, Tree, read_members
+from jobsys.version import VERSION
 
 SHOWN: Final = 20
 """How many of the largest files a message shows."""
-RUNTIME: Final = ("msgspec", "dill", "psutil", "requests", "fsspec")
+RUNTIME: Final = ("msgspec", "dill", "psutil", "pathspec", "requests", "fsspec")
 """The distributions that jobsys itself uses on a worker, as far as the leader has them."""
+BEHIND: Final = ("typing_extensions", "urllib3", "idna", "certifi", "charset_normalizer", "chardet")
+"""The modules of what those require."""
 
 ShipEnvironment = Literal["auto", "always", "never"]
 
@@ -96,7 +100,7 @@ def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
         PackageError: something can't be read.
         UsageError: it is more than the limit.
     """
-    path = [os.path.abspath(each) for each in sys.path]
+    path = import_path()
     closure = Closure(start, path, options.facts)
     closure.add_asked(options.ship)
     if loaded:
@@ -184,29 +188,36 @@ def _layers(options: Options, *, whole: bool) -> list[Layer]:
     sites = site_directories()
     known = Known(options.facts, sys.prefix)
     there = distributions.installed(sites)
-    wanted = there if whole else distributions.closure(RUNTIME, there)
-    layers = [_jobsys_layer(known)]
-    layers += [layer for each in wanted if (layer := _layer(each, known)) is not None]
+    anywhere = distributions.installed([*sites, *(each for each in import_path() if os.path.isdir(each) and not is_standard(each))])
+    runtime = distributions.closure(RUNTIME, anywhere)
+    mine = next((each for each in anywhere if each.key == "jobsys"), None)
+    wanted = dict.fromkeys([*(there if whole else ()), *runtime])
+    layers = [_jobsys_layer(mine, known)]
+    layers += [layer for each in wanted if each.key != "jobsys" and (layer := _layer(each, known)) is not None]
     if whole:
-        tree = read_members(distributions.loose_members(sites, there), known)
-        if tree.items:
-            layers.append(Layer(distributions.LOOSE, tree, _tag(tree, "linux")))
+        found = loose.loose_members(sites)
+    else:
+        missing = {*RUNTIME, *BEHIND} - {each.key.replace("-", "_") for each in anywhere}
+        found = loose.bare_members(sorted(missing), sites)
+    tree = read_members(found, known)
+    if tree.items:
+        layers.append(Layer(loose.LOOSE, tree, _tag(tree, "linux")))
     known.save()
     return layers
 
 
 def _layer(each: Distribution, known: Known) -> Layer | None:
-    members = distributions.members(each)
-    if each.key == "jobsys":
-        members = [member for member in members if not member.path.startswith("site/jobsys/")]
-    tree = read_members(members, known)
+    tree = read_members(distributions.members(each), known)
     return Layer(f"{each.name} {each.version}", tree, distributions.platform_tag(each)) if tree.items else None
 
 
-def _jobsys_layer(known: Known) -> Layer:
+def _jobsys_layer(mine: Distribution | None, known: Known) -> Layer:
+    """Make the layer of this very package, wherever it was imported from, with what its installation says of it, if there is one."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    tree = read_members(distributions.package_members(os.path.dirname(package), os.path.basename(package)), known)
-    return Layer("jobsys", tree)
+    found = loose.package_members(os.path.dirname(package), os.path.basename(package))
+    if mine is not None:
+        found += [member for member in distributions.members(mine) if not is_inside(member.path, "site/jobsys")]
+    return Layer(f"jobsys {VERSION}", read_members(distributions.with_directories(found), known))
 
 
 def _tag(tree: Tree, tag: str) -> str:
