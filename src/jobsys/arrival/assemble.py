@@ -100,7 +100,7 @@ def _write(layout: Layout, base: str) -> dict[str, Kept]:
 def _write_one(planned: Planned, target: str) -> Kept:
     entry, source, _, data = planned
     if entry.kind == "directory":
-        os.mkdir(target, entry.mode)
+        os.mkdir(target, entry.mode | 0o700)
         return Kept(*entry)
     if source:
         _link(source, target, entry.mode)
