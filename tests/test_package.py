@@ -26,7 +26,7 @@ from jobsys.manifest import DIGEST_FIELD, Entry, PackageError, is_inside, is_saf
 from jobsys.package import pack
 from jobsys.scan import read_tree
 from jobsys.tree import is_system_directory
-from jobsys.unpack import check_names, read_directory, unpack
+from jobsys.unpack import PIECE, check_names, read_directory, unpack
 
 PART = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
     lambda name: (
@@ -375,6 +375,13 @@ def test_nothing_is_ever_written_or_linked_outside(entries):
         target = here / "prison" / "target"
         for path in target.rglob("*"):
             assert is_inside(os.path.realpath(path), str(target)), path
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 200, 258])
+def test_a_file_whose_end_zlib_holds_back_is_whole(tmp_path, more):
+    build(tmp_path / "t", {("zeros",): (bytes(PIECE + more), 0o644), ("twice",): (b"ab" * PIECE + b"a" * more, 0o644)})
+    ship(tmp_path / "t", tmp_path / "out", compress=True)
+    assert picture(tmp_path / "out") == picture(tmp_path / "t")
 
 
 def test_a_file_with_more_data_than_it_declares_is_refused(tmp_path):

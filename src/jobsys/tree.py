@@ -16,7 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -76,6 +76,15 @@ def read_members(members: Iterable[Member], known: Known | None = None) -> Tree:
 
 def hash_members(members: Sequence[Member], known: Known | None = None) -> list[Item]:
     """Hash members on all cores, in their order; those that have gone meanwhile are left out: other programs work beside the script."""
+    # What is known is found without threads: these would only wait for each other.
+    recalled = [None if known is None else _recall(member, known) for member in members]
+    missing = [member for member, item in zip(members, recalled, strict=True) if item is None]
+    hashed = iter(_hash_all(missing, known))
+    found = (item if item is not None else next(hashed) for item in recalled)
+    return [item for item in found if item is not None]
+
+
+def _hash_all(members: Sequence[Member], known: Known | None) -> list[Item | None]:
     batches = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
     if len(batches) == 1:
         return _hash_batch(batches[0], known)
@@ -103,12 +112,29 @@ def open_file(path: str) -> int:
     return descriptor
 
 
-def _hash_batch(members: Sequence[Member], known: Known | None) -> list[Item]:
-    items = []
+def _hash_batch(members: Sequence[Member], known: Known | None) -> list[Item | None]:
+    items: list[Item | None] = []
     for member in members:
-        with suppress(ChangedError):
+        try:
             items.append(_hash_member(member, known))
+        except ChangedError:  # gone
+            items.append(None)
     return items
+
+
+def _recall(member: Member, known: Known) -> Item | None:
+    """Give what is known of a file that has not changed; None for all else."""
+    path, kind, source = member
+    if kind != "file" or isinstance(source, bytes):
+        return None
+    try:
+        status = os.stat(source)
+    except OSError:  # said by whoever reads it
+        return None
+    fact = known.look(source, status)
+    if fact is None:
+        return None
+    return Item(Entry(path, kind, _mode(status), status.st_size, fact.sha256.hex()), source, fact.checks)
 
 
 def _hash_member(member: Member, known: Known | None) -> Item:
@@ -125,10 +151,6 @@ def _hash_member(member: Member, known: Known | None) -> Item:
         mode = 0o755 if source.startswith(b"#!") else 0o644
         return Item(Entry(path, kind, mode, len(source), sha256(source).hexdigest()), source, _checks(source))
     with naming(source):
-        status = os.stat(source)
-        fact = known.look(source, status) if known is not None else None
-        if fact is not None:
-            return Item(Entry(path, kind, _mode(status), status.st_size, fact.sha256.hex()), source, fact.checks)
         return _hash_file(path, source, known)
 
 

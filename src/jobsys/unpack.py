@@ -3,14 +3,15 @@
 Nothing in an archive is believed. The manifest is rebuilt from its central directory and must have the expected digest before the first
 byte is written; each file must then have the size and the SHA-256 of its line, so nothing can grow beyond what the manifest declares.
 Even a manifest with the right digest can't leave the target: names with ``..``, a backslash, a drive letter or a leading slash, names
-that come twice or out of order, and files below anything but a directory of this archive are refused, links are made last, and only
-those that stay inside.
+that come twice or out of order or are longer or deeper than a file system or Python can handle, and files below anything but a directory
+of this archive are refused, links are made last, and only those that stay inside.
 """
 
 # A hot path works on text and descriptors, not on Path objects.
 
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,7 +25,10 @@ from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, UNPORTABLE,
 
 PIECE: Final = 1 << 18
 _BATCH: Final = 64
-_MAX_TARGET: Final = 4096
+_MAX_TARGET: Final = 2000
+_MAX_NAME: Final = 255
+_MAX_PATH: Final = 2000  # of the 4096 that Linux takes, the rest is for the directory of the cache
+_MAX_DEPTH: Final = 200  # shutil.rmtree, which has to remove what was refused, calls itself for each level
 
 
 class Packed(NamedTuple):
@@ -48,7 +52,7 @@ def read_directory(archive: str) -> list[Packed]:
     try:
         with zipfile.ZipFile(archive) as opened:
             return [_packed(info) for info in opened.infolist()]
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, struct.error) as error:
         raise IntegrityError(f"{archive} is no archive of jobsys, or a broken one: {error}") from error
 
 
@@ -85,6 +89,8 @@ def check_names(packed: list[Packed]) -> None:
         parts = path.split("/")
         if {"", ".", ".."} & set(parts) or "\0" in path or UNPORTABLE.search(path):
             raise PackageError(f"The archive holds the unsafe name {path!r}")
+        if _is_long(parts, order(path)):
+            raise PackageError(f"The archive holds a name that is longer or deeper than any shipped one: {path[:100]!r}…")
         if "/".join(parts[:-1]) not in directories:
             raise PackageError(f"The archive puts {path!r} into something that is not one of its directories")
         if order(path) <= before:
@@ -92,6 +98,10 @@ def check_names(packed: list[Packed]) -> None:
         before = order(path)
         if entry.kind == "directory":
             directories.add(path)
+
+
+def _is_long(parts: list[str], path: bytes) -> bool:
+    return len(parts) > _MAX_DEPTH or (len(path) > _MAX_NAME and (len(path) > _MAX_PATH or max(map(len, path.split(b"/"))) > _MAX_NAME))
 
 
 def unpack(archive: str, packed: list[Packed], target: str) -> list[Kept]:
@@ -137,10 +147,18 @@ def _data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
         position += len(piece)
         if inflater is None:
             yield piece
-            continue
-        while piece:
-            yield inflater.decompress(piece, PIECE)
-            piece = inflater.unconsumed_tail
+        else:
+            yield from _inflated(inflater, piece)
+
+
+def _inflated(inflater: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
+    """Inflate all of a piece, a part at a time; zlib may still hold output when it has taken in everything."""
+    more = True
+    while more:
+        part = inflater.decompress(piece, PIECE)
+        piece = inflater.unconsumed_tail
+        more = bool(piece) or len(part) == PIECE
+        yield part
 
 
 def _checked_data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:

@@ -121,15 +121,15 @@ def _write(layout: Layout, base: str) -> tuple[dict[str, Kept], int]:
 def _write_one(planned: Planned, target: str) -> tuple[Kept, bool]:
     entry, source, _, data = planned
     if entry.kind == "directory":
-        os.mkdir(target, entry.mode)
+        os.mkdir(target, entry.mode | 0o700)
         return Kept(*entry), False
+    if source:
+        shared = _link(source, target, entry.mode)
+        return noted(entry, os.lstat(target)), shared
     if entry.kind == "link":
         os.symlink(data, os.fsencode(target))
         return noted(entry, os.lstat(target)), False
-    if not source:
-        return write_file(target, entry, iter((data,))), False
-    shared = _link(source, target, entry.mode)
-    return noted(entry, os.lstat(target)), shared
+    return write_file(target, entry, iter((data,))), False
 
 
 def _link(source: str, target: str, mode: int) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from jobsys.arrival.scripts import console_scripts, rewritten
+from jobsys.arrival.scripts import MARKS, console_scripts, rewritten
 from jobsys.kept import Kept, read_list
 from jobsys.manifest import Entry, PackageError
 
@@ -18,6 +18,7 @@ MINOR: Final = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 SITE: Final = f"lib/{MINOR}/site-packages"
 _LIB64: Final = sys.maxsize > 2**32  # where lib64 is a link to lib, as in what venv makes
 _ENTRY_POINTS: Final = ".dist-info/entry_points.txt"
+_START: Final = 16
 
 
 class Layer(NamedTuple):
@@ -67,7 +68,7 @@ class Layout:
         """
         tree, kept = f"{layer.place}/{layer.name}", read_list(layer.place)
         for each in kept:
-            if each.path.startswith("site/") and each.path.endswith(_ENTRY_POINTS) and each.path.count("/") == 2:
+            if each.kind == "file" and each.path.startswith("site/") and each.path.endswith(_ENTRY_POINTS) and each.path.count("/") == 2:
                 with open(f"{tree}/{each.path}", encoding="utf-8", errors="replace") as stream:
                     text = stream.read()
                 for name, content in console_scripts(text, self.python, f"{layer.name}/{each.path}"):
@@ -84,7 +85,8 @@ class Layout:
             return
         if kept.kind == "file" and path.startswith("bin/"):
             with open(source, "rb") as stream:
-                script = rewritten(stream.read(), self.python)
+                start = stream.read(_START)  # a program may be large
+                script = rewritten(start + stream.read(), self.python) if start.startswith(MARKS) else None
             if script is not None:
                 self._add_data(path, script, kept.mode, layer)
                 return
@@ -125,10 +127,10 @@ def _mapped(path: str, layer: str) -> str:
 
 
 def _moved_target(path: str, new: str, target: str, layer: str) -> str:
-    """Let a link between ``site`` and ``prefix`` lead to the same thing in the environment."""
-    goal = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    if goal.partition("/")[0] == path.partition("/")[0]:
+    """Let a link that leaves ``site`` or ``prefix`` lead to the same thing in the environment, which has neither."""
+    if target.split("/").count("..") < path.count("/"):
         return target
+    goal = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return posixpath.relpath(_mapped(goal, layer) or ".", posixpath.dirname(new) or ".")
 
 

@@ -2,6 +2,7 @@
 
 import configparser
 import logging
+import os
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -12,6 +13,7 @@ MARKS: Final = (b"#!python\n", b"#!python\r", b"#!python ", b"#!pythonw")
 """How the first line of a script begins that is to be run by whatever Python it gets installed for."""
 _SHEBANG_MAX: Final = 127
 _TARGET: Final = re.compile(r"([\w.]+)\s*:\s*([\w.]+)\s*(\[.*\])?")
+_NAME: Final = re.compile(r"(?!\.\.?$)[^/\0]+")
 _CONSOLE_SCRIPT: Final = """\
 import sys
 from {module} import {first}
@@ -40,7 +42,7 @@ def console_scripts(text: str, python: str, origin: str) -> Iterator[tuple[str, 
     for section in ("console_scripts", "gui_scripts"):
         for name, value in parser.items(section) if parser.has_section(section) else ():
             found = _TARGET.fullmatch(value.strip())
-            if found is None or "/" in name or name in {".", ".."}:
+            if found is None or not _NAME.fullmatch(name) or len(os.fsencode(name)) > 255:
                 logger.warning("No script %r is made from %s: %r names no function", name, origin, value)
                 continue
             body = _CONSOLE_SCRIPT.format(module=found[1], first=found[2].partition(".")[0], called=found[2])

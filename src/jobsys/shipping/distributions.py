@@ -154,7 +154,7 @@ def _members(each: Distribution, rows: list[list[str]]) -> Iterator[Member]:
         if name == f"{folder}/RECORD":
             yield Member(f"site/{name}", "file", _record(rows))
         elif not name.startswith("../"):
-            yield Member(f"site/{name}", "file", os.path.join(each.site, name))
+            yield Member(f"site/{name}", "file", f"{each.site}/{name}")
         elif (inside := _below(prefix, os.path.normpath(os.path.join(each.site, name)))) and inside.removeprefix("bin/") not in generated:
             path = os.path.join(prefix, inside)
             yield Member(f"prefix/{inside}", "file", _neutral(path) if inside.startswith("bin/") else path)
@@ -213,8 +213,9 @@ def with_directories(found: Iterable[Member]) -> list[Member]:
     """Add the directories that files lie in, and keep one of each path."""
     all_members: dict[str, Member] = {}
     for each in found:
-        parts = each.path.split("/")
-        for depth in range(1, len(parts)):
-            all_members.setdefault("/".join(parts[:depth]), Member("/".join(parts[:depth]), "directory", ""))
+        above = each.path.rpartition("/")[0]
+        while above and above not in all_members:
+            all_members[above] = Member(above, "directory", "")
+            above = above.rpartition("/")[0]
         all_members.setdefault(each.path, each)
     return list(all_members.values())
