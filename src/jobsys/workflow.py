@@ -38,6 +38,7 @@ from jobsys.jobstores import JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import replay, take_over
 from jobsys.launch import launch
+from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, release
 from jobsys.leader.listener import Listener
 from jobsys.message import Report
@@ -185,7 +186,7 @@ def _lead_with(
         return None
     try:
         first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
-        batch = launch(config, store, lease, stack, _say)
+        batch = launch(Launch(config, store, lease, stack, _say))
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
     except BaseException as error:

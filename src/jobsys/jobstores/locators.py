@@ -1,10 +1,11 @@
 """Locator -> job store."""
 
+import importlib
 import os
 import re
 
 from jobsys.errors import JobStoreExistsError, LocatorError, NotFoundError
-from jobsys.jobstores import file, keys, memory, served
+from jobsys.jobstores import file, keys, memory
 from jobsys.jobstores.base import JobStore, StoreInfo
 from jobsys.storage.base import Storage
 
@@ -25,7 +26,8 @@ def locate(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
     elif scheme == "memory":
         storage = memory.storage(rest)
     elif scheme in {"http", "https"}:
-        locator = served.parse(locator)
+        served = importlib.import_module("jobsys.jobstores.served")  # loaded on use: HTTP takes its time
+        locator = str(served.parse(locator))
         storage = served.storage(locator)
     else:
         raise LocatorError(

@@ -1,0 +1,28 @@
+"""From options to a batch system that is ready for jobs: its code has been shipped, and what it needs beside it runs."""
+
+import importlib
+from typing import Final
+
+from jobsys.batch.base import BatchSystem
+from jobsys.errors import UsageError
+from jobsys.launch.base import Launch
+
+MAKERS: Final = {"inline": "jobsys.launch.inline", "local": "jobsys.launch.local", "ssh": "jobsys.launch.ssh"}
+"""Name -> the module whose ``make`` makes that batch system; loaded on use."""
+
+
+def launch(what: Launch) -> BatchSystem:
+    """Make the batch system that was asked for.
+
+    Raises:
+        UsageError: there is no such batch system, or its options make no sense.
+        ResourceException: the code can't be shipped.
+    """
+    config = what.config
+    module = MAKERS.get(config.batch_system)
+    if module is None:
+        raise UsageError(f"there is no batch system {config.batch_system!r}: there are {', '.join(map(repr, MAKERS))}")
+    if config.same_code and not config.restart:
+        raise UsageError("--same-code goes with --restart: a new run has no other code than what is there now")
+    made: BatchSystem = importlib.import_module(module).make(what)
+    return made

@@ -1,0 +1,86 @@
+"""Ships a run's code and tells the person what was sent, and what changed since the last start."""
+
+import os
+from typing import cast
+
+import msgspec
+
+from jobsys import namespace, sending, shipment
+from jobsys.cache import Cache
+from jobsys.changes import changes
+from jobsys.config import Config
+from jobsys.errors import FormatError, IntegrityError, NotFoundError, StorageError
+from jobsys.jobstores import JobStore
+from jobsys.launch.base import Launch
+from jobsys.requirements import format_bytes
+from jobsys.resource import ResourceException
+from jobsys.sending import Sender
+from jobsys.shipment import Shipment
+from jobsys.shipping.main import Main
+from jobsys.shipping.plan import Options, ShipEnvironment, make_plan
+
+
+def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
+    """Save the code and say so in the store; tell what changed since the last start.
+
+    Args:
+        launch: the run.
+        base: the URL at which workers on other hosts reach the store; None if they run on this machine.
+
+    Raises:
+        UsageError: the own code is larger than the limit.
+        ResourceException: the code can't be shipped, or is not there any more.
+    """
+    config, store, say = launch.config, launch.store, launch.say
+    remote = base is not None
+    main, sender = Main(), Sender(store, base)
+    last = _last(launch)
+    if config.same_code:
+        if last is None:
+            raise ResourceException("--same-code: the job store does not know what code the run was started with. Leave it out.")
+        made = sending.again(sender, last, remote=remote)
+    else:
+        plan = make_plan(main.start, _options(config, remote=remote))
+        made = sending.make(sender, plan, main, remote=remote)
+        if main.descriptor is None:
+            digest, names = namespace.save(sender, last.names if last else ())
+            made = msgspec.structs.replace(made, session=digest, names=names)
+        if last is not None and (lines := _changes(store, last, made)):
+            way = "jobs not yet run get the new code; --same-code keeps the old"
+            say("the code is not what it was at the last start (" + way + ")\n  " + "\n  ".join(lines))
+    if remote:
+        say(_told(made, sender.sent))
+    shipment.name_script()
+    return made, shipment.write(store, launch.lease.epoch, made)
+
+
+def _options(config: Config, *, remote: bool) -> Options:
+    return Options(
+        config.ship, cast(ShipEnvironment, config.ship_env), config.ship_limit, remote, facts=os.path.join(Cache.of_host().root, "digests")
+    )
+
+
+def _last(launch: Launch) -> Shipment | None:
+    """Read what was shipped last; None if nothing was, or another version of jobsys did it."""
+    for earlier in range(launch.lease.epoch - 1, 0, -1):
+        try:
+            return shipment.read(launch.store, earlier)
+        except NotFoundError:  # a leader that ended before it shipped anything
+            continue
+        except (FormatError, IntegrityError) as error:
+            launch.say(f"what changed since the last start can't be told: {error}")
+            return None
+    return None
+
+
+def _changes(store: JobStore, last: Shipment, made: Shipment) -> list[str]:
+    try:
+        return changes(store, last, made)
+    except StorageError as error:
+        return [f"it can't be told what changed: {error}"]
+
+
+def _told(made: Shipment, sent: int) -> str:
+    own, layers = (sum(each.size for each in parcels) for parcels in (made.roots, made.layers))
+    sizes = f"{format_bytes(own)} of own code and {len(made.layers)} distributions ({format_bytes(layers)})"
+    return f"shipping {sizes}; sent {format_bytes(sent)}"

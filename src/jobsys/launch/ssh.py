@@ -1,0 +1,92 @@
+"""Jobs on other hosts, by ssh: a directory is served to them over HTTP, and code, environment and jobsys itself are shipped."""
+
+import hashlib
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jobsys.arrival import core, interpreter
+from jobsys.batch.base import BatchSystem
+from jobsys.batch.ssh import SshBatchSystem, Start
+from jobsys.config import Config
+from jobsys.errors import UsageError
+from jobsys.jobstores.serving import StoreServer
+from jobsys.launch.base import Launch
+from jobsys.launch.code import ship
+from jobsys.sending import Sender
+from jobsys.shipping import surroundings
+from jobsys.storage.wire import TOKEN_VARIABLE, URL_VARIABLE
+
+
+def make(launch: Launch) -> BatchSystem:
+    """Serve the store, ship everything, and make the batch system of other hosts.
+
+    Raises:
+        UsageError: an option makes no sense, or workers can't reach the store.
+        ResourceException: the code can't be shipped.
+    """
+    config, store = launch.config, launch.store
+    hosts = [name for word in config.hosts for name in word.split(",") if name]
+    if not hosts:
+        raise UsageError("--batch-system ssh needs hosts: --hosts NAME, repeated or with commas")
+    launch.check_seen()
+    asked = surroundings.asked_for(config.env, os.environ)
+    url, token = _serve(launch, hosts)
+    shipped, data = ship(launch, url)
+    sender = Sender(store, url)
+    archive = core.core_archive()
+    name = f"resources/core-{hashlib.sha256(archive).hexdigest()}.zip"
+    if not sender.shared_file_exists(name):
+        with sender.write_shared_file(name) as stream:
+            stream.write(archive)
+    arrive = {
+        "shipment": {"url": f"{url}/o/{store.code_key(launch.lease.epoch)}", "sha256": hashlib.sha256(data).hexdigest()},
+        "needs": shipped.needs,
+        "command": ["-m", "jobsys.batch.agent", "--quiet-start", *_limits(config), "--", *launch.arguments(url)],
+    }
+    python = config.worker_python or f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    start: dict[str, Any] = {
+        "python": python,
+        "leader": interpreter.facts(),
+        "core": {"url": sender.shared_file_url(name), "sha256": hashlib.sha256(archive).hexdigest()},
+        "arrive": arrive,
+        "environment": {**asked, URL_VARIABLE: url, TOKEN_VARIABLE: token},
+    }
+    preamble = json.dumps(start).encode() + b"\n"
+    return SshBatchSystem(hosts, Start(core.bootstrap_command(python), preamble), ssh=shlex.split(config.ssh))
+
+
+def _limits(config: Config) -> list[str]:
+    given = {"cores": config.max_cores, "memory": config.max_memory, "disk": config.max_disk}
+    words = [word for name, value in given.items() if value is not None for word in (f"--max-{name}", str(value))]
+    words += ["--isolation", config.isolation]
+    return [*words, "--work-dir", config.work_dir] if config.work_dir else words
+
+
+def _serve(launch: Launch, hosts: Sequence[str]) -> tuple[str, str]:
+    """Give the URL and the token by which other hosts reach the store; a directory is served from here as long as the run goes on."""
+    config, store = launch.config, launch.store
+    if store.locator.startswith(("http:", "https:")):
+        return store.locator, os.environ[TOKEN_VARIABLE]
+    root = store.storage.local_path("x")
+    if root is None:
+        raise UsageError(f"workers on other hosts can't reach {store.locator}: use a file: store, or one behind 'jobsys serve'")
+    address, _, port = (config.store_address or "").partition(":")
+    where, durable = f"0.0.0.0:{port or 0}", config.durability == "power-cut"
+    server = StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), listen=where, durable=durable)
+    served = launch.stack.enter_context(server)
+    return served.url, served.token
+
+
+def _own_address(host: str) -> str:
+    """Find the address of this machine on the way to a host; its name, where that can't be told."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect((host.rpartition("@")[2], 9))  # sends nothing
+            return str(way.getsockname()[0])
+    except OSError:
+        return socket.gethostname()

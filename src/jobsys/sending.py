@@ -1,0 +1,126 @@
+"""The leader's side of a shipment: trees become archives in the job store, unless they are there, and are described for workers."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from jobsys.arrival import interpreter
+from jobsys.jobstores import JobStore
+from jobsys.record import printable
+from jobsys.resource import DirectoryResource, FileResource, Resource, ResourceException, explained
+from jobsys.shipment import Parcel, Shipment
+from jobsys.shipping import surroundings
+from jobsys.shipping.closure import Root
+from jobsys.shipping.main import Main
+from jobsys.shipping.plan import Plan, tags
+from jobsys.tree import Tree, read_members
+
+
+class Sender:
+    """The shared files of a job store as a leader ships to them: counts what is sent, and knows the URLs that workers use."""
+
+    def __init__(self, store: JobStore, base: str | None = None) -> None:
+        """Send to a store, which workers reach at ``base`` if not at its own URLs."""
+        self._store = store
+        self._base = base
+        self.sent = 0
+
+    @contextmanager
+    def write_shared_file(self, name: str) -> Iterator[BinaryIO]:
+        """Write a file of that name as a stream."""
+        with self._store.write_shared_file(name) as stream:
+            yield stream
+            self.sent += stream.tell()
+
+    def shared_file_exists(self, name: str) -> bool:
+        """Tell whether there is one."""
+        return self._store.shared_file_exists(name)
+
+    def shared_file_url(self, name: str) -> str:
+        """Give the URL from which a worker fetches it."""
+        return self._store.shared_file_url(name) if self._base is None else f"{self._base}/o/{self._store.shared_file_key(name)}"
+
+
+def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
+    """Save what travels, unless it is there, and describe it.
+
+    Raises:
+        ResourceException: something can't be read, or does not keep still.
+    """
+    roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
+    layers = [_send_layer(sender, layer.name, layer.tree) for layer in plan.layers]
+    facts = interpreter.facts()
+    place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
+    return Shipment(
+        interpreter=facts,
+        needs=interpreter.native_needs(tags(plan), facts),
+        options=surroundings.interpreter_options(),
+        environment=surroundings.environment(os.environ) if remote else {},
+        directory=printable(os.getcwd()),
+        argv=list(map(printable, sys.argv)),
+        roots=roots,
+        layers=layers,
+        system_site=plan.system_site,
+        remote=remote,
+        path=[(entry.kind, entry.root, entry.inside) for entry in plan.path],
+        main=_described(main),
+        place=place,
+    )
+
+
+def _described(main: Main) -> tuple[str, str, bool] | None:
+    found = main.descriptor
+    return None if found is None else (found.dirPath, found.name, found.fromVirtualEnv)
+
+
+def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
+    name = os.path.basename(root.directory) or "root"
+    if root.archive:
+        resource: Resource = FileResource.create(sender, root.directory)
+        return _parcel(root.directory, resource, "", tree.size, root.directory)
+    first = [tree]
+
+    def read() -> Tree:
+        return first.pop() if first else read_members(root.scan())  # changed just now: nothing that was known counts
+
+    with explained(root.directory):
+        resource, tree = DirectoryResource.of_tree(sender, root.directory, name, read)
+    return _parcel(root.directory, resource, ".zip", tree.size, root.directory)
+
+
+def _send_layer(sender: Sender, label: str, tree: Tree) -> Parcel:
+    with explained(label):
+        resource, _ = DirectoryResource.of_tree(sender, label, label.replace(" ", "-").replace("/", "-"), lambda: tree)
+    return _parcel(label, resource, ".zip", tree.size)
+
+
+def _parcel(label: str, resource: Resource, suffix: str, size: int, directory: str = "") -> Parcel:
+    sha256 = resource.sha256
+    kind: Literal["directory", "file"] = "directory" if suffix else "file"
+    return Parcel(
+        label=printable(label), name=resource.name, kind=kind, directory=printable(directory), shared=f"resources/{sha256}{suffix}",
+        url=resource.url, md5=resource.contentHash, sha256=sha256, size=size,
+    )  # fmt: skip
+
+
+def again(sender: Sender, old: Shipment, *, remote: bool) -> Shipment:
+    """Describe once more what was shipped for an earlier epoch, from where workers find it now.
+
+    Raises:
+        ResourceException: some of it is not in the store any more.
+    """
+    missing = [each.label for each in (*old.roots, *old.layers) if not sender.shared_file_exists(each.shared)]
+    if missing or (remote and not old.remote):
+        what = ", ".join(missing[:5]) or "the environment, which that run did not ship"
+        raise ResourceException(f"the code that the run was started with is not in the job store any more: {what}. Leave out --same-code.")
+    roots, layers = ([_moved(sender, each) for each in parcels] for parcels in (old.roots, old.layers))
+    return msgspec.structs.replace(old, roots=roots, layers=layers)
+
+
+def _moved(sender: Sender, parcel: Parcel) -> Parcel:
+    _, hash, fragment = parcel.url.partition("#")
+    return msgspec.structs.replace(parcel, url=sender.shared_file_url(parcel.shared) + hash + fragment)
