@@ -4,7 +4,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec
 from typing import Any, Final, Literal, NamedTuple
 
@@ -37,29 +37,35 @@ def import_path() -> list[str]:
 
 def site_directories() -> list[str]:
     """List the directories of installed distributions in the order of ``sys.path``."""
-    known = {os.path.realpath(each) for each in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_user_site())}
-    return [each for each in dict.fromkeys(import_path()) if _is_site(each, known) and os.path.isdir(each)]
+    return [each for each in dict.fromkeys(import_path()) if _is_site(each) and os.path.isdir(each)]
 
 
-def _is_site(path: str, known: set[str]) -> bool:
-    return os.path.basename(path) in SITE_PACKAGES or os.path.realpath(path) in known
+def _is_site(path: str) -> bool:
+    return os.path.basename(path) in SITE_PACKAGES or os.path.realpath(path) in _known_sites()
 
 
-def _user_site() -> Iterator[str]:
-    if site.ENABLE_USER_SITE:
-        yield site.getusersitepackages()
+@cache
+def _known_sites() -> frozenset[str]:
+    """Name this interpreter's directories of distributions, as they really are."""
+    paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    return frozenset(map(os.path.realpath, [*paths, site.getusersitepackages()] if site.ENABLE_USER_SITE else paths))
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """Name the directories of the standard library, as they really are."""
+    return tuple({os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})
 
 
 def is_standard(path: str) -> bool:
     """Tell whether an entry of ``sys.path``, or a file, belongs to the standard library of this interpreter."""
-    libraries = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     if archive in path.split(os.sep):
         return True
     real = os.path.realpath(path)
     if set(SITE_PACKAGES) & set(real.split(os.sep)):
         return False
-    return any(is_inside(real, os.path.realpath(library)) for library in libraries)
+    return any(is_inside(real, library) for library in _libraries())
 
 
 def origin_of(path: str) -> Origin:
