@@ -8,13 +8,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from hashlib import md5
 from typing import Any, Final, NoReturn
 
 from jobsys.arrival.assemble import Environment, assemble, assembled
-from jobsys.arrival.bootstrap import fetch
 from jobsys.arrival.interpreter import facts, mismatch
 from jobsys.arrival.layout import Layer
 from jobsys.arrival.whereabouts import enter, variables
@@ -29,8 +28,12 @@ LARGE: Final = 20_000_000
 PAUSE: Final = 5.0
 
 
-def main(config: dict[str, Any]) -> NoReturn:
+def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoReturn:
     """Become the program in ``config["arrive"]["command"]``, in the environment that was shipped.
+
+    Args:
+        config: what the leader said.
+        fetch: gives the content of a URL that must have a SHA-256; the last argument is how to call it.
 
     Raises:
         BatchSystemError: this interpreter can't run what was shipped.

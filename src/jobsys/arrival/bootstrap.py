@@ -143,7 +143,7 @@ def main() -> None:
     check_interpreter(config["leader"], config["python"])
     os.environ.update(config["environment"])
     sys.path.insert(0, core_archive(config["core"]["url"], config["core"]["sha256"]))
-    importlib.import_module("jobsys.arrival.arrive").main(config)
+    importlib.import_module("jobsys.arrival.arrive").main(config, fetch)
 
 
 if __name__ == "__main__":

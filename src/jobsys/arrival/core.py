@@ -8,7 +8,7 @@ from typing import Final
 from jobsys.manifest import CORE as BRINGING_CODE
 
 CORE: Final = (
-    *("arrival/__init__.py", "arrival/arrive.py", "arrival/assemble.py", "arrival/bootstrap.py", "arrival/interpreter.py"),
+    *("arrival/__init__.py", "arrival/arrive.py", "arrival/assemble.py", "arrival/interpreter.py"),
     *("arrival/layout.py", "arrival/scripts.py", "arrival/whereabouts.py"),
     *(f"{name}.py" for name in BRINGING_CODE),
 )
