@@ -64,13 +64,20 @@ def _of_script(path: str) -> Start:
     real = os.path.realpath(path)
     if os.path.isdir(path) or _is_archive(path):
         home = os.path.abspath(path)
-        sys.path[0] = home
+        _import_from(home)
         mains = [os.path.join(home, name) for name in _MAINS if os.path.isfile(os.path.join(home, name))]
         if os.path.isdir(path) and not mains:
             raise UsageError(f"{path} is a directory without a __main__.py: name the script in it")
         return Start(home, mains[0] if mains else "", True)
-    sys.path[0] = os.path.dirname(real)
+    _import_from(os.path.dirname(real))
     return Start(os.path.dirname(real), real, True)
+
+
+def _import_from(directory: str) -> None:
+    """Look modules up as the script would, whose directory comes first where that of this program stands."""
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    sys.path.insert(0, directory)
 
 
 def _is_archive(path: str) -> bool:
@@ -79,7 +86,7 @@ def _is_archive(path: str) -> bool:
 
 
 def _of_module(name: str) -> Start:
-    sys.path[0] = os.getcwd()
+    _import_from(os.getcwd())
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError) as error:
