@@ -127,7 +127,8 @@ def _import_path(path: Sequence[str], roots: list[Root], closure: Closure) -> li
     """Write the leader's import path for a worker; what is imported by an editable install's hook comes last, as hooks do."""
     sites = set(site_directories())
     entries = [_path_entry(each, roots, closure, sites) for each in path]
-    late = [root for root in closure.roots.values() if root.directory not in path]
+    homes = {archive_around(each) or each for each in path}
+    late = [root for root in closure.roots.values() if root.directory not in homes]
     entries += [PathEntry("root", *_locate(roots, closure, root)) for root in late]
     return list(dict.fromkeys(entries))
 
@@ -197,7 +198,7 @@ def largest(sizes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 def shown_size(size: float) -> str:
     """Write a number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
+        if size < 999.5 or unit == "GB":
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
         size /= 1000
     raise AssertionError
