@@ -1,6 +1,5 @@
 """Layers for tests: trees packed and obtained as a worker obtains them."""
 
-import os
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
@@ -53,5 +52,5 @@ def copy_distribution(name, target):
         if ".." not in file.parts and "__pycache__" not in file.parts:
             copied = Path(target, "site", *file.parts)
             copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(os.fspath(found.locate_file(file)), copied)
+            shutil.copy(str(found.locate_file(file)), copied)
     return target

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from arrival.layers import layer
+from arrival.layers import layer  # type: ignore[import-not-found]
 from jobsys.arrival.assemble import assemble
 from jobsys.arrival.layout import SITE
 from jobsys.errors import JobsysError
@@ -30,7 +31,8 @@ TOOL = {
 
 
 def build(tmp_path, *layers, **options):
-    return assemble(layers, root=str(tmp_path / "cache"), **({"python": BASE, "system_site": False} | options))
+    settings: dict[str, Any] = {"python": BASE, "system_site": False} | options
+    return assemble(layers, root=str(tmp_path / "cache"), **settings)
 
 
 def run(*command):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jobsys.config import LIMIT
 from jobsys.errors import UsageError
 from jobsys.shipping import plan as module
 from jobsys.shipping.closure import Start
-from jobsys.shipping.plan import LIMIT, Options, PathEntry, in_environment, largest, make_plan, shown_size, tags
+from jobsys.shipping.plan import Options, PathEntry, in_environment, largest, make_plan, shown_size, tags
 from shipping.installing import environment, install, wheel  # type: ignore[import-not-found]
 
 
