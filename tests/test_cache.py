@@ -19,7 +19,7 @@ from jobsys.holding import hold
 from jobsys.kept import Kept, write_list
 from jobsys.package import pack
 from jobsys.resource import Resource
-from jobsys.tree import read_tree
+from jobsys.scan import read_tree
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from jobsys import fetch
 from jobsys.errors import IntegrityError, StorageError, TransferError
 from jobsys.fetch import Wanted, local_file, make_once, obtain
 from jobsys.package import pack
-from jobsys.tree import read_tree
+from jobsys.scan import read_tree
 
 PROGRAM = "import json, sys; from jobsys.fetch import Wanted, obtain; print(obtain(Wanted(*json.loads(sys.argv[1])), sys.argv[2]))"
 

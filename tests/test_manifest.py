@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jobsys import manifest
 from jobsys.manifest import CORE, shown
 from jobsys.package import pack
-from jobsys.tree import read_tree
+from jobsys.scan import read_tree
 
 SOURCE = Path(manifest.__file__).parent
 PROGRAM = """

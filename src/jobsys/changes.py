@@ -3,12 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 from jobsys.jobstores import JobStore
 from jobsys.shipment import Parcel, Shipment
+from jobsys.shipping.loose import LOOSE
 from jobsys.unpack import read_directory
 
 SHOWN: Final = 10
@@ -21,7 +22,9 @@ def changes(store: JobStore, old: Shipment, new: Shipment) -> list[str]:
     Raises:
         StorageError: an archive of either can't be read.
     """
-    before, after = _files(store, old, new), _files(store, new, old)
+    gone, come = _different(old, new)
+    prefixes = _prefixes({each.directory for each in (*old.roots, *new.roots)})
+    before, after = _files(store, gone, prefixes), _files(store, come, prefixes)
     lines = [
         _line("changed", [name for name in after if name in before and before[name] != after[name]]),
         _line("added", [name for name in after if name not in before]),
@@ -39,26 +42,39 @@ def _line(what: str, names: list[str]) -> str:
     return f"{what}: {', '.join(names[:SHOWN])}{more}"
 
 
-def _files(store: JobStore, shipment: Shipment, other: Shipment) -> Mapping[str, str]:
-    """Give the digests of the files of own code, but for the trees that the other has, too."""
-    same = {(each.directory, each.sha256) for each in other.roots}
-    several = len({each.directory for each in (*shipment.roots, *other.roots)}) > 1
-    found: dict[str, str] = {}
-    for root in shipment.roots:
-        if (root.directory, root.sha256) not in same:
-            prefix = f"{os.path.basename(root.directory)}/" if several else ""
-            found.update({prefix + name: digest for name, digest in _entries(store, root)})
-    return found
+def _different(old: Shipment, new: Shipment) -> tuple[list[Parcel], list[Parcel]]:
+    """Pick the roots that are not the same in both; one that has only moved, as with another checkout, is the same."""
+    gone = [each for each in old.roots if (each.directory, each.sha256) not in {(root.directory, root.sha256) for root in new.roots}]
+    come = [each for each in new.roots if (each.directory, each.sha256) not in {(root.directory, root.sha256) for root in old.roots}]
+    for each in gone[:]:
+        moved = next((root for root in come if root.sha256 == each.sha256), None)
+        if moved is not None:
+            gone.remove(each)
+            come.remove(moved)
+    return gone, come
 
 
-def _entries(store: JobStore, root: Parcel) -> Iterator[tuple[str, str]]:
+def _files(store: JobStore, roots: Iterable[Parcel], prefixes: Mapping[str, str]) -> Mapping[str, tuple[str, int]]:
+    """Give digest and mode of the files of some roots."""
+    return {prefixes[root.directory] + name: facts for root in roots for name, facts in _entries(store, root)}
+
+
+def _prefixes(directories: Collection[str]) -> dict[str, str]:
+    """Say what files of several roots are called: by the name of their root, by its whole path where two have that name."""
+    names = [os.path.basename(each) for each in directories]
+    if len(names) == 1:
+        return dict.fromkeys(directories, "")
+    return {each: f"{name if names.count(name) == 1 else each}/" for each, name in zip(directories, names, strict=True)}
+
+
+def _entries(store: JobStore, root: Parcel) -> Iterator[tuple[str, tuple[str, int]]]:
     if root.kind == "file":
-        yield root.name, root.sha256
+        yield root.name, (root.sha256, 0)
         return
     with _archive(store, root) as path:
         for packed in read_directory(path):
             if packed.entry.kind != "directory":
-                yield packed.entry.path, packed.entry.sha256
+                yield packed.entry.path, (packed.entry.sha256, packed.entry.mode)
 
 
 @contextmanager
@@ -77,7 +93,7 @@ def _archive(store: JobStore, root: Parcel) -> Iterator[str]:
 
 
 def _distributions(old: Shipment, new: Shipment) -> Iterator[str]:
-    before, after = ({each.label.partition(" ")[0]: each for each in shipment.layers} for shipment in (old, new))
+    before, after = ({_name(each): each for each in shipment.layers} for shipment in (old, new))
     moved = []
     for name in sorted({*before, *after}):
         one, other = before.get(name), after.get(name)
@@ -86,7 +102,11 @@ def _distributions(old: Shipment, new: Shipment) -> Iterator[str]:
         elif one.label != other.label:
             moved.append(f"{name} {one.label.partition(' ')[2]} is now {other.label.partition(' ')[2]}")
         elif one.sha256 != other.sha256:
-            moved.append(f"{name} has other files")
+            moved.append(f"{name} changed" if name == LOOSE else f"{name} has other files")
     if moved:
         more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
         yield f"environment: {', '.join(moved[:SHOWN])}{more}"
+
+
+def _name(layer: Parcel) -> str:
+    return LOOSE if layer.label == LOOSE else layer.label.partition(" ")[0]

@@ -119,9 +119,7 @@ class Config:
         choices=("auto", "always", "never"),
     )
     ship_limit: int = option(LIMIT, "bytes of own code above which nothing is shipped (default: 250M)", parse_bytes, "code")
-    env: tuple[str, ...] = option(
-        (), "a variable that jobs on other hosts get, NAME=VALUE, or NAME with its value here; may be repeated", _texts, "code"
-    )
+    env: tuple[str, ...] = option((), "a variable that jobs get, NAME=VALUE, or NAME with its value here; may be repeated", _texts, "code")
     same_code: bool = option(False, "with --restart: jobs not yet run get the code of the last start, not what is there now", _flag, "code")
     default_memory: int | None = option(
         None, "memory of a job that does not say (default: a core's share of the machine)", parse_bytes, "defaults"

@@ -61,24 +61,24 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         options=surroundings.interpreter_options(),
         environment=surroundings.environment(os.environ) if remote else {},
         directory=printable(os.getcwd()),
-        argv=list(map(printable, sys.argv)),
+        argv=list(map(printable, surroundings.without_values(sys.argv))),
         roots=roots,
         layers=layers,
         system_site=plan.system_site,
         remote=remote,
-        path=[(entry.kind, entry.root, entry.inside) for entry in plan.path],
+        path=[(entry.kind, entry.root, printable(entry.inside)) for entry in plan.path],
         main=_described(main),
-        place=place,
+        place=None if place is None else (place[0], printable(place[1])),
     )
 
 
 def _described(main: Main) -> tuple[str, str, bool] | None:
     found = main.descriptor
-    return None if found is None else (found.dirPath, found.name, found.fromVirtualEnv)
+    return None if found is None else (printable(found.dirPath), printable(found.name), found.fromVirtualEnv)
 
 
 def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
-    name = os.path.basename(root.directory) or "root"
+    name = printable(os.path.basename(root.directory)) or "root"
     if root.archive:
         resource: Resource = FileResource.create(sender, root.directory)
         return _parcel(root.directory, resource, "", tree.size, root.directory)
@@ -94,7 +94,7 @@ def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
 
 def _send_layer(sender: Sender, label: str, tree: Tree) -> Parcel:
     with explained(label):
-        resource, _ = DirectoryResource.of_tree(sender, label, label.replace(" ", "-").replace("/", "-"), lambda: tree)
+        resource, _ = DirectoryResource.of_tree(sender, label, printable(label).replace(" ", "-").replace("/", "-"), lambda: tree)
     return _parcel(label, resource, ".zip", tree.size)
 
 
@@ -118,7 +118,7 @@ def again(sender: Sender, old: Shipment, *, remote: bool) -> Shipment:
         what = ", ".join(missing[:5]) or "the environment, which that run did not ship"
         raise ResourceException(f"the code that the run was started with is not in the job store any more: {what}. Leave out --same-code.")
     roots, layers = ([_moved(sender, each) for each in parcels] for parcels in (old.roots, old.layers))
-    return msgspec.structs.replace(old, roots=roots, layers=layers)
+    return msgspec.structs.replace(old, roots=roots, layers=layers, remote=remote)
 
 
 def _moved(sender: Sender, parcel: Parcel) -> Parcel:

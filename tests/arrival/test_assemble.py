@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,8 @@ TOOL = {
 
 
 def build(tmp_path, *layers, **options):
-    return assemble(layers, root=str(tmp_path / "cache"), **({"python": BASE, "system_site": False} | options))
+    settings: dict[str, Any] = {"python": BASE, "system_site": False} | options
+    return assemble(layers, root=str(tmp_path / "cache"), **settings)
 
 
 def run(*command):

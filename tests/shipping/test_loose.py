@@ -33,7 +33,8 @@ def test_what_no_record_names_is_loose(site):
     write(site, "single.py", "pack/__init__.py", "pack/data.txt", "Old-1.0.egg-info/PKG-INFO", "bare-1.0.dist-info/METADATA")
     write(site, "there/made_later.txt", "__pycache__/single.pyc", "jobsys/__init__.py", ".env")
     assert sorted(files(loose_members([str(site)]))) == [
-        "site/Old-1.0.egg-info/PKG-INFO", "site/bare-1.0.dist-info/METADATA", "site/pack/__init__.py", "site/pack/data.txt", "site/single.py",
+        "site/Old-1.0.egg-info/PKG-INFO", "site/bare-1.0.dist-info/METADATA",
+        "site/pack/__init__.py", "site/pack/data.txt", "site/single.py",
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from jobsys.manifest import PackageError, is_inside
 from jobsys.scan import LeftOut, Scanner
 from jobsys.shipping.imports import imported
 from jobsys.shipping.origins import Place, is_standard, own_places, site_directories
-from jobsys.tree import Item, Member, hash_members, is_system_directory
+from jobsys.tree import IGNORE_FILE, Item, Member, hash_members, is_system_directory
 
 _SOURCES: Final = (".py", ".pyw")
 
@@ -153,9 +153,10 @@ class Closure:
 
     def _take(self, place: Place, why: str) -> None:
         root = self._root(place.directory)
-        if root.archive or root.whole or place.name in root.names:
+        renamed = os.path.basename(place.source) != place.name
+        if root.archive or place.name in root.names or place.name in root.grafts or (root.whole and not renamed):
             return
-        if os.path.basename(place.source) == place.name:
+        if not renamed:
             root.names[place.name] = why
             self._scan(root, list(Scanner(root.directory, {place.name}).scan()))
         else:
@@ -186,10 +187,19 @@ class Closure:
 
     def outer(self, root: Root) -> Root | None:
         """Find the root that a root travels with: a directory around it that travels whole, unless something here lies elsewhere."""
-        if root.grafts:
-            return None
-        around = (each for each in self.roots.values() if each.whole and each is not root and is_inside(root.directory, each.directory))
-        return next(around, None)
+        return None if root.grafts else self.around(root.directory, asked=root.whole)
+
+    def around(self, directory: str, *, asked: bool = False) -> Root | None:
+        """Find a root that travels whole and that a directory lies in, unless it is left out there as an environment, a cache or the like.
+
+        What a ``.jobsysignore`` names stays left out, unless it was asked for.
+        """
+        for each in self.roots.values():
+            if each.whole and each.directory != directory and is_inside(directory, each.directory):
+                reasons = [left.reason for left in each.left_out if is_inside(directory, left.path)]
+                if not reasons or (reasons[0].startswith(IGNORE_FILE) and not asked):
+                    return each
+        return None
 
     def save(self) -> None:
         """Keep the facts about files for the next time."""

@@ -5,7 +5,7 @@ It is the same for a run and for ``jobsys ship --dry-run``; only where modules a
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from jobsys.requirements import format_bytes
 from jobsys.shipping import distributions, loose
 from jobsys.shipping.closure import Closure, Root, Start
 from jobsys.shipping.distributions import Distribution
-from jobsys.shipping.origins import import_path, is_standard, site_directories
+from jobsys.shipping.origins import archive_around, import_path, is_standard, site_directories
 from jobsys.tree import Member, Tree, read_members
 from jobsys.version import VERSION
 
@@ -127,19 +127,28 @@ def in_environment() -> bool:
 def _import_path(path: Sequence[str], roots: list[Root], closure: Closure) -> list[PathEntry]:
     """Write the leader's import path for a worker; what is imported by an editable install's hook comes last, as hooks do."""
     sites = set(site_directories())
-    entries = []
-    for each in path:
-        root = closure.roots.get(each)
-        if root is not None:
-            number, inside = _locate(roots, closure, root)
-            entries.append(PathEntry("root", number, inside))
-        elif each in sites:
-            entries.append(PathEntry("site", inside=each))
-        else:
-            entries.append(PathEntry("standard") if is_standard(each) else PathEntry("other", inside=each))
-    late = [root for root in closure.roots.values() if root.directory not in path]
+    entries = [_path_entry(each, roots, closure, sites) for each in path]
+    homes = {archive_around(each) or each for each in path}
+    late = [root for root in closure.roots.values() if root.directory not in homes]
     entries += [PathEntry("root", *_locate(roots, closure, root)) for root in late]
     return list(dict.fromkeys(entries))
+
+
+def _path_entry(path: str, roots: list[Root], closure: Closure, sites: Collection[str]) -> PathEntry:
+    home = archive_around(path) or path  # an entry may be a directory in an archive
+    root = closure.roots.get(home)
+    if root is not None:
+        number, inside = _locate(roots, closure, root)
+        return PathEntry("root", number, _below(inside, path, home))
+    if path in sites:
+        return PathEntry("site", inside=path)
+    if is_standard(path):
+        return PathEntry("standard")
+    outer = closure.around(path)
+    if outer is not None and os.path.isdir(path):  # nothing is known to be imported from there, but it is there
+        number, inside = _locate(roots, closure, outer)
+        return PathEntry("root", number, _below(inside, path, outer.directory))
+    return PathEntry("other", inside=path)
 
 
 def _locate(roots: list[Root], closure: Closure, root: Root) -> tuple[int, str]:
@@ -147,7 +156,13 @@ def _locate(roots: list[Root], closure: Closure, root: Root) -> tuple[int, str]:
     if outer is None:
         return roots.index(root), ""
     number, inside = _locate(roots, closure, outer)
-    return number, os.path.normpath(os.path.join(inside, os.path.relpath(root.directory, outer.directory)))
+    return number, _below(inside, root.directory, outer.directory)
+
+
+def _below(inside: str, path: str, directory: str) -> str:
+    """Name a path in a root, given where a directory around it lies in there; empty for the root itself."""
+    found = os.path.normpath(os.path.join(inside, os.path.relpath(path, directory)))
+    return "" if found == "." else found
 
 
 def _check_limit(roots: list[Root], found: list[list[Member]], limit: int) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from jobsys.errors import UsageError
+from jobsys.record import printable
 
 _PASSED: Final = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TZ|PYTHONHASHSEED")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOCAL_TIME: Final = "/etc/localtime"
+_NOT_PASSED: Final = {"frozen_modules", "importtime", "showrefcount", "pycache_prefix", "presite", "perf", "perf_jit"}  # of this process
 
 
 def interpreter_options() -> list[str]:
@@ -19,7 +21,7 @@ def interpreter_options() -> list[str]:
     options = ["-" + "O" * flags.optimize] * bool(flags.optimize)
     options += ["-" + "b" * flags.bytes_warning] * bool(flags.bytes_warning)
     for name, value in sys._xoptions.items():
-        if name not in {"frozen_modules", "importtime", "showrefcount"}:
+        if name not in _NOT_PASSED:
             options += ["-X", name if value is True else f"{name}={value}"]
     if flags.utf8_mode and "utf8" not in sys._xoptions:
         options += ["-X", "utf8"]
@@ -34,17 +36,20 @@ def interpreter_options() -> list[str]:
 
 def environment(here: Mapping[str, str]) -> dict[str, str]:
     """Pick what a worker on another host gets of the leader's environment: language, time zone, hash seed. Nothing else ever travels."""
-    passed = {name: value for name, value in here.items() if _PASSED.fullmatch(name)}
-    zone = passed.get("TZ") or _time_zone()
-    return passed | ({"TZ": zone} if zone else {})
+    passed = {name: printable(value) for name, value in here.items() if _PASSED.fullmatch(name)}
+    zone = _time_zone(passed.pop("TZ", None))
+    return passed | ({"TZ": zone} if zone is not None else {})
 
 
-def _time_zone() -> str:
+def _time_zone(given: str | None) -> str | None:
+    """Name the time zone so that another host finds it; None if it has no name here."""
+    if given is not None and not given.startswith((":", "/")):
+        return given
     try:
-        target = os.path.realpath(_LOCAL_TIME, strict=True)
-    except OSError:
-        return "UTC"
-    return target.partition("/zoneinfo/")[2]
+        target = os.path.realpath(given.removeprefix(":") if given else _LOCAL_TIME, strict=True)
+    except OSError:  # what C takes for UTC if it is missing; or a name behind a colon
+        return given.removeprefix(":") if given else "UTC"
+    return target.partition("/zoneinfo/")[2] or None
 
 
 def asked_for(words: Iterable[str], here: Mapping[str, str]) -> dict[str, str]:
@@ -68,9 +73,15 @@ def without_values(words: Iterable[str]) -> list[str]:
     """Write a command line so that it can be kept: values that ``--env`` gives may be secret, and are taken from the environment then."""
     kept: list[str] = []
     for word in words:
-        if kept and kept[-1] == "--env":
-            word = word.partition("=")[0]
-        elif word.startswith("--env="):
-            word = "--env=" + word.removeprefix("--env=").partition("=")[0]
+        option, equals, value = word.partition("=")
+        if kept and _is_env(kept[-1]):
+            word = option
+        elif equals and _is_env(option):
+            word = f"{option}={value.partition('=')[0]}"
         kept.append(word)
     return kept
+
+
+def _is_env(word: str) -> bool:
+    """Tell whether a word is ``--env``, or an abbreviation that argparse takes for it."""
+    return len(word) > len("--") and "--env".startswith(word)
