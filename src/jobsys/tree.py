@@ -165,6 +165,14 @@ def _checks(content: bytes) -> tuple[int, ...]:
     return tuple(checks[1:]) or (0,)
 
 
+def _next_piece(descriptor: int, left: int) -> bytes:
+    """Read the next piece of a file of which so much should be left; no more room is made for a small file than it needs."""
+    data = os.read(descriptor, min(PIECE, max(left, 0) + 1))
+    while len(data) != left and len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
+        data += more
+    return data
+
+
 def _hash_file(path: str, source: str, known: Known | None) -> Item:
     descriptor = open_file(source)
     try:
@@ -172,9 +180,7 @@ def _hash_file(path: str, source: str, known: Known | None) -> Item:
         digest = sha256()
         checks = [0]
         size = 0
-        while data := os.read(descriptor, PIECE):
-            while len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
-                data += more
+        while data := _next_piece(descriptor, before.st_size - size):
             digest.update(data)
             checks.append(zlib.crc32(data, checks[-1]))
             size += len(data)

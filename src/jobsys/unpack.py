@@ -184,14 +184,17 @@ def _write_files(stream: BinaryIO, batch: list[Packed], target: str) -> list[Kep
 
 def write_file(path: str, entry: Entry, pieces: Iterator[bytes]) -> Kept:
     """Write a new file and note what ``fstat`` says of it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, entry.mode)
     try:
         for piece in pieces:
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]
-        os.fchmod(descriptor, entry.mode)
-        return noted(entry, os.fstat(descriptor))
+        found = os.fstat(descriptor)
+        if stat.S_IMODE(found.st_mode) != entry.mode:  # the umask has its say
+            os.fchmod(descriptor, entry.mode)
+            found = os.fstat(descriptor)
+        return noted(entry, found)
     finally:
         os.close(descriptor)
 
