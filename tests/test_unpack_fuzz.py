@@ -8,12 +8,13 @@ import tracemalloc
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forging import MAX_32, Forged, forge, seen
+from forging import MAX_32, Forged, forge, seen  # type: ignore[import-not-found]
 from jobsys import fetch
 from jobsys.errors import JobsysError
 from jobsys.fetch import Wanted, obtain
@@ -24,8 +25,9 @@ from jobsys.unpack import read_directory, unpack
 
 NAMES = st.sampled_from([
     b"a", b"b", b"d", b"d/a", b"d/b", b"d/e", b"d/e/f", b"../x", b"/x", b"a/../../x", b"d/../../x", b"..", b".", b"", b"/", b"//x", b"d//a",
-    b"./a", b"d/.", b"d/..", b"a\0b", b"a\0/../../x", b"..\\x", b"C:x", b"C:/x", b"\xff\xfe", "é".encode(), "é".encode("utf-16"), b"\xc0\xae\xc0\xae/x",
-    b"a" * 256, b"d/" + b"a" * 300, b"n/" * 1500 + b"x", b"outside/secret", b"~", b"~/x", b"a\n", b"-rf", b"d/e/" + b"x" * 255,
+    b"./a", b"d/.", b"d/..", b"a\0b", b"a\0/../../x", b"..\\x", b"C:x", b"C:/x", b"\xff\xfe", "é".encode(), "é".encode("utf-16"),
+    b"\xc0\xae\xc0\xae/x", b"a" * 256, b"d/" + b"a" * 300, b"n/" * 1500 + b"x", b"outside/secret",
+    b"~", b"~/x", b"a\n", b"-rf", b"d/e/" + b"x" * 255,
 ])  # fmt: skip
 GOALS = st.sampled_from(
     [b"a", b"..", b"../..", b"/", b"/tmp", b"../outside", b"d/../..", b"a\0b", b"", b"x" * 5000, b"d", b"d/e", b"../d/a", b"."]
@@ -115,9 +117,10 @@ def _directly(here, path, packed):
 
 
 def check_exact(tree, packed):
-    found = {}
+    found: dict[str, tuple[Any, ...]] = {}
     for path in tree.rglob("*"):
         status = path.lstat()
+        what: tuple[Any, ...]
         if path.is_symlink():
             what = ("link", sha256(os.fsencode(os.readlink(path))).hexdigest())
             assert is_inside(os.path.realpath(path), os.path.realpath(tree)), f"{path} leads outside"

@@ -1,13 +1,13 @@
 """Measure jobsys and what a user could take instead, in turn, and show the ratios beside their targets.
 
-    python contrib/bench/run.py [--only CASE] [--rounds N] [--n N] [--peers pool,ray] [--peer-python PYTHON] [--json FILE]
+    python contrib/bench/run.py [--only CASE] [--rounds N] [--n N] [--peers pool,ray] [--peer-python PYTHON]
+        [--shipped-python PYTHON] [--json FILE]
 
 The cases: fan-out, one-job, shipping. What is compared ran in one call on one machine: a ratio travels, a figure does not.
 Exits with 0 whatever the ratios are: these are figures, not tests.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from pathlib import Path
 import environment
 import fanout
 import onejob
-from contest import HERE, ContestError, call, say
-from report import Case, Ratio, machine, ratio_table, write_json
+import shipping
+from contest import HERE
+from report import Case, machine, ratio_table, write_json
 
 CASES = ("fan-out", "one-job", "shipping")
-SHIPPING_TARGETS = {"time": 0.5, "memory": 0.2}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -30,6 +30,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=20_000, help="jobs of the fan-out (default: 20000)")
     parser.add_argument("--peers", default="pool,fork,ray,parsl,dask,toil", help="whom the fan-out runs against (default: %(default)s)")
     parser.add_argument("--peer-python", help="an interpreter that has the peers (default: that of .bench-venv, made if need be)")
+    parser.add_argument("--shipped-python", help="an interpreter whose environment is shipped (default: that of .bench-shipped, likewise)")
     parser.add_argument("--json", type=Path, default=HERE / "results.json", help="where to write all figures (default: %(default)s)")
     parser.add_argument("--directory", type=Path, help="where job stores are made (default: the system's temporary directory)")
     options = parser.parse_args(arguments)
@@ -38,23 +39,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         parser.error(f"there is no peer {', '.join(sorted(unknown))}")
     return options
-
-
-def shipping(rounds: int, peer_python: str, directory: Path) -> Case:
-    """Let shipping.py measure the peers' own site-packages, which is large enough, shipped by both sides."""
-    case = Case("shipping", f"shipping.py --toil-python {peer_python} --rounds {rounds} SITE_PACKAGES_OF_THE_PEERS")
-    say(f"shipping: {rounds} rounds")
-    command = [sys.executable, str(HERE / "shipping.py"), "--toil-python", peer_python, "--rounds", str(rounds)]
-    try:
-        printed, _ = call([*command, environment.site_packages(peer_python)], directory, accept=(0, 1))
-        found = json.loads(printed)
-    except (ContestError, ValueError) as error:
-        case.problem = str(error)
-        return case
-    case.runs = [{"who": who, "round": 0, **figures} for who, figures in found["medians"].items()]
-    for figure, target in SHIPPING_TARGETS.items():
-        case.ratios.append(Ratio(f"shipping, {figure}, jobsys / toil", (found["ratios"][figure],), target, at_least=False))
-    return case
 
 
 def measure(options: argparse.Namespace, directory: Path) -> list[Case]:
@@ -68,7 +52,8 @@ def measure(options: argparse.Namespace, directory: Path) -> list[Case]:
     if "one-job" in wanted:
         cases.append(onejob.run(options.rounds or 7, peers, directory))
     if "shipping" in wanted:
-        cases.append(shipping(options.rounds or 3, peers, directory))
+        shipped = options.shipped_python or environment.shipped_python()
+        cases.append(shipping.run(options.rounds or 3, shipped, peers, directory))
     return cases
 
 

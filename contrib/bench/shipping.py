@@ -1,136 +1,188 @@
-"""Ship a site-packages directory: create and download of our VirtualEnvResource against Toil's, in time and peak memory.
+"""An environment of 300 MB in 22,000 small files, shipped: jobsys beside Toil's VirtualEnvResource, Ray's packaging, and tar.
 
-    python contrib/bench/shipping.py --toil-python /path/to/venv/bin/python [SITE_PACKAGES]
-
-Each round runs each side once, in a process of its own, in alternating order; what counts are the medians. Without SITE_PACKAGES a
-virtual environment is built from a few large scientific packages. A third line, ``again``, is what a restart with the same code costs:
-create where the store has it already, download where the host has it already. The answer is one JSON object; exit status 1 if a ratio
-is above its limit.
+Each measurement is a process of its own. *Create* is what a leader does: find, hash, archive, save to a store that is a directory.
+*Localise* is what a host does: fetch, verify, unpack, and, in jobsys, assemble. Both run cold (no digests known, nothing in the store or on
+the host) and again, in new processes. jobsys ships a third time, after a line of the project was edited.
 """
 
-import argparse
+import itertools
 import json
 import os
-import resource
 import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-import venv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
 
-LIMITS = {"time": 0.5, "memory": 0.2}
-PACKAGES = ("scipy", "pandas", "matplotlib", "scikit-learn", "pyarrow")
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+import environment
+from contest import HERE, Contestant, call, say, take_turns, with_bytecode
+from report import Case, Ratio
 
+WORKFLOWS = HERE / "workflows"
+SOURCE = HERE.parents[1] / "src"
+MB = 1e6
 
-class Store:
-    """The smallest job store for both: files in a directory."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.root, name.replace("/", "_"))
-
-    @contextmanager
-    def write_shared_file(self, name: str) -> Iterator[BinaryIO]:
-        with open(self._path(name), "wb") as stream:
-            yield stream
-
-    def shared_file_exists(self, name: str) -> bool:
-        return os.path.exists(self._path(name))
-
-    def shared_file_url(self, name: str) -> str:
-        return f"file://{self._path(name)}"
-
-    def write_shared_file_stream(self, shared_file_name: str, encrypted: bool | None = None) -> Any:
-        return self.write_shared_file(shared_file_name)
-
-    def getSharedPublicUrl(self, sharedFileName: str) -> str:  # noqa: N802, N803  Toil's name
-        return self.shared_file_url(sharedFileName)
-
-    get_shared_public_url = getSharedPublicUrl
+Figures = dict[str, float]
+Deed = Callable[[], Figures]
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    answer = work()
-    return time.perf_counter() - start, answer
+def run(rounds: int, shipped_python: str, peer_python: str, directory: Path) -> Case:
+    """Measure all sides: what is shipped is the environment of ``shipped_python``, which has what jobsys needs."""
+    site = environment.site_packages(shipped_python)
+    files, size = _read(site)
+    case = Case("shipping", f"run.py --only shipping --rounds {rounds} ({size / MB:.0f} MB in {files} files)")
+    numbers = itertools.count()
+
+    def kept(contestant: Contestant) -> Contestant:
+        # What a run leaves is removed after the last one: where many files were just removed, ext4 is slow to make new ones.
+        def run_once(_: Path) -> Figures:
+            place = directory / f"ship-{next(numbers)}"
+            place.mkdir()
+            return contestant(place)
+
+        return run_once
+
+    contestants = {
+        "jobsys": _jobsys(shipped_python),
+        "toil": _resource("toil", peer_python, site),
+        "ray": _ray(peer_python, site),
+        "tar": _tar(site),
+        "jobsys VirtualEnvResource": _resource("jobsys", sys.executable, site),
+    }
+    take_turns(case, {name: kept(each) for name, each in contestants.items()}, rounds, directory)
+    _compare(case)
+    return case
 
 
-def measure(side: str, site: str, root: str) -> dict[str, float]:
-    """Ship once, in this process."""
-    if side == "toil":
-        from toil.resource import Resource, VirtualEnvResource
-    else:
-        from jobsys.resource import Resource, VirtualEnvResource
-    store: Any = Store(root)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    create, made = timed(lambda: VirtualEnvResource.create(store, site))
-    Resource.prepareSystem()
-    download, _ = timed(made.download)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    again = timed(lambda: VirtualEnvResource.create(store, site))[0] + timed(made.download)[0]
-    stored = sum(entry.stat().st_size for entry in os.scandir(root))
-    Resource.cleanSystem()
-    return {
-        "time": create + download, "create": create, "download": download, "again": again,
-        "memory": peak * 1024, "growth": (peak - before) * 1024, "stored": stored,
+def _read(site: str) -> tuple[int, int]:
+    """Read everything once, so that all sides find it in memory; count files and bytes."""
+    say("shipping: reading what is shipped into memory")
+    sizes = [len(path.read_bytes()) for path in Path(site).rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)
+
+
+# ── what is compared ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compare(case: Case) -> None:
+    deeds = (("cold create", "create", 0.5), ("warm create", "create_again", 0.1), ("cold localise", "localise", 0.7))
+    for what, figure, target in (*deeds, ("warm localise", "localise_again", 0.1)):
+        case.compare(f"{what}, seconds, jobsys / toil", ("jobsys", figure), ("toil", figure), target, at_least=False)
+        # Ray, the second time, sees a directory of that name and believes it.
+        for peer in ("ray", "tar") if figure != "localise_again" else ("tar",):
+            case.compare(f"{what}, seconds, jobsys / {peer}", ("jobsys", figure), (peer, figure))
+    _limit(case, "cold create, MB of memory growth", "create_growth", MB, 64)
+    _limit(case, "localise, MB of memory growth", "localise_growth", MB)
+    _limit(case, "bytes sent by a second start", "again_sent", 1, 0)
+    _limit(case, "a line edited: MB sent", "edit_sent", MB, 1)
+    _limit(case, "a line edited: seconds", "edit", 1, 1)
+    ours = "jobsys VirtualEnvResource"
+    case.compare("VirtualEnvResource, seconds, jobsys / toil", (ours, "cold"), ("toil", "cold"), 0.5, at_least=False)
+    case.compare("VirtualEnvResource, peak memory, jobsys / toil", (ours, "peak"), ("toil", "peak"), 0.2, at_least=False)
+
+
+def _limit(case: Case, name: str, figure: str, unit: float, target: float | None = None) -> None:
+    """Add a figure of ours that is no ratio, in a unit."""
+    values = tuple(value / unit for value in case.by_round("jobsys", figure).values())
+    if values:
+        case.ratios.append(Ratio(name, values, target, at_least=False))
+
+
+def _all(create: Deed, localise: Deed, edit: Deed | None = None) -> Figures:
+    """Do everything once, in the order of a run and its restart."""
+    first, again = create(), create()
+    edited = edit() if edit is not None else {}
+    here, there = localise(), localise()
+    figures = {
+        "create": first["seconds"], "create_again": again["seconds"], "localise": here["seconds"], "localise_again": there["seconds"],
+        "cold": first["seconds"] + here["seconds"], "sent": first.get("sent"), "again_sent": again.get("sent"),
+        "create_growth": first.get("growth"), "localise_growth": here.get("growth"),
+        "peak": max(first.get("peak", 0), here.get("peak", 0)) or None, "edit": edited.get("seconds"), "edit_sent": edited.get("sent"),
     }  # fmt: skip
+    return {name: round(value, 4) for name, value in figures.items() if value is not None}
 
 
-def build(directory: str) -> str:
-    venv.create(directory, with_pip=True)
-    subprocess.run([os.path.join(directory, "bin", "python"), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    return str(next(Path(directory).glob("lib/python*/site-packages")))
+# ── the sides ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def one_round(side: str, python: str, site: str) -> dict[str, float]:
-    root = tempfile.mkdtemp(prefix="jobsys-bench-")
-    try:
-        command = [python, __file__, "--measure", side, "--store", root, site]
-        answer = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            sys.exit(f"{side} failed:\n{answer.stderr}")
-        return json.loads(answer.stdout.splitlines()[-1])
-    finally:
-        shutil.rmtree(root)
+def _measured(python: list[str], place: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Figures:
+    printed, _ = call([*python, *arguments], place, {**with_bytecode(place), **(variables or {})})
+    found: Figures = json.loads(printed.splitlines()[-1])
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("site", nargs="?", help="a site-packages directory of 300 MB or more")
-    parser.add_argument("--toil-python", help="a Python that can import toil")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--measure", choices=["jobsys", "toil"], help=argparse.SUPPRESS)
-    parser.add_argument("--store", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(options.measure, options.site, options.store)))
-        return
-    with tempfile.TemporaryDirectory(prefix="jobsys-bench-site-") as built:
-        site = os.path.abspath(options.site) if options.site else build(built)
-        pythons = {"jobsys": sys.executable} | ({"toil": options.toil_python} if options.toil_python else {})
-        runs: dict[str, list[dict[str, float]]] = {side: [] for side in pythons}
-        for number in range(options.rounds + 1):
-            for side in sorted(pythons, reverse=bool(number % 2)):
-                figures = one_round(side, pythons[side], site)
-                if number:  # the first round warms the page cache
-                    runs[side].append(figures)
-    medians = {side: {key: statistics.median(run[key] for run in each) for key in each[0]} for side, each in runs.items()}
-    answer: dict[str, Any] = {"site": site, "rounds": options.rounds, "medians": medians}
-    if "toil" in medians:
-        answer["ratios"] = {key: round(medians["jobsys"][key] / medians["toil"][key], 3) for key in medians["toil"] if medians["toil"][key]}
-    print(json.dumps(answer, indent=2))
-    if any(answer.get("ratios", {}).get(key, 0) > limit for key, limit in LIMITS.items()):
-        sys.exit(1)
+def _jobsys(shipped_python: str) -> Contestant:
+    base = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+    def run_once(place: Path) -> Figures:
+        project, told, store = place / "project", str(place / "told"), str(place / "store")
+        project.mkdir()
+        for name in ("ship_jobsys.py", "measured.py"):
+            shutil.copy(WORKFLOWS / name, project)
+        script = str(project / "ship_jobsys.py")
+        core = place / "core.zip"
+        make_core = "import sys; from jobsys.arrival.core import core_archive; open(sys.argv[1], 'wb').write(core_archive())"
+        call([sys.executable, "-c", make_core, str(core)], place, {"PYTHONPATH": str(SOURCE)})
+
+        def create() -> Figures:
+            variables = {"PYTHONPATH": str(SOURCE), "JOBSYS_CACHE": str(place / "leader")}
+            return _measured([shipped_python, script], place, "create", store, told, variables=variables)
+
+        def edit() -> Figures:
+            with (project / "measured.py").open("a") as stream:
+                stream.write("# edited\n")
+            return create()
+
+        def localise() -> Figures:
+            # A worker has a bare Python and the core, nothing else.
+            variables = {"PYTHONPATH": str(core), "JOBSYS_CACHE": str(place / "host")}
+            return _measured([base, "-S", script], place, "localise", told, variables=variables)
+
+        return _all(create, localise, edit)
+
+    return run_once
 
 
-if __name__ == "__main__":
-    main()
+def _resource(side: str, python: str, site: str) -> Contestant:
+    command = [python, str(WORKFLOWS / "ship_resource.py"), side]
+
+    def run_once(place: Path) -> Figures:
+        told, store, host = str(place / "told"), str(place / "store"), place / "host"
+        host.mkdir()
+        variables = {"PYTHONPATH": str(SOURCE), "JOBSYS_CACHE": str(place / "cache")} if side == "jobsys" else {}
+        return _all(
+            lambda: _measured(command, place, "create", store, site, told, variables=variables),
+            lambda: _measured(command, place, "localise", str(host), told, variables=variables),
+        )
+
+    return run_once
+
+
+def _ray(python: str, site: str) -> Contestant:
+    command = [python, str(WORKFLOWS / "ship_ray.py")]
+
+    def run_once(place: Path) -> Figures:
+        told, store, host = str(place / "told"), str(place / "store"), str(place / "host")
+        return _all(
+            lambda: _measured(command, place, "create", store, site, told), lambda: _measured(command, place, "localise", store, host, told)
+        )
+
+    return run_once
+
+
+def _tar(site: str) -> Contestant:
+    def run_once(place: Path) -> Figures:
+        archive = str(place / "site.tar")
+        hosts = itertools.count()
+
+        def create() -> Figures:
+            _, seconds = call(["tar", "cf", archive, "-C", site, "."], place)
+            return {"seconds": seconds, "sent": os.path.getsize(archive)}
+
+        def localise() -> Figures:
+            host = place / f"host{next(hosts)}"
+            host.mkdir()
+            return {"seconds": call(["tar", "xf", archive, "-C", str(host)], place)[1]}
+
+        return _all(create, localise)
+
+    return run_once

@@ -83,6 +83,10 @@ class Known:
             logger.debug("%s can't be used, everything is hashed anew: %s", self._path, error)
         return _Book()
 
+    def has(self, path: str) -> bool:
+        """Tell whether anything is known of a file, so that it pays to look at it."""
+        return path in self._old.files or path in self._new.files or path in self._passing
+
     def look(self, path: str, status: os.stat_result) -> Fact | None:
         """Give what is known of a file that looks like this now; None if it must be read."""
         stamps = _stamps(status)

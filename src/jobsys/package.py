@@ -84,7 +84,7 @@ def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
     if isinstance(path, bytes):  # the content itself
         return path[offset : offset + size]
     with naming(path):
-        descriptor = open_file(path)
+        descriptor, _ = open_file(path)
         try:
             data = os.pread(descriptor, size, offset)
             while 0 < len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):

@@ -103,13 +103,14 @@ def naming(path: str) -> Iterator[None]:
         raise PackageError(f"{path} can't be read: {error.strerror}. Make it readable, or list it in {IGNORE_FILE}.") from error
 
 
-def open_file(path: str) -> int:
-    """Open a regular file to read, and never wait for a pipe that took its place."""
+def open_file(path: str) -> tuple[int, os.stat_result]:
+    """Open a regular file to read, and never wait for a pipe that took its place; give the descriptor and its ``fstat``."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise ChangedError(f"{path} changed while it was being packed. Keep it still and start again.")
-    return descriptor
+    return descriptor, status
 
 
 def _hash_batch(members: Sequence[Member], known: Known | None) -> list[Item | None]:
@@ -125,7 +126,7 @@ def _hash_batch(members: Sequence[Member], known: Known | None) -> list[Item | N
 def _recall(member: Member, known: Known) -> Item | None:
     """Give what is known of a file that has not changed; None for all else."""
     path, kind, source = member
-    if kind != "file" or isinstance(source, bytes):
+    if kind != "file" or isinstance(source, bytes) or not known.has(source):
         return None
     try:
         status = os.stat(source)
@@ -165,16 +166,21 @@ def _checks(content: bytes) -> tuple[int, ...]:
     return tuple(checks[1:]) or (0,)
 
 
+def _next_piece(descriptor: int, left: int) -> bytes:
+    """Read the next piece of a file of which so much should be left; no more room is made for a small file than it needs."""
+    data = os.read(descriptor, min(PIECE, max(left, 0) + 1))
+    while len(data) != left and len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
+        data += more
+    return data
+
+
 def _hash_file(path: str, source: str, known: Known | None) -> Item:
-    descriptor = open_file(source)
+    descriptor, before = open_file(source)
     try:
-        before = os.fstat(descriptor)
         digest = sha256()
         checks = [0]
         size = 0
-        while data := os.read(descriptor, PIECE):
-            while len(data) < PIECE and (more := os.read(descriptor, PIECE - len(data))):
-                data += more
+        while data := _next_piece(descriptor, before.st_size - size):
             digest.update(data)
             checks.append(zlib.crc32(data, checks[-1]))
             size += len(data)

@@ -25,6 +25,8 @@ from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, UNPORTABLE,
 
 PIECE: Final = 1 << 18
 _BATCH: Final = 64
+_MAX_OFFSET: Final = 1 << 62
+_HEADER: Final = 512  # more than most entries take before their data
 _MAX_TARGET: Final = 2000
 _MAX_NAME: Final = 255
 _MAX_PATH: Final = 2000  # of the 4096 that Linux takes, the rest is for the directory of the cache
@@ -136,19 +138,23 @@ def unpack(archive: str, packed: list[Packed], target: str) -> list[Kept]:
 def _data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
     """Read the data of an entry: never more than its size, in pieces."""
     descriptor = stream.fileno()
-    inside = 0 <= each.header < os.fstat(descriptor).st_size
-    header = os.pread(descriptor, 30, each.header) if inside else b""
-    if len(header) < 30 or header[:4] != b"PK\3\4":
+    length = each.compressed if each.method == DEFLATED else each.entry.size
+    # Of a small file, header and data come in one call.
+    start = os.pread(descriptor, min(PIECE, _HEADER + length), each.header) if 0 <= each.header < _MAX_OFFSET else b""
+    if len(start) < 30 or start[:4] != b"PK\3\4":
         raise IntegrityError(f"{each.entry.path!r} is damaged in the archive")
-    position = each.header + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    end = position + (each.compressed if each.method == DEFLATED else each.entry.size)
+    offset = 30 + int.from_bytes(start[26:28], "little") + int.from_bytes(start[28:30], "little")
+    position = each.header + offset
+    end = position + length
     inflater = zlib.decompressobj(-zlib.MAX_WBITS) if each.method == DEFLATED else None
-    while position < end and (piece := os.pread(descriptor, min(PIECE, end - position), position)):
+    piece = start[offset : offset + length]
+    while position < end and (piece := piece or os.pread(descriptor, min(PIECE, end - position), position)):
         position += len(piece)
         if inflater is None:
             yield piece
         else:
             yield from _inflated(inflater, piece)
+        piece = b""
 
 
 def _inflated(inflater: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
@@ -184,14 +190,17 @@ def _write_files(stream: BinaryIO, batch: list[Packed], target: str) -> list[Kep
 
 def write_file(path: str, entry: Entry, pieces: Iterator[bytes]) -> Kept:
     """Write a new file and note what ``fstat`` says of it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, entry.mode)
     try:
         for piece in pieces:
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]
-        os.fchmod(descriptor, entry.mode)
-        return noted(entry, os.fstat(descriptor))
+        found = os.fstat(descriptor)
+        if stat.S_IMODE(found.st_mode) != entry.mode:  # the umask has its say
+            os.fchmod(descriptor, entry.mode)
+            found = os.fstat(descriptor)
+        return noted(entry, found)
     finally:
         os.close(descriptor)
 

@@ -1,8 +1,10 @@
 """The benchmarks run and leave figures in the shape that others read. What the figures are is no matter here."""
 
 import json
+import shutil
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,45 @@ def test_one_job_with_a_stand_in_for_toil(tmp_path: Path) -> None:
     (case,) = found["cases"]
     assert {run["who"] for run in case["runs"]} == {"jobsys", "toil", "python", "import dill, psutil"}
     assert (case["ratios"][0]["target"], case["ratios"][0]["at_least"]) == (0.25, False)
+
+
+NEEDED = ("msgspec", "dill", "psutil", "pathspec", "requests", "urllib3", "idna", "certifi", "charset-normalizer", "zipp")
+
+
+@pytest.fixture
+def small_environment(tmp_path: Path) -> str:
+    """Make an environment of just what jobsys needs, without installing anything."""
+    place = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    (site,) = place.glob("lib/python3*/site-packages")
+    for name in NEEDED:
+        found = distribution(name)
+        for file in found.files or []:
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                (site / Path(file).parent).mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(found.locate_file(file)), site / Path(file))
+    return str(place / "bin" / "python")
+
+
+@pytest.mark.slow
+def test_a_small_environment_shipped_where_there_are_no_peers(tmp_path: Path, small_environment: str) -> None:
+    found, printed = bench(
+        tmp_path, "--only", "shipping", "--rounds", "1", "--peer-python", str(tmp_path / "none"), "--shipped-python", small_environment
+    )
+    (case,) = found["cases"]
+    assert "toil is left out" in case["problem"]
+    assert "ray is left out" in case["problem"]
+    runs = {run["who"]: run for run in case["runs"]}
+    assert runs.keys() == {"jobsys", "jobsys VirtualEnvResource", "tar"}
+    ours = runs["jobsys"]
+    assert all(ours[figure] > 0 for figure in ("create", "create_again", "localise", "localise_again", "create_growth", "edit"))
+    assert (ours["sent"] > 1_000_000, ours["again_sent"], 0 < ours["edit_sent"] < 100_000) == (True, 0, True)
+    assert runs["jobsys VirtualEnvResource"]["again_sent"] == 0
+    ratios = {ratio["name"]: ratio for ratio in case["ratios"]}
+    assert (ratios["a line edited: seconds"]["target"], ratios["a line edited: seconds"]["at_least"]) == (1, False)
+    assert "cold localise, seconds, jobsys / tar" in ratios
+    assert not [name for name in ratios if "toil" in name or "ray" in name]
+    assert "bytes sent by a second start" in printed
 
 
 def test_what_nobody_knows_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forging import Forged, forge, seen
+from forging import Forged, forge, seen  # type: ignore[import-not-found]
 from jobsys.arrival.assemble import assemble
 from jobsys.arrival.layout import MINOR, SITE, Layer
 from jobsys.errors import JobsysError
@@ -21,17 +21,19 @@ from jobsys.unpack import read_directory
 
 BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 PATHS = st.sampled_from([
-    "site/p", "site/p/q", "site/p/q/r", "site/x", "prefix/x", "prefix/p", "prefix/p/q", "prefix/bin", "prefix/bin/python", "prefix/bin/tool",
-    "prefix/lib", "prefix/lib/x", "prefix/lib64", "prefix/lib64/x", f"prefix/lib/{MINOR}", f"prefix/{SITE}", f"prefix/{SITE}/p",
+    "site/p", "site/p/q", "site/p/q/r", "site/x", "prefix/x", "prefix/p", "prefix/p/q", "prefix/bin", "prefix/bin/python",
+    "prefix/bin/tool", "prefix/lib", "prefix/lib/x", "prefix/lib64", "prefix/lib64/x",
+    f"prefix/lib/{MINOR}", f"prefix/{SITE}", f"prefix/{SITE}/p",
     "prefix/pyvenv.cfg", "site", "prefix", "site/a.dist-info/entry_points.txt", "other", "site/lib64", "prefix/site", "prefix/env/x",
 ])  # fmt: skip
 GOALS = st.sampled_from([
-    "p", "..", "../..", "../../..", "../site", "../prefix", "../prefix/x", "../../prefix/x", "../site/p", "../../site", "../../prefix/lib64/x",
-    "../other", "x", "q", "../p", "../../prefix/bin/python", "site", "prefix", "../env/x", "../../prefix/p/q",
+    "p", "..", "../..", "../../..", "../site", "../prefix", "../prefix/x", "../../prefix/x", "../site/p", "../../site",
+    "../../prefix/lib64/x", "../other", "x", "q", "../p", "../../prefix/bin/python", "site", "prefix", "../env/x", "../../prefix/p/q",
 ])  # fmt: skip
 SCRIPTS = st.sampled_from([
-    "tool = m:f", "../x = m:f", "/x = m:f", ".. = m:f", "a\0b = m:f", f"{'x' * 300} = m:f", "python = m:f", "a = m\n : f", "= m:f", "é = m:f",
-    "a/b = m:f", "tool = import os;os.x:f", "[console_scripts]", "  x", "a", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1") + " = m:f",
+    "tool = m:f", "../x = m:f", "/x = m:f", ".. = m:f", "a\0b = m:f", f"{'x' * 300} = m:f", "python = m:f", "a = m\n : f", "= m:f",
+    "é = m:f", "a/b = m:f", "tool = import os;os.x:f", "[console_scripts]", "  x", "a",
+    "\ud800".encode("utf-8", "surrogatepass").decode("latin-1") + " = m:f",
 ]).map(lambda line: f"[console_scripts]\n{line}\n".encode())  # fmt: skip
 CONTENTS = st.sampled_from([b"", b"1", b"#!python\n", b"#!python x\n1", b"#!pythonw", b"\0" * 100]) | SCRIPTS
 
