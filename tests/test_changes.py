@@ -11,7 +11,8 @@ from jobsys.jobstores import create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.resource import DirectoryResource, FileResource
 from jobsys.scan import read_tree
-from jobsys.shipment import Parcel, Sender, Shipment
+from jobsys.sending import Sender
+from jobsys.shipment import Parcel, Shipment
 from jobsys.shipping.loose import LOOSE
 
 

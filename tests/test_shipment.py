@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobsys import shipment
+from jobsys import sending, shipment
 from jobsys.errors import FormatError, IntegrityError, JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.resource import ResourceException
-from jobsys.shipment import Sender
+from jobsys.sending import Sender
 from jobsys.shipping.main import Main
 from jobsys.shipping.origins import is_standard
 from jobsys.shipping.plan import Options, make_plan
@@ -47,7 +47,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def made(store: JobStore, *, remote: bool = False) -> shipment.Shipment:
     main = Main()
     plan = make_plan(main.start, Options(remote=remote), loaded=False)
-    return shipment.make(Sender(store), plan, main, remote=remote)
+    return sending.make(Sender(store), plan, main, remote=remote)
 
 
 def test_what_is_shipped_is_read_and_registers_nothing_here(store: JobStore, script: Path) -> None:
@@ -74,7 +74,7 @@ def test_nothing_is_sent_twice(store: JobStore, script: Path) -> None:
     plan = make_plan(main.start, Options(), loaded=False)
     for expected in (True, False):
         sender = Sender(store)
-        shipment.make(sender, plan, main, remote=False)
+        sending.make(sender, plan, main, remote=False)
         assert bool(sender.sent) is expected
 
 
@@ -82,7 +82,7 @@ def test_a_script_that_changes_while_it_is_sent_is_read_anew(store: JobStore, sc
     main = Main()
     plan = make_plan(main.start, Options(), loaded=False)
     script.write_text("x = 2\n")
-    shipped = shipment.make(Sender(store), plan, main, remote=False)
+    shipped = sending.make(Sender(store), plan, main, remote=False)
     place = store.storage.local_path(store.shared_file_key(shipped.roots[0].shared))
     assert place is not None
     with zipfile.ZipFile(place) as archive:
@@ -141,24 +141,24 @@ def test_another_python_is_refused(store: JobStore, script: Path) -> None:
 def test_what_was_shipped_before_is_described_as_it_is_found_now(store: JobStore, script: Path) -> None:
     first = made(store)
     script.write_text("x = 'edited'\n")
-    moved = shipment.again(Sender(store, "http://head:1"), first, remote=False)
+    moved = sending.again(Sender(store, "http://head:1"), first, remote=False)
     assert moved.roots[0].sha256 == first.roots[0].sha256
     assert moved.roots[0].url == f"http://head:1/o/{store.shared_file_key(first.roots[0].shared)}#sha256={first.roots[0].sha256}"
-    assert shipment.again(Sender(store), moved, remote=False) == first
+    assert sending.again(Sender(store), moved, remote=False) == first
 
 
 def test_what_is_not_in_the_store_any_more_is_named(store: JobStore, script: Path) -> None:
     first = made(store)
     with pytest.raises(ResourceException, match=r"not in the job store any more: the environment, which that run did not ship\. Leave"):
-        shipment.again(Sender(store), first, remote=True)
+        sending.again(Sender(store), first, remote=True)
     store.storage.delete([store.shared_file_key(first.roots[0].shared)])
     with pytest.raises(ResourceException, match=f"not in the job store any more: {script.parent}. Leave out --same-code"):
-        shipment.again(Sender(store), first, remote=False)
+        sending.again(Sender(store), first, remote=False)
 
 
 def test_code_of_a_run_on_other_hosts_runs_on_this_one_with_its_environment(store: JobStore, script: Path) -> None:
     away = msgspec.structs.replace(made(store), remote=True)
-    assert shipment.again(Sender(store), away, remote=False).remote is False
+    assert sending.again(Sender(store), away, remote=False).remote is False
 
 
 # ── the import path ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,7 +196,7 @@ def loads(store: JobStore, script: Path) -> Load:
     def load(folder: Path, text: str, name: str = "loaded_by_a_test") -> types.ModuleType | None:
         (folder / f"{name}.py").write_text(text)
         shipped = msgspec.structs.replace(template, main=("/leader", name, False), place=(0, ""), argv=["script", "--n", "3"])
-        return shipment.load_script(shipped, [str(folder)])
+        return shipment.load_main(store, shipped, [str(folder)])
 
     return load
 

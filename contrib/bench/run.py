@@ -16,9 +16,10 @@ from pathlib import Path
 import environment
 import fanout
 import onejob
-import shipping
 from contest import HERE
 from report import Case, machine, ratio_table, write_json
+
+import shipping
 
 CASES = ("fan-out", "one-job", "shipping")
 
