@@ -16,14 +16,13 @@ import os
 import sys
 from typing import Any, Final
 
-from jobsys.cache import Cache
 from jobsys.cli.output import print_json, view
 from jobsys.cli.parser import add_json
 from jobsys.config import LIMIT
 from jobsys.errors import UsageError
 from jobsys.requirements import format_bytes, parse_bytes
 from jobsys.shipping.closure import Root, Start
-from jobsys.shipping.plan import SHOWN, Options, Plan, make_plan
+from jobsys.shipping.plan import SHOWN, Options, Plan, facts_directory, make_plan
 
 _MAINS: Final = ("__main__.py", "__main__.pyc")
 
@@ -44,8 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if (arguments.script is None) == (arguments.module is None):
         raise UsageError("name a script, or a module with -m: jobsys ship --dry-run SCRIPT")
     start = _of_module(arguments.module) if arguments.module else _of_script(arguments.script)
-    facts = os.path.join(Cache.of_host().root, "digests")
-    options = Options(arguments.ship, arguments.ship_env, sys.maxsize, remote=True, facts=facts)
+    options = Options(arguments.ship, arguments.ship_env, sys.maxsize, remote=True, facts=facts_directory())
     described = describe(make_plan(start, options, loaded=False))
     if arguments.json:
         print_json(described)

@@ -1,12 +1,10 @@
 """Ships a run's code and tells the person what was sent, and what changed since the last start."""
 
-import os
 from typing import cast
 
 import msgspec
 
 from jobsys import namespace, sending, shipment
-from jobsys.cache import Cache
 from jobsys.changes import changes
 from jobsys.config import Config
 from jobsys.errors import FormatError, IntegrityError, NotFoundError, StorageError
@@ -17,7 +15,7 @@ from jobsys.resource import ResourceException
 from jobsys.sending import Sender
 from jobsys.shipment import Shipment
 from jobsys.shipping.main import Main
-from jobsys.shipping.plan import Options, ShipEnvironment, make_plan
+from jobsys.shipping.plan import Options, ShipEnvironment, facts_directory, make_plan
 
 
 def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
@@ -55,9 +53,7 @@ def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
 
 
 def _options(config: Config, *, remote: bool) -> Options:
-    return Options(
-        config.ship, cast(ShipEnvironment, config.ship_env), config.ship_limit, remote, facts=os.path.join(Cache.of_host().root, "digests")
-    )
+    return Options(config.ship, cast(ShipEnvironment, config.ship_env), config.ship_limit, remote, facts_directory())
 
 
 def _last(launch: Launch) -> Shipment | None:

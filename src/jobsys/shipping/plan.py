@@ -3,14 +3,16 @@
 It is the same for a run and for ``jobsys ship --dry-run``; only where modules are known from differs.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from jobsys.cache import Cache
 from jobsys.config import LIMIT
-from jobsys.errors import UsageError
+from jobsys.errors import StorageError, UsageError
 from jobsys.known import Known
 from jobsys.manifest import is_inside
 from jobsys.requirements import format_bytes
@@ -20,6 +22,8 @@ from jobsys.shipping.distributions import Distribution
 from jobsys.shipping.origins import archive_around, import_path, is_standard, site_directories
 from jobsys.tree import Member, Tree, read_members
 from jobsys.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 SHOWN: Final = 20
 """How many of the largest files a message shows."""
@@ -86,6 +90,15 @@ class Plan:
         """Find a directory of the leader in the roots: a root's number, and the directory in it."""
         root = self.closure.roots.get(os.path.abspath(directory))
         return None if root is None else _locate(self.roots, self.closure, root)
+
+
+def facts_directory() -> str | None:
+    """Give the directory in which facts about files are kept; None where this user has no cache: then everything is read each time."""
+    try:
+        return os.path.join(Cache.of_host().root, "digests")
+    except StorageError as error:
+        logger.debug("Digests of files are not kept: %s", error)
+        return None
 
 
 def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
