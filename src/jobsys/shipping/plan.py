@@ -106,7 +106,7 @@ def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
         closure.add_loaded()
     closure.follow()
     roots = closure.ordered()
-    found = [root.scan() for root in roots]
+    found = [root.members() for root in roots]
     _check_limit(roots, found, options.limit)
     trees = [read_members(members, closure.known(root)) for root, members in zip(roots, found, strict=True)]
     closure.save()
