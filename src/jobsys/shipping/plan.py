@@ -211,7 +211,8 @@ def _layers(options: Options, *, whole: bool) -> list[Layer]:
     sites = site_directories()
     known = Known(options.facts, sys.prefix)
     there = distributions.installed(sites)
-    anywhere = distributions.installed([*sites, *(each for each in import_path() if os.path.isdir(each) and not is_standard(each))])
+    others = [each for each in import_path() if os.path.isdir(each) and os.access(each, os.R_OK) and not is_standard(each)]
+    anywhere = distributions.installed([*sites, *others])
     runtime = distributions.closure(RUNTIME, anywhere)
     mine = next((each for each in anywhere if each.key == "jobsys"), None)
     wanted = dict.fromkeys([*(there if whole else ()), *runtime])
