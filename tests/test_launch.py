@@ -5,18 +5,16 @@ import os
 import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
-from jobsys import shipment
 from jobsys.config import Config
 from jobsys.errors import UsageError
 from jobsys.jobstores import create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import launch
-from jobsys.leader.lease import acquire, release
+from jobsys.leader.lease import acquire
 
 
 @pytest.fixture
@@ -64,32 +62,6 @@ def test_a_work_directory_that_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr("jobsys.launch._ship", lambda *_: None)
     with contextlib.ExitStack() as stack, pytest.raises(UsageError, match="/file is no directory: make it first"):
         launch(config, store, acquire(store), stack, lambda _: None)
-
-
-@pytest.mark.parametrize("damage", ["format", "text", "archive"])
-def test_a_restart_goes_on_where_the_code_of_the_last_start_can_t_be_read(tmp_path, monkeypatch, damage):
-    store = create(tmp_path / "store", StoreInfo(FORMAT, 0.0, "0"), durable=False)
-    said: list[str] = []
-    script = tmp_path / "app" / "script_of_a_test.py"
-    script.parent.mkdir()
-    script.write_text("x = 1\n")
-    main = types.ModuleType("__main__")
-    main.__file__, main.__spec__ = str(script), None
-    monkeypatch.setitem(sys.modules, "__main__", main)
-    monkeypatch.setitem(sys.modules, "script_of_a_test", main)
-    for restart in (False, True):
-        lease = acquire(store)
-        with contextlib.ExitStack() as stack:
-            launch(Config.of(store.locator, restart=restart), store, lease, stack, said.append).shutdown()
-        release(store, lease)
-        if not restart:
-            (root,) = [root for root in shipment.read(store, 1).roots if root.directory == str(script.parent)]
-            archive = Path(str(store.storage.local_path(store.shared_file_key(root.shared))))
-            code = Path(str(store.storage.local_path(store.code_key(1))))
-            archive.write_bytes(b"PK") if damage == "archive" else code.write_bytes(b'{"format": 1}' if damage == "format" else b"{")
-            script.write_text("x = 2\n")
-    assert len(said) == 1
-    assert said[0].startswith("whether the code is what it was at the last start can't be told: ")
 
 
 # ── another host ─────────────────────────────────────────────────────────────────────────────────────────────────────

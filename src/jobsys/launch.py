@@ -20,10 +20,9 @@ from jobsys.batch.ssh import SshBatchSystem, Start
 from jobsys.cache import Cache
 from jobsys.changes import changes
 from jobsys.config import Config
-from jobsys.errors import FormatError, NotFoundError, StorageError, UsageError
+from jobsys.errors import NotFoundError, UsageError
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.serving import StoreServer
-from jobsys.manifest import PackageError
 from jobsys.resource import ResourceException
 from jobsys.shipment import Sender, Shipment
 from jobsys.shipping import surroundings
@@ -165,33 +164,21 @@ def _ship(config: Config, store: JobStore, lease: Lease, base: str | None, say: 
     """Save the code and say so in the store; tell what changed since the last start."""
     remote = base is not None
     main, sender = Main(), Sender(store, base)
+    last = _last(store, lease.epoch) if config.restart else None
     if config.same_code:
-        last = _last(store, lease.epoch)
         if last is None:
             raise ResourceException("--same-code: the job store does not know what code the run was started with. Leave it out.")
         made = shipment.again(sender, last, remote=remote)
     else:
         plan = make_plan(main.start, _options(config, remote=remote))
         made = shipment.make(sender, plan, main, remote=remote)
-        if config.restart:
-            _tell_changes(store, lease.epoch, made, say)
+        if last is not None and (lines := changes(store, last, made)):
+            way = "jobs not yet run get the new code; --same-code keeps the old"
+            say("the code is not what it was at the last start (" + way + ")\n  " + "\n  ".join(lines))
     if remote:
         say(_told(made, sender.sent))
     shipment.name_script()
     return made, shipment.write(store, lease.epoch, made)
-
-
-def _tell_changes(store: JobStore, epoch: int, made: Shipment, say: Say) -> None:
-    """Say what is not as it was at the last start; that this can't be told any more is no reason not to go on."""
-    try:
-        last = _last(store, epoch)
-        lines = changes(store, last, made) if last is not None else []
-    except (FormatError, StorageError, PackageError) as error:
-        say(f"whether the code is what it was at the last start can't be told: {error}")
-        return
-    if lines:
-        way = "jobs not yet run get the new code; --same-code keeps the old"
-        say("the code is not what it was at the last start (" + way + ")\n  " + "\n  ".join(lines))
 
 
 def _options(config: Config, *, remote: bool) -> Options:
