@@ -82,22 +82,21 @@ def own_places(name: str) -> list[Place]:
     return [each for each in dict.fromkeys(found) if origin_of(each.source) == "own"]
 
 
-def _inner(name: str) -> Iterator[tuple[str, str]]:
-    """Go through modules of a namespace package that are loaded, or that setuptools' hooks of editable installs know, and their paths.
+def _inner(name: str) -> list[tuple[str, str]]:
+    """List modules of a namespace package that are loaded, or that setuptools' hooks of editable installs know, with their paths.
 
     Such a hook finds the parts of a namespace, which may have no directory of its own in ``sys.path``.
     """
-    if not _is_namespace(name):
-        return
-    for each, module in list(sys.modules.items()):
+    found: list[tuple[str, str]] = []
+    for each, module in list(sys.modules.items()) if _is_namespace(name) else ():
         if each.startswith(f"{name}."):
-            yield from ((each, path) for path in _locations(_facts(module).get("__spec__")) if os.path.exists(path))
+            found += [(each, path) for path in _locations(_facts(module).get("__spec__"))]
         elif each.startswith("__editable__"):
             mapping = _facts(module).get("MAPPING")
             for inner, path in mapping.items() if isinstance(mapping, dict) else ():
-                path = next((found for found in (path, f"{path}.py") if os.path.exists(found)), None)
-                if inner.startswith(f"{name}.") and path is not None:
-                    yield inner, path
+                if inner.startswith(f"{name}."):
+                    found.append((inner, path if os.path.exists(path) else f"{path}.py"))
+    return [(inner, path) for inner, path in found if os.path.exists(path)]
 
 
 def _is_namespace(name: str) -> bool:
