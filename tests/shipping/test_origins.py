@@ -11,7 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from jobsys.shipping import origins
 from jobsys.shipping.origins import Place, archive_around, import_path, is_standard, origin_of, own_places, site_directories
+
+
+def _forget():
+    for each in vars(origins).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    """Ask for the interpreter's directories anew, before and after it is made to look odd."""
+    _forget()
+    yield
+    _forget()
 
 
 @pytest.fixture
