@@ -81,6 +81,7 @@ def test_the_user_s_site_counts_unless_it_is_off(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr("site.ENABLE_USER_SITE", True)
     assert site_directories() == [str(tmp_path)]
+    _forget()
     monkeypatch.setattr("site.ENABLE_USER_SITE", False)
     assert site_directories() == []
 
