@@ -48,6 +48,7 @@ def _flag(value: Any) -> bool:
 
 LIMIT: Final = 250_000_000
 """Bytes of own code above which nothing is shipped unless asked for."""
+_REPEATED: Final = {"hosts": "HOST", "ship": "PATH", "env": "NAME=VALUE"}
 _METAVARS: Final = {_count: "N", _pause: "SECONDS", parse_bytes: "SIZE", parse_cores: "CORES", parse_seconds: "TIME"}
 
 
@@ -220,7 +221,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         if field.metadata["parse"] is _flag:
             group.add_argument(name, action="store_true", help=field.metadata["help"])
         elif field.metadata["parse"] is _texts:
-            group.add_argument(name, action="append", default=[], help=field.metadata["help"], metavar=field.name.rstrip("s").upper())
+            group.add_argument(name, action="append", default=[], help=field.metadata["help"], metavar=_REPEATED[field.name])
         else:
             group.add_argument(
                 name,

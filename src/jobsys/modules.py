@@ -99,7 +99,8 @@ def is_from_virtualenv(directory: str) -> bool:
 def collision(name: str, path: str) -> str | None:
     """Find another module that a script's name means when the script's own directory is not looked at."""
     directory = os.path.realpath(os.path.dirname(path))
-    others = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != directory]
+    entries: list[Any] = sys.path  # in which scripts put what is no text; import passes over it
+    others = [entry for entry in entries if isinstance(entry, str) and os.path.realpath(entry or os.curdir) != directory]
     for finder in sys.meta_path:
         spec = _find(finder, name, others)
         if spec is None or spec.origin is None or spec.loader is None:

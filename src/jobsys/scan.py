@@ -248,10 +248,9 @@ def _read_rules(path: str) -> list[tuple[re.Pattern[str], bool]]:
 
 def _matches(pattern: re.Pattern[str], path: str, *, directory: bool) -> bool:
     """Tell whether a pattern names a path itself: the expressions of pathspec also match all below, and mark then where that begins."""
-    if any(found.groupdict().get(_BELOW) is None for found in pattern.finditer(path)):
+    if pattern.search(path) and any(found.groupdict().get(_BELOW) is None for found in pattern.finditer(path)):
         return True
-    ends = (found.end(_BELOW) for found in pattern.finditer(path + "/") if _BELOW in found.groupdict()) if directory else ()
-    return len(path) + 1 in ends
+    return directory and any(found.groupdict().get(_BELOW) and found.end(_BELOW) == len(path) + 1 for found in pattern.finditer(path + "/"))
 
 
 def read_tree(root: str, only: Collection[str] | None = None) -> Tree:

@@ -11,7 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from jobsys.shipping import origins
 from jobsys.shipping.origins import Place, archive_around, import_path, is_standard, origin_of, own_places, site_directories
+
+
+def _forget():
+    for each in vars(origins).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    """Ask for the interpreter's directories anew, before and after it is made to look odd."""
+    _forget()
+    yield
+    _forget()
 
 
 @pytest.fixture
@@ -66,6 +81,7 @@ def test_the_user_s_site_counts_unless_it_is_off(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr("site.ENABLE_USER_SITE", True)
     assert site_directories() == [str(tmp_path)]
+    _forget()
     monkeypatch.setattr("site.ENABLE_USER_SITE", False)
     assert site_directories() == []
 
@@ -232,6 +248,32 @@ def test_an_entry_that_is_no_path_is_passed_over(project, monkeypatch):
     module.__spec__ = ModuleSpec("space", None)
     module.__spec__.submodule_search_locations = [str(project / "space"), "__editable__.space-1.0.finder.__path_hook__"]
     assert [each.source for each in own_places_of(monkeypatch, "space", module)] == [str(project / "space")]
+
+
+def test_parts_of_a_namespace_that_only_a_hook_finds(project, monkeypatch):
+    """As setuptools does for an editable install; what is loaded counts, and what its hook would find later."""
+    path = write(project / "a" / "space" / "one" / "__init__.py")
+    write(project / "b" / "space" / "deep" / "two.py")
+    write(project / "c" / "trunk" / "__init__.py")
+    module = types.ModuleType("space")
+    module.__spec__ = ModuleSpec("space", None)
+    module.__spec__.submodule_search_locations = ["__editable__.space-1.0.finder.__path_hook__"]
+    loaded(monkeypatch, "space", module)
+    loaded(monkeypatch, "space.one", built("space.one", path, [str(project / "a" / "space" / "one")]))
+    finder = types.ModuleType("__editable___space_finder")
+    mapping = {
+        "space.deep.two": f"{project}/b/space/deep/two",
+        "space.three": f"{project}/c/trunk",
+        "space.none": f"{project}/d",
+        "spaces.x": "/",
+    }
+    finder.__dict__["MAPPING"] = mapping
+    loaded(monkeypatch, "__editable___space_finder", finder)
+    assert own_places("space") == [
+        Place(f"{project}/a", "space", f"{project}/a/space"),
+        Place(f"{project}/b", "space", f"{project}/b/space"),
+        Place(f"{project}/c", "space/three", f"{project}/c/trunk"),
+    ]
 
 
 def test_finders_that_are_out_of_order_are_passed_over(project, monkeypatch):

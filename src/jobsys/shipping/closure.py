@@ -51,6 +51,7 @@ class Root:
     grafts: dict[str, str] = field(default_factory=dict)  # paths in the tree, and what stands there
     reasons: dict[str, str] = field(default_factory=dict)  # of grafts that were not asked for
     left_out: list[LeftOut] = field(default_factory=list)
+    _found: tuple[object, list[Member]] = (None, [])  # what was asked for when it was scanned last, and what that gave
 
     @property
     def only(self) -> set[str] | None:
@@ -58,7 +59,7 @@ class Root:
         return None if self.whole else set(self.names)
 
     def scan(self) -> list[Member]:
-        """Find what of it travels.
+        """Find what of it travels, as it is now.
 
         Raises:
             PackageError: a directory can't be read.
@@ -68,7 +69,17 @@ class Root:
         scanner = Scanner(self.directory, self.only, self.grafts)
         members = list(scanner.scan())
         self.left_out = scanner.left_out
+        self._found = (self.only, dict(self.grafts)), members
         return members
+
+    def members(self) -> list[Member]:
+        """Find what of it travels, as it was when it was looked at last.
+
+        Raises:
+            PackageError: a directory can't be read.
+        """
+        asked, members = self._found
+        return members if asked == (self.only, self.grafts) else self.scan()
 
 
 class Closure:

@@ -84,7 +84,41 @@ def own_places(name: str) -> list[Place]:
     """
     if name in _NOT_OURS or name in sys.builtin_module_names:
         return []
-    return [_place(name, path) for path in _paths(name) if origin_of(path) == "own"]
+    found = [_place(name, path) for path in _paths(name)] + [_inner_place(*each) for each in _inner(name)]
+    return [each for each in dict.fromkeys(found) if origin_of(each.source) == "own"]
+
+
+def _inner(name: str) -> list[tuple[str, str]]:
+    """List modules of a namespace package that are loaded, or that setuptools' hooks of editable installs know, with their paths.
+
+    Such a hook finds the parts of a namespace, which may have no directory of its own in ``sys.path``.
+    """
+    found: list[tuple[str, str]] = []
+    for each, module in list(sys.modules.items()) if _is_namespace(name) else ():
+        if each.startswith(f"{name}."):
+            found += [(each, path) for path in _locations(_facts(module).get("__spec__"))]
+        elif each.startswith("__editable__"):
+            mapping = _facts(module).get("MAPPING")
+            for inner, path in mapping.items() if isinstance(mapping, dict) else ():
+                if inner.startswith(f"{name}."):
+                    found.append((inner, path if os.path.exists(path) else f"{path}.py"))
+    return [(inner, path) for inner, path in found if os.path.exists(path)]
+
+
+def _is_namespace(name: str) -> bool:
+    spec = _facts(sys.modules.get(name)).get("__spec__") or _find(name)
+    return isinstance(spec, ModuleSpec) and spec.submodule_search_locations is not None and not spec.has_location
+
+
+def _inner_place(name: str, path: str) -> Place:
+    """Find where the namespace package around a module lies; of a module under another name, where it has to stand."""
+    top, *parts = name.split(".")
+    around = os.path.abspath(path)
+    for part in reversed(parts):
+        if os.path.basename(around).partition(".")[0] != part:
+            return Place(os.path.dirname(os.path.abspath(path)), name.replace(".", "/") + (".py" if os.path.isfile(path) else ""), path)
+        around = os.path.dirname(around)
+    return _place(top, around)
 
 
 def _paths(name: str) -> list[str]:
@@ -93,7 +127,7 @@ def _paths(name: str) -> list[str]:
         return []
     facts = _facts(sys.modules.get(name))
     spec = facts.get("__spec__")
-    found = _locations(spec) if isinstance(spec, ModuleSpec) else []
+    found = _locations(spec)
     portions = [each for each in _texts(facts.get("__path__")) if os.path.basename(each) == name]  # what a package adds to itself
     found += portions
     if not found and isinstance(facts.get("__file__"), str):  # made by hand, but from a file
@@ -133,8 +167,8 @@ def _texts(values: object) -> list[str]:
         return []
 
 
-def _locations(spec: ModuleSpec | None) -> list[str]:
-    if spec is None:
+def _locations(spec: object) -> list[str]:
+    if not isinstance(spec, ModuleSpec):
         return []
     packages = _texts(spec.submodule_search_locations)
     if packages:

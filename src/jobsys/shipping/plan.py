@@ -120,7 +120,7 @@ def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
         closure.add_loaded()
     closure.follow()
     roots = closure.ordered()
-    found = [root.scan() for root in roots]
+    found = [root.members() for root in roots]
     _check_limit(roots, found, options.limit)
     trees = [read_members(members, closure.known(root)) for root, members in zip(roots, found, strict=True)]
     closure.save()
@@ -216,7 +216,8 @@ def _layers(options: Options, *, whole: bool) -> list[Layer]:
     sites = site_directories()
     known = Known(options.facts, sys.prefix)
     there = distributions.installed(sites)
-    anywhere = distributions.installed([*sites, *(each for each in import_path() if os.path.isdir(each) and not is_standard(each))])
+    others = [each for each in import_path() if os.path.isdir(each) and os.access(each, os.R_OK) and not is_standard(each)]
+    anywhere = distributions.installed([*sites, *others])
     runtime = distributions.closure(RUNTIME, anywhere)
     mine = next((each for each in anywhere if each.key == "jobsys"), None)
     wanted = dict.fromkeys([*(there if whole else ()), *runtime])
