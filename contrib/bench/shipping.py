@@ -67,6 +67,7 @@ def _compare(case: Case) -> None:
     deeds = (("cold create", "create", 0.5), ("warm create", "create_again", 0.1), ("cold localise", "localise", 0.7))
     for what, figure, target in (*deeds, ("warm localise", "localise_again", 0.1)):
         case.compare(f"{what}, seconds, jobsys / toil", ("jobsys", figure), ("toil", figure), target, at_least=False)
+        case.compare(f"{what}, processor seconds, jobsys / toil", ("jobsys", f"{figure}_cpu"), ("toil", f"{figure}_cpu"))
         # Ray, the second time, sees a directory of that name and believes it.
         for peer in ("ray", "tar") if figure != "localise_again" else ("tar",):
             case.compare(f"{what}, seconds, jobsys / {peer}", ("jobsys", figure), (peer, figure))
@@ -98,6 +99,8 @@ def _all(create: Deed, localise: Deed, edit: Deed | None = None) -> Figures:
         "create_growth": first.get("growth"), "localise_growth": here.get("growth"),
         "peak": max(first.get("peak", 0), here.get("peak", 0)) or None, "edit": edited.get("seconds"), "edit_sent": edited.get("sent"),
     }  # fmt: skip
+    for name, each in (("create", first), ("create_again", again), ("localise", here), ("localise_again", there)):
+        figures[f"{name}_cpu"] = each.get("processor")
     return {name: round(value, 4) for name, value in figures.items() if value is not None}
 
 
