@@ -155,7 +155,7 @@ def sweep(place: str) -> None:
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                os.unlink(path)
+                _remove(path)  # unless whoever evicted it has just done so
 
 
 def _is_usable(wanted: Wanted, place: str) -> bool:
@@ -216,7 +216,7 @@ def _size(path: str) -> int:
 
 
 def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):  # what comes from a file was not transferred
+    with suppress(FileNotFoundError):
         os.unlink(path)
 
 
