@@ -122,7 +122,7 @@ def main():
     assert (code, out.strip()) == (0, "('first', 'shipped')"), err
 
 
-def test_code_that_was_changed_in_the_store_does_not_run(workflow):
+def test_code_that_was_changed_in_the_store_does_not_run(workflow, tmp_path):
     flow = workflow(
         "@jobsys.job\ndef step(x):\n    time.sleep(0.2)\n    return x\n\n"
         "@jobsys.job\ndef main():\n    return [step(x) for x in range(50)]\n"
@@ -137,9 +137,11 @@ def test_code_that_was_changed_in_the_store_does_not_run(workflow):
     data[len(data) // 2] ^= 1
     resource.chmod(0o600)
     resource.write_bytes(data)
-    code, _, err = flow.run("--restart")
+    code, _, err = flow.run("--restart", JOBSYS_CACHE=str(tmp_path / "other host"))
     assert code == 1, "damaged code was run"
     assert "is not what was packed" in err
+    code, _, err = flow.run("--restart")
+    assert code == 0, f"what this host has in its cache is what was shipped: {err}"
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", 'say "hi"', "ünï→", "new\nline", "$HOME", "-dash", "100%25"])
