@@ -133,11 +133,12 @@ def test_what_never_travels(tmp_path):
         write(tmp_path, f"{name}/x.py")
     write(tmp_path, ".env", ".netrc", "pkg/.pypirc", "pkg/id_rsa")
     write(tmp_path, "venv/pyvenv.cfg", "venv/lib/x.py", "conda/conda-meta/history", "conda/x.py", "store/jobsys-store.json", "store/v/1")
-    write(tmp_path, f"jobsys-{os.getuid()}-x/y.py")
+    write(tmp_path, f"jobsys-{os.getuid()}-x/y.py", "host/CACHEDIR.TAG", "host/code/x.py")
     assert found(tmp_path) == [".envrc.py", "a.py", "b.pyc", "docker/f", "environment.yml", "pkg/x.py"]
     why = reasons(tmp_path)
     assert why["venv"] == why["conda"] == "it is a virtual environment"
     assert why["store"] == "it is a job store"
+    assert why["host"] == "it is a cache"
     assert why["a.pyc"] == why["pkg/__pycache__"] == "it is a cache"
     assert why[".git"] == "it belongs to version control"
     assert why[".env"] == why[".ssh"] == why["pkg/id_rsa"] == "by its name it may hold secrets; send it with --ship if it must travel"

@@ -55,6 +55,7 @@ _SECRETS: Final = frozenset(
 _OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _ENVIRONMENT_IF_INSIDE: Final = ("pyvenv.cfg", "conda-meta")
 _BELOW: Final = "ps_d"  # the group in which pathspec matches the slash behind a directory
+_CACHE_IF_INSIDE: Final = "CACHEDIR.TAG"  # as many programs mark theirs (bford.info/cachedir), and jobsys its own
 _STORE_IF_INSIDE: Final = "jobsys-store.json"
 
 
@@ -222,6 +223,8 @@ class Scanner:
 def _no_code(children: Collection[str]) -> str:
     if _STORE_IF_INSIDE in children:
         return "it is a job store"
+    if _CACHE_IF_INSIDE in children:
+        return "it is a cache"
     return "it is a virtual environment" if any(name in children for name in _ENVIRONMENT_IF_INSIDE) else ""
 
 
