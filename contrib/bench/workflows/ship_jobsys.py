@@ -14,7 +14,7 @@ from measured import measure, tell
 
 def create(store_path: str, told: str) -> dict[str, float]:
     """Find, hash, archive and save; what was shipped goes to ``told``, for the worker."""
-    from jobsys import shipment
+    from jobsys import sending, shipment
     from jobsys.cache import Cache
     from jobsys.jobstores import create as create_store
     from jobsys.jobstores import locate
@@ -24,12 +24,12 @@ def create(store_path: str, told: str) -> dict[str, float]:
 
     locator = f"file:{store_path}"
     store = locate(locator) if os.path.exists(store_path) else create_store(locator, StoreInfo(FORMAT, 0.0, "0"))
-    sender = shipment.Sender(store)
+    sender = sending.Sender(store)
 
     def ship() -> bytes:
         main = Main()
         options = Options(environment="always", remote=True, facts=os.path.join(Cache.of_host().root, "digests"))
-        made = shipment.make(sender, make_plan(main.start, options), main, remote=True)
+        made = sending.make(sender, make_plan(main.start, options), main, remote=True)
         return shipment.write(store, time.time_ns(), made)
 
     figures, data = measure(ship)
