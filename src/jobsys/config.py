@@ -205,7 +205,9 @@ def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
     """
     kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
     parser = argparse.ArgumentParser(**kwargs)
-    parser.add_argument("job_store", metavar="JOB_STORE", help="where the run is kept: file:/path, or a plain path")
+    parser.add_argument(
+        "job_store", metavar="JOB_STORE", help="where the run is kept: file:/path, a plain path, or http://host:port of a served store"
+    )
     add_options(parser)
     return parser
 
