@@ -37,6 +37,9 @@ from jobsys.worker.execute import JobExecutor
 
 Say = Callable[[str], None]
 
+_AGENT_PATIENCE: Final = 2.0
+"""How much longer an agent waits for its leader than the leader for a host: both hang on the same network."""
+
 
 def launch(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say: Say) -> BatchSystem:
     """Make the batch system that was asked for; what must outlive it is left to ``stack``.
@@ -131,13 +134,14 @@ def _ssh(config: Config, store: JobStore, lease: Lease, stack: ExitStack, say: S
         "environment": {**asked, URL_VARIABLE: url, TOKEN_VARIABLE: token},
     }
     preamble = json.dumps(start).encode() + b"\n"
-    return SshBatchSystem(hosts, Start(core.bootstrap_command(python), preamble), ssh=shlex.split(config.ssh))
+    start_command = Start(core.bootstrap_command(python), preamble)
+    return SshBatchSystem(hosts, start_command, ssh=shlex.split(config.ssh), patience=config.host_patience)
 
 
 def _limits(config: Config) -> list[str]:
     given = {"cores": config.max_cores, "memory": config.max_memory, "disk": config.max_disk}
     words = [word for name, value in given.items() if value is not None for word in (f"--max-{name}", str(value))]
-    words += ["--isolation", config.isolation]
+    words += ["--isolation", config.isolation, "--patience", str(_AGENT_PATIENCE * config.host_patience)]
     return [*words, "--work-dir", config.work_dir] if config.work_dir else words
 
 
