@@ -83,6 +83,7 @@ class Field:
     def words(self, script: str, store: str, *options: str, hosts: Sequence[str] = BARE) -> list[str]:
         """Give the command line of a run; options win over those that it has anyway."""
         way = ["--batch-system", "ssh", "--hosts", ",".join(hosts), "--worker-python", self.hosts.python, "--store-address", HEAD_ADDRESS]
+        way += ["--ssh", "ssh -o BatchMode=yes -o ConnectTimeout=2"]
         return [f"{self.bin}/python", script, store, "--progress", "off", "--durability", "kill", *way, *options]
 
     def start(self, script: str, *options: str, hosts: Sequence[str] = BARE, store: str = "", **environment: str) -> Started:

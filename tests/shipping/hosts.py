@@ -125,6 +125,8 @@ class Hosts:
         """Start a host again, as bare as at first; only its /persist is what it was."""
         self._hosts("boot", host)
         self._strip(host)
+        for other in {HEAD, *BARE} - {host}:  # they know it by its old network card, and a real host would have that still
+            self._check(self.run(other, ["ip", "neigh", "flush", "all"]))
 
     def cut(self, host: str) -> None:
         """Unplug a host's network cable."""

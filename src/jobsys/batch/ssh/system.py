@@ -271,7 +271,7 @@ class SshBatchSystem(BatchSystem):
         elif kind == framing.HELLO:
             self._greet(host, payload)
         elif kind == framing.CANNOT_START:
-            self._lose(host, payload.decode(errors="replace"), final=True)
+            self._lose(host, payload.decode(errors="replace"), final=True, told=True)
 
     def _greet(self, host: RemoteHost, payload: bytes) -> None:
         hello = wire.unpack_hello(payload)
@@ -301,14 +301,14 @@ class SshBatchSystem(BatchSystem):
 
     # ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _lose(self, host: RemoteHost, cause: str, *, final: bool = False) -> None:
-        """End a host's connection, report its jobs as lost, and decide how it goes on."""
+    def _lose(self, host: RemoteHost, cause: str, *, final: bool = False, told: bool = False) -> None:
+        """End a host's connection, report its jobs as lost, and decide how it goes on; what it ``told`` needs no word from its log."""
         if host.connection is not None:
             status, printed = host.connection.end()
             if status in _NO_PROGRAM and not host.greeted and not final:
                 cause, final = f"its shell can't start {self._start.command[0]!r} (exit status {status}): is that on the host?", True
             cause += f", with exit status {status}" if status is not None and not final else ""
-            cause += f"\n{printed}" if printed else ""
+            cause += f"\n{printed}" if printed and not told else ""
         lost = self._placing.remove_host(host.name)
         known = cause == host.cause
         host.fail(cause, self._clock(), final=final)
