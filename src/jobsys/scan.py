@@ -57,6 +57,7 @@ _SECRETS: Final = frozenset(
 _OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _ENVIRONMENT_IF_INSIDE: Final = ("pyvenv.cfg", "conda-meta")
 _STORE_IF_INSIDE: Final = "jobsys-store.json"
+_CACHE_IF_INSIDE: Final = "CACHEDIR.TAG"  # by the convention that backup programs keep; also in that of shipped code
 
 
 class LeftOut(NamedTuple):
@@ -213,6 +214,8 @@ class Scanner:
 def _no_code(children: Collection[str]) -> str:
     if _STORE_IF_INSIDE in children:
         return "it is a job store"
+    if _CACHE_IF_INSIDE in children:
+        return "it is a cache"
     return "it is a virtual environment" if any(name in children for name in _ENVIRONMENT_IF_INSIDE) else ""
 
 
