@@ -1,12 +1,13 @@
 """Runs that a leader on the head starts on the bare hosts, to be watched and disturbed while they go on. Decides nothing about them."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from shipping.hosts import BARE, HEAD, HEAD_ADDRESS, Hosts  # type: ignore[import-not-found]
 from shipping.workshop import Workshop  # type: ignore[import-not-found]
@@ -33,6 +34,62 @@ if __name__ == "__main__":
     options = jobsys.argument_parser().parse_args()
     print(jobsys.run(main(), options))
 """
+WHERE: Final = """
+@jobsys.job(memory="50M", retries=0)
+def where(number):
+    note(f"ran {number}")
+    time.sleep(0.3)
+    return socket.gethostname()
+
+@jobsys.job(memory="50M")
+def main():
+    return both([where(number) for number in range(8)])
+
+@jobsys.job(memory="50M")
+def both(names):
+    return sorted(set(names))
+"""
+GATED: Final = """
+@jobsys.job(memory="50M", retries=0)
+def gated(number):
+    note(f"began {number}")
+    await_file("go")
+    note(f"ended {number}")
+    return socket.gethostname()
+
+@jobsys.job(memory="50M")
+def main():
+    return listed([gated(number) for number in range(8)])
+
+@jobsys.job(memory="50M")
+def listed(names):
+    return names
+"""
+FAMILY: Final = """
+@jobsys.job(memory="50M", retries=0)
+def quick(number):
+    note(f"quick {number}")
+    return number
+
+@jobsys.job(memory="100M", retries=0)
+def slow(number, before):
+    here = jobsys.current().temp_dir
+    subprocess.Popen(["sleep", "601"], cwd=here)
+    subprocess.Popen(["sleep", "602"], start_new_session=True, cwd="/")
+    note(f"slow {number}")
+    await_file("go")
+    return number
+
+@jobsys.job(memory="50M")
+def main():
+    before = [quick(number) for number in range(6)]
+    return added([slow(number, before) for number in range(4)])
+
+@jobsys.job(memory="50M")
+def added(numbers):
+    return sum(numbers)
+"""
+ANSWER: Final = "def answer():\n    return 42\n"
 WAIT: Final = 40.0
 CACHE: Final = "/root/.cache/jobsys"
 
@@ -57,7 +114,6 @@ class Field:
     def __init__(self, hosts: Hosts, workshop: Workshop) -> None:
         self.hosts = hosts
         self.workshop = workshop
-        self._scripts = 0
 
     @cached_property
     def bin(self) -> Path:
@@ -72,7 +128,6 @@ class Field:
 
     def script(self, body: str, **files: str) -> str:
         """Write a script, and modules beside it; give its path. Nothing of earlier tests is left in the side logs."""
-        self._scripts += 1
         project = self.workshop.base / "projects" / f"trouble-{time.time_ns()}"
         self.workshop.write(project, {"flow.py": PRELUDE + body + START, **{f"{name}.py": text for name, text in files.items()}})
         for host in (HEAD, *BARE):
@@ -141,3 +196,10 @@ def until(true: Callable[[], object], within: float = WAIT, otherwise: Callable[
 def said(done: "subprocess.CompletedProcess[str]") -> str:
     """Give all that a run printed."""
     return f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def attempts(field: Field, store: str) -> list[dict[str, Any]]:
+    """List the attempts of a run's jobs that printed something or failed, as ``jobsys logs`` tells them."""
+    told = field.ask("logs", store, "*", "--json")
+    assert told.returncode == 0, said(told)
+    return [{"name": job["name"], **attempt} for job in json.loads(told.stdout) for attempt in job["attempts"]]

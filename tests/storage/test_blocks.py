@@ -23,7 +23,7 @@ class Source:
 
 @pytest.mark.parametrize(
     ("start", "length"),
-    [(0, 1), (0, SIZE), (SIZE - 1, 2), (SIZE, SIZE), (3 * SIZE, 2000), (3 * SIZE + 999, 5), (4 * SIZE, 1), (9 * SIZE, 1), (2 * SIZE + 5, SIZE)],
+    [(0, 1), (0, SIZE), (SIZE - 1, 2), (SIZE, SIZE), (3 * SIZE, 2000), (3 * SIZE + 999, 5), (4 * SIZE, 1), (2 * SIZE + 5, SIZE)],
 )
 def test_every_range_is_what_it_is_without_pieces(start: int, length: int) -> None:
     assert Blocks(Source().read).get("a", start, length) == DATA[start : start + length]

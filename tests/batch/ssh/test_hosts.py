@@ -105,7 +105,7 @@ def test_a_host_that_was_there_is_tried_for_minutes_but_nobody_has_to_wait_for_i
         pause = (host.next_time() or 0.0) - now
         assert pause == min(2.0 ** (failure - 1), 60.0)
         now += pause
-        host.start(now, lambda: line)  # type: ignore[arg-type, return-value]
+        host.start(now, lambda: line)
     assert now > 600.0
     host.fail("it does not come", now, final=False)
     assert host.given_up
