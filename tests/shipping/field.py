@@ -180,7 +180,10 @@ class Field:
     def nothing_is_left(self, *hosts: str, within: float = 15.0) -> None:
         """Check that no process and no temporary directory of a run is on hosts, soon."""
         for host in hosts or (HEAD, *BARE):
-            until(lambda host=host: not self.hosts.processes(host), within, lambda host=host: f"{host} runs {self.hosts.processes(host)}")
+            deadline = time.monotonic() + within
+            while running := self.hosts.processes(host):
+                assert time.monotonic() < deadline, f"{host} runs {running}"
+                time.sleep(0.1)
             left = self.hosts.run(host, ["find", "/tmp", "-mindepth", "1", "-maxdepth", "1", "-name", "jobsys-*-*"]).stdout.split()
             assert [path for path in left if "-away-" not in path and "-cache-" not in path] == [], f"on {host}"
 
