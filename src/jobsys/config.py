@@ -30,6 +30,13 @@ def _pause(value: Any) -> float:
     return seconds
 
 
+def _patience(value: Any) -> float:
+    seconds = float(value)
+    if isinstance(value, bool) or not 1 <= seconds < math.inf:
+        raise ValueError("it must be a number of seconds from 1 on")
+    return seconds
+
+
 def _text(value: Any) -> str:
     text: str = os.fspath(value)
     return text
@@ -49,7 +56,7 @@ def _flag(value: Any) -> bool:
 LIMIT: Final = 250_000_000
 """Bytes of own code above which nothing is shipped unless asked for."""
 _REPEATED: Final = {"hosts": "HOST", "ship": "PATH", "env": "NAME=VALUE"}
-_METAVARS: Final = {_count: "N", _pause: "SECONDS", parse_bytes: "SIZE", parse_cores: "CORES", parse_seconds: "TIME"}
+_METAVARS: Final = {_count: "N", _pause: "SECONDS", _patience: "SECONDS", parse_bytes: "SIZE", parse_cores: "CORES", parse_seconds: "TIME"}
 
 
 def option(default: Any, help: str, parse: Callable[[Any], Any] = _text, group: str = "run", choices: tuple[str, ...] | None = None) -> Any:
@@ -92,12 +99,15 @@ class Config:
     )
     hosts: tuple[str, ...] = option((), "a host that 'ssh' runs jobs on; may be repeated, or several with commas", _texts, "machine")
     ssh: str = option(
-        "ssh -o BatchMode=yes -o ServerAliveInterval=15 -o ServerAliveCountMax=3",
+        "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=3",
         "the program, with its options, that starts a command on a host (default: ssh, which must not ask for a password)",
         group="machine",
     )
     worker_python: str | None = option(
         None, "the Python that workers on other hosts start with (default: python3.N, N as on the leader)", group="machine"
+    )
+    host_patience: float = option(
+        30.0, "seconds of silence after which a host is lost, and its jobs run elsewhere (default: 30)", _patience, "machine"
     )
     store_address: str | None = option(
         None, "this machine's name or address, and perhaps :port, by which workers on other hosts reach a file: store", group="machine"

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 TRIES: Final = 5
 PAUSE: Final = 0.25
 PART: Final = ".part-"
+_WAY_OUT: Final = "If it is so in the job store, delete it there and start the script again with --restart: what is missing is sent anew"
 _PASSING: Final = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _AT_CWD: Final = -100
@@ -201,6 +202,8 @@ def _persist(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
                 _remove(transferred)
             elif size > furthest:
                 attempt, furthest = 1, size
+            if attempt == TRIES and isinstance(error, IntegrityError):
+                raise IntegrityError(f"{error}. {_WAY_OUT}") from error
             if attempt == TRIES:
                 raise
             logger.warning("Trying again (%d of %d): %s", attempt, TRIES, error)
@@ -242,13 +245,14 @@ def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
 
 
 def _unpack_tree(wanted: Wanted, path: str, part: str) -> list[Kept]:
-    packed = read_directory(path)
-    digest = manifest_digest(each.entry for each in packed)
-    if not _matches(wanted, digest.md5, digest.sha256):
-        raise IntegrityError(
-            f"{shown(wanted.url)} is not what was saved: its manifest has the SHA-256 {digest.sha256}, not {wanted.sha256}"
-        )
-    return unpack(path, packed, f"{part}/{wanted.name}")
+    try:
+        packed = read_directory(path)
+        digest = manifest_digest(each.entry for each in packed)
+        if _matches(wanted, digest.md5, digest.sha256):
+            return unpack(path, packed, f"{part}/{wanted.name}")
+    except IntegrityError as error:
+        raise IntegrityError(f"{shown(wanted.url)} is damaged: {error}") from error
+    raise IntegrityError(f"{shown(wanted.url)} is not what was saved: its manifest has the SHA-256 {digest.sha256}, not {wanted.sha256}")
 
 
 def _copy_file(wanted: Wanted, path: str, part: str) -> Kept:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from jobsys.errors import StorageError
-from jobsys.jobstores import open_store
+from jobsys.jobstores import create, open_store
 from jobsys.storage.served import ServedStorage
 
 
@@ -89,3 +89,14 @@ def test_a_token_with_blanks_is_refused(jobsys, finished, monkeypatch):
     monkeypatch.setenv("JOBSYS_STORE_TOKEN", "two words")
     said = jobsys("serve", finished.locator)
     assert (said.status, "can't be a token" in said.err) == (2, True)
+
+
+def test_a_directory_that_is_new_is_served_for_a_run_to_begin_in(finished, tmp_path, jobsys, monkeypatch):
+    with serving(f"file:{tmp_path / 'new'}", "--new", JOBSYS_STORE_TOKEN="my-token") as (_, lines):
+        url = lines[2].strip().partition("=")[2]
+        monkeypatch.setenv("JOBSYS_STORE_TOKEN", "my-token")
+        store = create(url, finished.store.info())
+        assert open_store(tmp_path / "new").info() == store.info()
+    refused = jobsys("serve", finished.locator, "--new")
+    assert refused.status != 0
+    assert "leave out --new" in refused.err

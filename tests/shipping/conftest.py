@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shipping.field import Field  # type: ignore[import-not-found]
 from shipping.hosts import HEAD, Hosts, missing  # type: ignore[import-not-found]
 from shipping.workshop import Workshop  # type: ignore[import-not-found]
 
@@ -33,3 +34,8 @@ def hosts(state: Path) -> Iterator[Hosts]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no pretend hosts: {lacking}")
     with Hosts(state) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def field(hosts: Hosts, workshop: Workshop) -> Field:
+    return Field(hosts, workshop)

@@ -55,6 +55,11 @@ def worker_python() -> str:
     return system if os.access(system, os.X_OK) else getattr(sys, "_base_executable", sys.executable)
 
 
+def _is_of_the_host(pid: str, parent: str, line: str) -> bool:
+    """Tell the first process of a host, its sleep, its sshd with what that forks, and ``ps`` itself."""
+    return pid == "1" or line == "sleep 3600" or line.startswith(("sshd", "/usr/sbin/sshd", "ps -ww")) or line.endswith("<defunct>")
+
+
 def _home() -> str:
     """Give root's own home, where ssh looks for keys whatever HOME says."""
     return pwd.getpwuid(os.getuid()).pw_dir
@@ -103,6 +108,43 @@ class Hosts:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run([*self._command("run"), host, *inside], input=data, cwd="/", capture_output=True, timeout=timeout)
         return subprocess.CompletedProcess(argv, done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
+
+    def start(self, host: str, argv: Sequence[str], cwd: str = "/", env: Mapping[str, str] = CLEAN) -> "subprocess.Popen[str]":
+        """Start a command on a host and go on; what it prints goes to its pipes, and its process is found by ``processes``."""
+        inside = ["env", "-i", *(f"{name}={value}" for name, value in env.items()), "sh", "-c", 'cd "$0" && exec "$@"', cwd, *argv]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*self._command("run"), host, *inside], cwd="/", stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace"
+        )
+
+    def off(self, host: str) -> None:
+        """Pull the plug: every process on a host dies at once, and no packet is answered."""
+        self._hosts("off", host)
+
+    def boot(self, host: str) -> None:
+        """Start a host again, as bare as at first; only its /persist is what it was."""
+        self._hosts("boot", host)
+        self._strip(host)
+        for other in {HEAD, *BARE} - {host}:  # they know it by its old network card, and a real host would have that still
+            self._check(self.run(other, ["ip", "neigh", "flush", "all"]))
+
+    def cut(self, host: str) -> None:
+        """Unplug a host's network cable."""
+        self._hosts("cut", host)
+
+    def join(self, host: str) -> None:
+        """Plug it in again."""
+        self._hosts("join", host)
+
+    def persist(self, host: str) -> Path:
+        """Give the directory that is /persist on a host, as this machine sees it."""
+        return self.state / "persist" / host
+
+    def processes(self, host: str) -> dict[int, str]:
+        """List the processes of a host by the numbers they have there, less those that make it a host and this question."""
+        asked = self._check(self.run(host, ["ps", "-ww", "-e", "-o", "pid=,ppid=,args="]))
+        rows = [line.split(maxsplit=2) for line in asked.splitlines()]
+        return {int(row[0]): row[2] for row in rows if not _is_of_the_host(*row)}
 
     def put(self, host: str, files: Mapping[str, str | bytes]) -> None:
         """Write files on a host, by absolute path."""

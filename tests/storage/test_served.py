@@ -12,7 +12,7 @@ from badway import BUSY, LOST, RESET, BadWay, Fault  # type: ignore[import-not-f
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
 from jobsys.storage import wire
 from jobsys.storage.base import Stat, Storage
-from jobsys.storage.exchange import Exchange
+from jobsys.storage.exchange import Answer, Exchange, Request
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
 from jobsys.storage.served import ServedStorage
@@ -245,4 +245,26 @@ def test_reading_and_writing_in_flat_memory(serve: Callable[[Storage], ObjectSer
     finally:
         tracemalloc.stop()
     assert peak < len(data) // 4, f"{peak >> 20} MiB"
+    storage.close()
+
+
+def test_small_reads_of_what_never_changes_share_requests(way: BadWay, local: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.put("kept/a", DATA[:5000])
+    storage = ServedStorage(way.url, TOKEN, AT_ONCE, immutable=lambda key: key.startswith("kept/"))
+    asked: list[str] = []
+    ask = Exchange.ask
+
+    def noting(exchange: Exchange, request: Request) -> Answer:
+        asked.append(request.path)
+        return ask(exchange, request)
+
+    monkeypatch.setattr(Exchange, "ask", noting)
+    for start in range(0, 5000, 500):
+        assert storage.get("kept/a", start, 700) == DATA[:5000][start : start + 700]
+    assert len(asked) == 1
+    for _ in range(3):
+        assert storage.get("small", 1, 3) == b"itt"
+    assert len(asked) == 4
+    with pytest.raises(NotFoundError):
+        storage.get("kept/none", 0, 5)
     storage.close()

@@ -3,6 +3,7 @@
 Examples:
   jobsys serve file:my-store --listen 0.0.0.0:8642
   jobsys serve file:my-store --listen 127.0.0.1:0              this host only, any free port
+  jobsys serve file:my-store --new                             a run is to begin in it: there is no store yet
   jobsys serve file:my-store --address node7.example.org       the name by which others reach this host
   JOBSYS_STORE_TOKEN="$(cat token)" jobsys serve file:my-store
 
@@ -19,8 +20,8 @@ import sys
 
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
-from jobsys.errors import UsageError
-from jobsys.jobstores import open_store
+from jobsys.errors import JobStoreExistsError, UsageError
+from jobsys.jobstores import locate, open_store
 from jobsys.storage import wire
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.server import ANYWHERE, ObjectServer, allow_many_connections, make_url
@@ -33,14 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="HOST:PORT", default=ANYWHERE, help="the address to listen at; port 0 is any free one (default: %(default)s)"
     )
     parser.add_argument("--address", metavar="HOST", help="this host's name in the URL (default: the one to listen at, or the host name)")
+    parser.add_argument("--new", action="store_true", help="serve a directory that is empty or not there yet, for a run to begin in")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve it."""
-    store = open_store(arguments.locator)
+    store = locate(arguments.locator) if arguments.new else open_store(arguments.locator)
     if not isinstance(store.storage, LocalStorage):
         raise UsageError(f"{store.locator} is no directory of this machine, so it can't be served; only file: stores can")
+    if arguments.new and next(iter(store.storage.list("")), None) is not None:
+        raise JobStoreExistsError(f"there is something in {store.locator} already: leave out --new, or choose a new or empty directory")
     given = os.environ.get(wire.TOKEN_VARIABLE, "")
     if given and not wire.is_token(given):
         raise UsageError(f"{wire.TOKEN_VARIABLE} holds what can't be a token: use letters and digits")

@@ -4,6 +4,7 @@ import os
 from urllib.parse import urlsplit
 
 from jobsys.errors import LocatorError
+from jobsys.jobstores import keys
 from jobsys.storage import wire
 from jobsys.storage.served import ServedStorage
 
@@ -30,4 +31,4 @@ def storage(url: str) -> ServedStorage:
         state = "holds what can't be a token" if token else "is not set"
         way = "set it to the token that its server was started with"
         raise LocatorError(f"{url} needs a token, and the environment variable {wire.TOKEN_VARIABLE} {state}: {way}")
-    return ServedStorage(url, token)
+    return ServedStorage(url, token, immutable=keys.immutable)

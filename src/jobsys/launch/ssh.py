@@ -7,7 +7,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from jobsys.arrival import core, interpreter
 from jobsys.batch.base import BatchSystem
@@ -20,6 +20,9 @@ from jobsys.launch.code import ship
 from jobsys.sending import Sender
 from jobsys.shipping import surroundings
 from jobsys.storage.wire import TOKEN_VARIABLE, URL_VARIABLE
+
+_AGENT_PATIENCE: Final = 2.0
+"""How much longer an agent waits for its leader than the leader for a host: both hang on the same network."""
 
 
 def make(launch: Launch) -> BatchSystem:
@@ -57,13 +60,14 @@ def make(launch: Launch) -> BatchSystem:
         "environment": {**asked, URL_VARIABLE: url, TOKEN_VARIABLE: token},
     }
     preamble = json.dumps(start).encode() + b"\n"
-    return SshBatchSystem(hosts, Start(core.bootstrap_command(python), preamble), ssh=shlex.split(config.ssh))
+    how = Start(core.bootstrap_command(python), preamble)
+    return SshBatchSystem(hosts, how, ssh=shlex.split(config.ssh), patience=config.host_patience)
 
 
 def _limits(config: Config) -> list[str]:
     given = {"cores": config.max_cores, "memory": config.max_memory, "disk": config.max_disk}
     words = [word for name, value in given.items() if value is not None for word in (f"--max-{name}", str(value))]
-    words += ["--isolation", config.isolation]
+    words += ["--isolation", config.isolation, "--patience", str(_AGENT_PATIENCE * config.host_patience)]
     return [*words, "--work-dir", config.work_dir] if config.work_dir else words
 
 

@@ -3,7 +3,7 @@
 import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from jobsys.errors import StorageError
-from jobsys.storage import wire
+from jobsys.storage import blocks, wire
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
 from jobsys.storage.exchange import PAUSES, Exchange, PassingError, Request, View
 from jobsys.storage.openfiles import BUFFER, WritingFile
@@ -35,9 +35,13 @@ class ServedStorage(Storage):
     is refused the second time, as by every storage.
     """
 
-    def __init__(self, url: str, token: str, pauses: tuple[float, ...] = PAUSES) -> None:
-        """Take the server's URL and its token; nothing is sent yet."""
+    def __init__(
+        self, url: str, token: str, pauses: tuple[float, ...] = PAUSES, *, immutable: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """Take the server's URL and its token; nothing is sent yet. Pieces of ``immutable`` objects are kept for reads to come."""
         self._exchange = Exchange(url.rstrip("/"), token, pauses)
+        self._immutable = immutable
+        self._blocks = blocks.Blocks(self._get_range)
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
         """Send an object whole."""
@@ -58,6 +62,10 @@ class ServedStorage(Storage):
         if not length:
             self.stat(key)
             return b""
+        in_blocks = length <= blocks.SIZE and self._immutable(key)
+        return self._blocks.get(key, start, length) if in_blocks else self._get_range(key, start, length)
+
+    def _get_range(self, key: str, start: int, length: int) -> bytes:
         headers = {"Range": Range(start, length).header()}
         answer = self._exchange.ask(Request("GET", wire.object_path(key), (206, _BEHIND_THE_END), headers))
         return b"" if answer.status == _BEHIND_THE_END else answer.content

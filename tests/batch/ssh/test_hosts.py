@@ -95,6 +95,22 @@ def test_it_is_tried_again_after_one_two_and_four_seconds_then_given_up():
     assert host.cause == "the last"
 
 
+def test_a_host_that_was_there_is_tried_for_minutes_but_nobody_has_to_wait_for_it():
+    host, line = started()
+    now = 0.0
+    for failure in range(1, 16):
+        host.fail("it starts again", now, final=False)
+        assert not host.given_up
+        assert host.hopeless == (failure > 3)
+        pause = (host.next_time() or 0.0) - now
+        assert pause == min(2.0 ** (failure - 1), 60.0)
+        now += pause
+        host.start(now, lambda: line)
+    assert now > 600.0
+    host.fail("it does not come", now, final=False)
+    assert host.given_up
+
+
 @pytest.mark.parametrize(("life", "failures"), [(59.0, 3), (60.0, 1)])
 def test_a_minute_of_life_makes_good_for_earlier_failures(life, failures):
     host, line = started()

@@ -172,8 +172,9 @@ def test_a_host_that_never_answers_keeps_no_one_waiting_that_another_can_serve(m
 
 def test_a_command_that_does_not_exist(make):
     system = make("a", command=["/not/there/python", "-m", "jobsys.batch.agent"])
-    with pytest.raises(BatchSystemError, match=r"(?s)a: .*status 127.*/not/there/python"):
+    with pytest.raises(BatchSystemError, match=r"(?s)a: its shell can't start '/not/there/python' .*status 127"):
         system.check(ONE)
+    assert system._hosts["a"].given_up
 
 
 def test_an_ssh_that_does_not_exist():
@@ -265,9 +266,10 @@ def test_a_lost_host_is_used_again(make):
 
 
 @pytest.mark.crash
-def test_a_host_that_does_not_come_back_is_given_up_and_the_others_go_on(make, monkeypatch, tmp_path):
+def test_a_host_that_does_not_come_back_is_given_up_and_the_others_go_on(make, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("ONCE_FILE", str(tmp_path / "once"))
     monkeypatch.setattr("jobsys.batch.ssh.hosts._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("jobsys.batch.ssh.hosts._TRIES_TO_RETURN", 3)
     system = make("once", "a")
     both_up(system)
     os.kill(agent_of(system, "once"), signal.SIGKILL)
@@ -276,6 +278,9 @@ def test_a_host_that_does_not_come_back_is_given_up_and_the_others_go_on(make, m
         assert time.monotonic() < deadline
         system.updates(0.1)
     assert "no longer" in system._hosts["once"].cause
+    told = [record.getMessage() for record in caplog.records if "'once'" in record.getMessage()]
+    assert len([text for text in told if "no longer" in text]) == 1
+    assert "not used any more: it failed 4 times" in told[-1]
     system.submit([job(id, "echo", text="x") for id in range(20)])
     assert {update.host for update in collect(system, range(20)).values()} == {"a"}
 
@@ -297,6 +302,7 @@ def test_with_no_host_left_the_run_ends(make, monkeypatch, tmp_path):
 def test_a_job_that_no_host_that_is_left_can_run_fails_and_says_so(make, monkeypatch, tmp_path):
     monkeypatch.setenv("ONCE_FILE", str(tmp_path / "once"))
     monkeypatch.setattr("jobsys.batch.ssh.hosts._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("jobsys.batch.ssh.hosts._TRIES_TO_RETURN", 3)
     system = make("once", "narrow")
     both_up(system)
     wide = Requirements(cores=2, memory=10**9)

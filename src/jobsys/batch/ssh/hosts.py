@@ -12,7 +12,9 @@ from jobsys.requirements import Requirements
 
 _PING_SECONDS: Final = 5.0
 _TRIES: Final = 3  # after the first
+_TRIES_TO_RETURN: Final = 15  # of a host that was there: a machine takes minutes to start again
 _FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
 _SOUND_SECONDS: Final = 60.0  # of life, after which earlier failures are forgotten
 
 
@@ -67,8 +69,8 @@ class RemoteHost:
         self.running.clear()
         self.cause = cause
         self.failures += 1
-        self.given_up = final or self.failures > _TRIES
-        self._retry = None if self.given_up else now + _FIRST_PAUSE * 2 ** (self.failures - 1)
+        self.given_up = final or self.failures > (_TRIES if self.hello is None else _TRIES_TO_RETURN)
+        self._retry = None if self.given_up else now + min(_FIRST_PAUSE * 2 ** (self.failures - 1), _LONGEST_PAUSE)
 
     # ── what is due ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,6 +117,11 @@ class RemoteHost:
     def untried(self) -> bool:
         """Tell whether it has neither come up nor failed so far."""
         return self.hello is None and not self.failures
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether nobody should wait for it: it is given up, or was tried in vain for some time."""
+        return self.given_up or self.failures > _TRIES
 
     def can_ever(self, requirements: Requirements) -> bool:
         """Tell whether the host, as it said hello the last time, could run such a job."""

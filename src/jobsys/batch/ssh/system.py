@@ -29,6 +29,8 @@ _BALANCE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 45.0
 _FINAL: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
 
+_NO_PROGRAM: Final = (126, 127)  # by the custom of shells
+
 logger = logging.getLogger(__name__)
 
 
@@ -269,7 +271,7 @@ class SshBatchSystem(BatchSystem):
         elif kind == framing.HELLO:
             self._greet(host, payload)
         elif kind == framing.CANNOT_START:
-            self._lose(host, payload.decode(errors="replace"), final=True)
+            self._lose(host, payload.decode(errors="replace"), final=True, told=True)
 
     def _greet(self, host: RemoteHost, payload: bytes) -> None:
         hello = wire.unpack_hello(payload)
@@ -299,27 +301,39 @@ class SshBatchSystem(BatchSystem):
 
     # ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _lose(self, host: RemoteHost, cause: str, *, final: bool = False) -> None:
-        """End a host's connection, report its jobs as lost, and decide how it goes on."""
+    def _lose(self, host: RemoteHost, cause: str, *, final: bool = False, told: bool = False) -> None:
+        """End a host's connection, report its jobs as lost, and decide how it goes on; what it ``told`` needs no word from its log."""
         if host.connection is not None:
             status, printed = host.connection.end()
+            if status in _NO_PROGRAM and not host.greeted and not final:
+                cause, final = f"its shell can't start {self._start.command[0]!r} (exit status {status}): is that on the host?", True
             cause += f", with exit status {status}" if status is not None and not final else ""
-            cause += f"\n{printed}" if printed else ""
+            cause += f"\n{printed}" if printed and not told else ""
         lost = self._placing.remove_host(host.name)
-        now = self._clock()
-        host.fail(cause, now, final=final)
+        known = cause == host.cause
+        host.fail(cause, self._clock(), final=final)
         self._next_look = 0.0
         self._strays = True
-        logger.warning("host %r is %s: %s", host.name, "not used any more" if host.given_up else "to be tried again", cause)
+        self._tell_loss(host, known=known)
         for placed in lost:
             id = placed.job.id
             message = f"host {host.name!r} was lost: {cause}"
             update = BatchUpdate(id, BatchState.ENDED, b"", host.name, reason=Reason.LOST, message=message)
             self._news.append(_canceled(id) if placed.canceled else update)
         hosts = self._hosts.values()
-        if all(other.given_up for other in hosts) or all(other.failures and other.hello is None for other in hosts):
+        if all(other.hopeless for other in hosts) or all(other.failures and other.hello is None for other in hosts):
             causes = "\n".join(f"{other.name}: {other.cause}" for other in hosts)
             self._error = BatchSystemError(f"there is no host that jobs can run on; mend one, or name others\n{causes}")
+
+    @staticmethod
+    def _tell_loss(host: RemoteHost, *, known: bool) -> None:
+        """Say once why a host is not there, and once more that it is given up."""
+        what = "not used any more" if host.given_up else "to be tried again"
+        if known:
+            level = logging.WARNING if host.given_up else logging.INFO
+            logger.log(level, "host %r is %s: it failed %d times in that way", host.name, what, host.failures)
+        else:
+            logger.warning("host %r is %s: %s", host.name, what, host.cause)
 
     def _drop_strays(self) -> None:
         """End the waiting jobs that no host can run any more."""
