@@ -171,7 +171,9 @@ class Known:
         return proven.summary
 
     def watch(self, path: str) -> None:
-        """Look at a file, which may be missing, before it is read for something else than its digest."""
+        """Look at a file, which may be missing, before it is read for something else than its digest; the first look counts."""
+        if path in self._watched:
+            return
         try:
             status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):

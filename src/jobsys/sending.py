@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
@@ -15,9 +16,13 @@ from jobsys.resource import DirectoryResource, FileResource, Resource, ResourceE
 from jobsys.shipment import Parcel, Shipment
 from jobsys.shipping import surroundings
 from jobsys.shipping.closure import Root
+from jobsys.shipping.layers import Layer
 from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
+
+ROOM: Final = 12 << 20
+"""How many bytes of a layer stay in memory from reading to packing; there are two such layers at a time."""
 
 
 class Sender:
@@ -52,7 +57,8 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         ResourceException: something can't be read, or does not keep still.
     """
     roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
-    layers = [_send_layer(sender, layer.name, layer.tree) for layer in plan.layers]
+    layers = _send_layers(sender, plan.layers)
+    plan.save()
     facts = interpreter.facts()
     place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
     return Shipment(
@@ -92,10 +98,46 @@ def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
     return _parcel(root.directory, resource, ".zip", tree.size, root.directory)
 
 
-def _send_layer(sender: Sender, label: str, tree: Tree) -> Parcel:
-    with explained(label):
-        resource, _ = DirectoryResource.of_tree(sender, label, printable(label).replace(" ", "-").replace("/", "-"), lambda: tree)
-    return _parcel(label, resource, ".zip", tree.size)
+def _send_layers(sender: Sender, layers: list[Layer]) -> list[Parcel]:
+    """Send what the store does not have; while one layer is written, and waits for the disk, the next is read."""
+    found: list[Parcel | Future[Parcel] | None] = []
+    with ThreadPoolExecutor(1) as pool:
+        sending: Future[Parcel] | None = None
+        for layer in layers:
+            parcel = _sent(sender, layer)
+            if parcel is not None:
+                found.append(parcel)
+                continue
+            with explained(layer.name):
+                tree = [layer.read(ROOM)]
+            if sending is not None:
+                sending.result()
+            if tree[0].items:
+                sending = pool.submit(_send_layer, sender, layer, tree)
+                found.append(sending)
+        return [each.result() if isinstance(each, Future) else each for each in found if each is not None]
+
+
+def _sent(sender: Sender, layer: Layer) -> Parcel | None:
+    """Describe a layer that is known and in the store; None for others."""
+    known = layer.known_summary
+    if known is None:
+        return None
+    resource = DirectoryResource.of_saved(sender, layer.name, _archive_name(layer), (known.md5, known.sha256), known.abi)
+    return None if resource is None else _parcel(layer.name, resource, ".zip", known.size)
+
+
+def _send_layer(sender: Sender, layer: Layer, first: list[Tree]) -> Parcel:
+    def read() -> Tree:
+        return first.pop() if first else layer.read(anew=True)
+
+    with explained(layer.name):
+        resource, tree = DirectoryResource.of_tree(sender, layer.name, _archive_name(layer), read)
+    return _parcel(layer.name, resource, ".zip", tree.size)
+
+
+def _archive_name(layer: Layer) -> str:
+    return printable(layer.name).replace(" ", "-").replace("/", "-")
 
 
 def _parcel(label: str, resource: Resource, suffix: str, size: int, directory: str = "") -> Parcel:
