@@ -128,6 +128,10 @@ class Known:
                 self._recorded = {}
         return self._recorded
 
+    def has_any(self) -> bool:
+        """Tell whether anything is known of any file."""
+        return bool(self._old_files or self._files or self._passing)
+
     def has(self, path: str) -> bool:
         """Tell whether anything is known of a file, so that it pays to look at it."""
         return path in self._old_files or path in self._files or path in self._passing
@@ -158,7 +162,7 @@ class Known:
             self._passing[path] = Fact(*stamps, digest, checks)
 
     def _is_settled(self, stamps: _Stamps, device: int) -> bool:
-        return self._device is not None and device == self._device and 0 <= max(stamps[1:3]) <= self._clock() - SETTLED
+        return self._device is not None and device == self._device and 0 <= max(stamps[1], stamps[2]) <= self._clock() - SETTLED
 
     # ── whole trees ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -238,8 +242,10 @@ class Known:
         try:
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             self._new.files = msgspec.Raw(msgspec.msgpack.encode(self._kept()))
-            data = msgspec.msgpack.encode(self._new)
-            write_whole(self._path, _sealed(data) + data, sync=False)
+            data = bytearray(32)
+            msgspec.msgpack.Encoder().encode_into(self._new, data, 32)
+            data[:32] = _sealed(memoryview(data)[32:])
+            write_whole(self._path, memoryview(data), sync=False)
         except (OSError, UnicodeEncodeError) as error:  # a name that is no text has no place in a book
             logger.debug("%s can't be written, everything will be hashed anew: %s", self._path, error)
 
@@ -255,8 +261,10 @@ class Known:
         return {path: fact for path, fact in self._old_files.items() if path in resting} | self._files
 
 
-def _sealed(data: bytes) -> bytes:
-    return sha256(_VERSION + data).digest()
+def _sealed(data: bytes | memoryview) -> bytes:
+    digest = sha256(_VERSION)
+    digest.update(data)
+    return digest.digest()
 
 
 def _digest(stamps: "list[_Stamps] | list[_Stamps | None]") -> bytes:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
 from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, ChangedError, Entry
-from jobsys.tree import BATCH, PIECE, Item, Tree, naming, open_file
+from jobsys.tree import BATCH, PIECE, Item, Tree, open_file, unreadable
 
 
 class _Block(NamedTuple):
@@ -83,7 +83,7 @@ def _pays(item: Item) -> bool:
 def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
     if isinstance(path, bytes):  # the content itself
         return path[offset : offset + size]
-    with naming(path):
+    try:
         descriptor, _ = open_file(path)
         try:
             data = os.pread(descriptor, size, offset)
@@ -92,6 +92,8 @@ def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
             return data
         finally:
             os.close(descriptor)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _checked(item: Item, index: int) -> bytes:
@@ -157,30 +159,30 @@ class _ZipWriter:
         """Append whole entries, or the next piece of one."""
         pieces: list[bytes] = []
         for block in blocks:
-            pieces += self._written(block)
+            self._add(block, pieces)
         self._stream.writelines(pieces)
 
-    def _written(self, block: _Block) -> Iterator[bytes]:
-        """Go through what stands in the archive for a block, and note it for the central directory."""
-        name, flags = _name(block.entry)
-        late = block.method == DEFLATED and not (block.first and block.last)
+    def _add(self, block: _Block, pieces: list[bytes]) -> None:
+        """Say what stands in the archive for a block, and note it for the central directory."""
+        entry, _, data, method, first, last = block
+        name, flags = _name(entry)
+        late = method == DEFLATED and not (first and last)
         flags |= 8 * late
-        large = block.entry.size >= _LARGE
-        if block.first:
+        if first:
             self._start, self._compressed = self._position, 0
-            known = block.entry.size if block.method == STORED else len(block.data)
+            known = entry.size if method == STORED else len(data)
             header = _local_header(block, name, flags, 0 if late else known)
+            pieces.append(header)
             self._position += len(header)
-            yield header
-        self._position += len(block.data)
-        yield block.data
-        self._compressed += len(block.data)
-        if block.last:
+        pieces.append(data)
+        self._position += len(data)
+        self._compressed += len(data)
+        if last:
             if late:
-                layout = "<4sLQQ" if large else "<4sLLL"
-                trailer = struct.pack(layout, b"PK\7\10", block.crc, self._compressed, block.entry.size)
+                layout = "<4sLQQ" if entry.size >= _LARGE else "<4sLLL"
+                trailer = struct.pack(layout, b"PK\7\10", block.crc, self._compressed, entry.size)
+                pieces.append(trailer)
                 self._position += len(trailer)
-                yield trailer
             self._directory.append(_central_header(block, name, flags, self._compressed, self._start))
 
     def close(self) -> None:
@@ -197,9 +199,11 @@ class _ZipWriter:
 
 
 def _name(entry: Entry) -> tuple[bytes, int]:
-    name = os.fsencode(entry.path) + (b"/" if entry.kind == "directory" else b"")
+    name = os.fsencode(f"{entry.path}/" if entry.kind == "directory" else entry.path)
+    if name.isascii():
+        return name, 0
     try:
-        return name, 0 if name.isascii() else 0x800 * bool(name.decode())
+        return name, 0x800 * bool(name.decode())
     except UnicodeDecodeError:
         return name, 0
 

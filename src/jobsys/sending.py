@@ -1,10 +1,12 @@
 """The leader's side of a shipment: trees become archives in the job store, unless they are there, and are described for workers."""
 
+import gc
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final, Literal
 
 import msgspec
@@ -22,7 +24,9 @@ from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
 
 ROOM: Final = 12 << 20
-"""How many bytes of a layer stay in memory from reading to packing; there are two such layers at a time."""
+"""How many bytes of a layer stay in memory from reading to packing."""
+UNFINISHED: Final = 8
+"""How many files may wait at a time for the disk, or for the network."""
 
 
 class Sender:
@@ -33,13 +37,35 @@ class Sender:
         self._store = store
         self._base = base
         self.sent = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._unfinished: deque[Future[None]] = deque()
+
+    @contextmanager
+    def overlapping(self) -> Iterator[None]:
+        """Go on while what was written is synced, or uploaded; at a clean exit all of it is there."""
+        with ThreadPoolExecutor(2) as pool:
+            self._pool = pool
+            try:
+                yield
+                self._await(0)
+            finally:
+                self._pool = None
+                pool.shutdown(cancel_futures=True)
+
+    def _await(self, left: int) -> None:
+        while len(self._unfinished) > left:
+            self._unfinished.popleft().result()
 
     @contextmanager
     def write_shared_file(self, name: str) -> Iterator[BinaryIO]:
         """Write a file of that name as a stream."""
-        with self._store.write_shared_file(name) as stream:
+        with ExitStack() as stack:
+            stream = stack.enter_context(self._store.write_shared_file(name))
             yield stream
             self.sent += stream.tell()
+            if self._pool is not None:
+                self._await(UNFINISHED)
+                self._unfinished.append(self._pool.submit(stack.pop_all().close))
 
     def shared_file_exists(self, name: str) -> bool:
         """Tell whether there is one."""
@@ -56,8 +82,9 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
     Raises:
         ResourceException: something can't be read, or does not keep still.
     """
-    roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
-    layers = _send_layers(sender, plan.layers)
+    with sender.overlapping(), uncollected():
+        roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
+        parcels = [_sent(sender, layer) or _send_layer(sender, layer) for layer in plan.layers]
     plan.save()
     facts = interpreter.facts()
     place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
@@ -69,13 +96,25 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         directory=printable(os.getcwd()),
         argv=list(map(printable, surroundings.without_values(sys.argv))),
         roots=roots,
-        layers=layers,
+        layers=[parcel for parcel in parcels if parcel is not None],
         system_site=plan.system_site,
         remote=remote,
         path=[(entry.kind, entry.root, printable(entry.inside)) for entry in plan.path],
         main=_described(main),
         place=None if place is None else (place[0], printable(place[1])),
     )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from looking for circles among the many tuples that describe files: there are none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _described(main: Main) -> tuple[str, str, bool] | None:
@@ -98,26 +137,6 @@ def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
     return _parcel(root.directory, resource, ".zip", tree.size, root.directory)
 
 
-def _send_layers(sender: Sender, layers: list[Layer]) -> list[Parcel]:
-    """Send what the store does not have; while one layer is written, and waits for the disk, the next is read."""
-    found: list[Parcel | Future[Parcel] | None] = []
-    with ThreadPoolExecutor(1) as pool:
-        sending: Future[Parcel] | None = None
-        for layer in layers:
-            parcel = _sent(sender, layer)
-            if parcel is not None:
-                found.append(parcel)
-                continue
-            with explained(layer.name):
-                tree = [layer.read(ROOM)]
-            if sending is not None:
-                sending.result()
-            if tree[0].items:
-                sending = pool.submit(_send_layer, sender, layer, tree)
-                found.append(sending)
-        return [each.result() if isinstance(each, Future) else each for each in found if each is not None]
-
-
 def _sent(sender: Sender, layer: Layer) -> Parcel | None:
     """Describe a layer that is known and in the store; None for others."""
     known = layer.known_summary
@@ -127,11 +146,16 @@ def _sent(sender: Sender, layer: Layer) -> Parcel | None:
     return None if resource is None else _parcel(layer.name, resource, ".zip", known.size)
 
 
-def _send_layer(sender: Sender, layer: Layer, first: list[Tree]) -> Parcel:
-    def read() -> Tree:
-        return first.pop() if first else layer.read(anew=True)
-
+def _send_layer(sender: Sender, layer: Layer) -> Parcel | None:
+    """Read a layer and send it, unless the store has it; None if nothing is in it."""
     with explained(layer.name):
+        first = [layer.read(ROOM)]
+        if not first[0].items:
+            return None
+
+        def read() -> Tree:
+            return first.pop() if first else layer.read(anew=True)
+
         resource, tree = DirectoryResource.of_tree(sender, layer.name, _archive_name(layer), read)
     return _parcel(layer.name, resource, ".zip", tree.size)
 

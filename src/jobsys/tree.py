@@ -50,7 +50,7 @@ class Item(NamedTuple):
 
 
 _LARGE: Final = Item(Entry("", "file", 0, 0, ""), "", ())
-"""Stands for a file that is too large to be read in one piece."""
+"""Stands for a file that is not read in one piece."""
 
 
 class Tree(NamedTuple):
@@ -94,10 +94,11 @@ def _sorted(members: Iterable[Member]) -> list[Member]:
 def hash_members(members: Sequence[Member], known: Known | None = None, room: int = 0) -> list[Item]:
     """Hash members, in their order; those that have gone meanwhile are left out: other programs work beside the script."""
     found: list[Item | Future[Item | None] | None] = []
+    recalls = known is not None and known.has_any()
     # Small files are read by this thread, for others would wait for it; large ones on all cores.
     with ThreadPoolExecutor(THREADS) as pool:
         for member in members:
-            item = None if known is None else _recall(member, known)
+            item = _recall(member, known) if recalls and known is not None else None
             if item is None:
                 with suppress(ChangedError):  # gone
                     item = _hash_member(member, known, room)
@@ -114,10 +115,11 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: str, error: OSError) -> PackageError:
+def unreadable(path: str, error: OSError) -> PackageError:
+    """Make the error of a file that can't be read, as ``naming`` raises it; a hot loop has no time for a context."""
     if isinstance(error, FileNotFoundError):
         return ChangedError(f"{path} can't be read: {error.strerror}.")
     return PackageError(f"{path} can't be read: {error.strerror}. Make it readable, or list it in {IGNORE_FILE}.")
@@ -149,7 +151,7 @@ def _recall(member: Member, known: Known) -> Item | None:
 
 
 def _hash_member(member: Member, known: Known | None, room: int) -> Item:
-    """Hash a member; a file of more than a piece is ``_LARGE``, and one that fits into ``room`` keeps its content."""
+    """Hash a member; a file that takes more than one read is ``_LARGE``, one that fits into ``room`` keeps its content."""
     path, kind, source = member
     if kind == "directory":
         if source:
@@ -164,8 +166,8 @@ def _hash_member(member: Member, known: Known | None, room: int) -> Item:
         return Item(Entry(path, kind, mode, len(source), sha256(source).hexdigest()), source, _checks(source))
     try:
         return _hash_small(path, source, known, room)
-    except OSError as error:  # as ``naming`` does it, which takes longer
-        raise _unreadable(source, error) from error
+    except OSError as error:
+        raise unreadable(source, error) from error
 
 
 def _mode(status: os.stat_result) -> int:
@@ -191,17 +193,18 @@ def _hash_small(path: str, source: str, known: Known | None, room: int) -> Item:
     descriptor, before = open_file(source)
     try:
         size = before.st_size
-        data = _next_piece(descriptor, size) if size <= PIECE else b""
+        if size > PIECE:
+            return _LARGE
+        data = os.read(descriptor, size + 1)
+        if len(data) != size:
+            return _LARGE  # it grows, or comes in pieces
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    if max(size, len(data)) > PIECE or len(data) > size:
-        return _LARGE
     digest, checks = sha256(data), (zlib.crc32(data),)
     if known is not None:
-        _note(known, source, (before, after), (len(data), digest.digest(), checks))
-    kept = data if len(data) < room else source
-    return Item(Entry(path, "file", _mode(after), len(data), digest.hexdigest()), kept, checks)
+        _note(known, source, (before, after), (size, digest.digest(), checks))
+    return Item(Entry(path, "file", _mode(after), size, digest.hexdigest()), data if size < room else source, checks)
 
 
 def _hash_large(member: Member, known: Known | None) -> Item | None:

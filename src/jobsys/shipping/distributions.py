@@ -25,7 +25,6 @@ _SCRIPT: Final = re.compile(
     rb"|#!/bin/sh\n'''exec' .*\n' '''\n"
 )
 _REQUIREMENT: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)([^;]*)(;.*)?")
-_ODD: Final = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 NATIVE: Final = re.compile(r"\.so(\.[\d.]+)?$|\.pyd$|\.dylib$")
 Watch = Callable[[str], None]
 """Is told each file, which may be missing, before it is looked into."""
@@ -156,8 +155,9 @@ def _rows(each: Distribution) -> list[list[str]]:
     except (csv.Error, UnicodeError) as error:
         raise PackageError(f"{path} can't be understood: {error}. Install {each.name} again.") from error
     for row in rows:
-        if _ODD.search(row[0]):
-            row[0] = posixpath.normpath(row[0])
+        name = row[0]
+        if "/." in name or "//" in name or name[0] == "." or name[-1] == "/":
+            row[0] = posixpath.normpath(name)
     return rows
 
 
