@@ -97,7 +97,10 @@ def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
 
 
 def _checked(item: Item, index: int) -> bytes:
-    """Read a piece of a file, unless it is in memory, and make sure that it is what was hashed; what was written behind it since, as to a log, is left out."""
+    """Read a piece of a file, unless it is in memory, and make sure that it is what was hashed.
+
+    What was written behind it since, as to a log, is left out.
+    """
     start = index * PIECE
     if isinstance(item.source, bytes):
         return item.source[start : start + PIECE]

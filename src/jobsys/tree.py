@@ -81,13 +81,13 @@ def read_members(members: Iterable[Member], known: Known | None = None, room: in
     """
     items = hash_members(_sorted(members), known, room)
     digest = manifest_digest(item.entry for item in items)
-    return Tree(items, digest.md5, digest.sha256, sum([item.entry.size for item in items]))
+    return Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
 
 
 def _sorted(members: Iterable[Member]) -> list[Member]:
     found = list(members)
     # Names in ASCII sort as their bytes do.
-    plain = all([member.path.isascii() for member in found])
+    plain = all(member.path.isascii() for member in found)
     return sorted(found, key=attrgetter("path") if plain else lambda member: order(member.path))
 
 

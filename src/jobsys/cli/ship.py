@@ -107,7 +107,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         for item in tree.items
         if item.entry.kind == "file"
     ]
-    layers: list[dict[str, Any]] = [{"name": layer.name, "bytes": layer.summary.size, "files": layer.summary.count} for layer in plan.layers]
+    summaries = [(layer.name, layer.summary) for layer in plan.layers]
+    layers: list[dict[str, Any]] = [{"name": name, "bytes": each.size, "files": each.count} for name, each in summaries]
     return {
         "bytes": plan.size,
         "files": len(files),
