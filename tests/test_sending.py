@@ -5,15 +5,16 @@ import sys
 import threading
 import zipfile
 from contextlib import contextmanager
+from typing import cast
 
 import pathspec  # noqa: F401 - before tests put the import path away
 import pytest
 
 from jobsys import sending
 from jobsys.errors import StorageError
-from jobsys.jobstores import create
+from jobsys.jobstores import JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.resource import ResourceException
+from jobsys.resource import DirectoryResource, ResourceException
 from jobsys.sending import Sender, make
 from jobsys.shipping.closure import Start
 from jobsys.shipping.main import Main
@@ -93,7 +94,8 @@ def test_a_layer_that_changes_after_it_was_planned_is_sent_as_it_is(store, plann
 
 def test_a_layer_that_changes_while_it_is_packed_is_read_anew(store, planned, site, monkeypatch):
     monkeypatch.setattr(sending, "ROOM", 0)
-    real, done = sending.DirectoryResource.of_tree, []
+    real = DirectoryResource.of_tree
+    done: list[int] = []
 
     def of_tree(store, path, name, read, tries=5):
         def read_and_change():
@@ -104,7 +106,7 @@ def test_a_layer_that_changes_while_it_is_packed_is_read_anew(store, planned, si
 
         return real(store, path, name, read_and_change, tries)
 
-    monkeypatch.setattr(sending.DirectoryResource, "of_tree", of_tree)
+    monkeypatch.setattr(DirectoryResource, "of_tree", of_tree)
     parcels = sent(Sender(store), planned())
     assert done
     assert archive(store, parcels["one 1.0"])["site/one/__init__.py"] == b"one = 3\n" * 100
@@ -146,7 +148,7 @@ class Slow:
 
 def test_the_next_is_written_while_one_waits_for_the_disk(store):
     slow = Slow(store)
-    sender = Sender(slow)
+    sender = Sender(cast("JobStore", slow))
     with sender.overlapping():
         for name in ("a", "b"):
             with sender.write_shared_file(name) as stream:
@@ -173,7 +175,7 @@ def test_not_more_than_some_wait_at_a_time(store, monkeypatch):
 def test_a_write_that_fails_in_the_end_is_an_error_of_the_whole(store):
     slow = Slow(store, "the disk is full")
     slow.may.set()
-    sender = Sender(slow)
+    sender = Sender(cast("JobStore", slow))
     with pytest.raises(StorageError, match="the disk is full"), sender.overlapping(), sender.write_shared_file("a") as stream:
         stream.write(b"x")
     assert not store.shared_file_exists("a")

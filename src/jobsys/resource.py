@@ -53,7 +53,7 @@ from jobsys.modules import (
 )
 from jobsys.package import pack
 from jobsys.scan import read_tree
-from jobsys.tree import Tree, is_system_directory
+from jobsys.tree import Tree, is_system_directory, needed_abi
 
 logger = logging.getLogger(__name__)
 
@@ -328,12 +328,6 @@ class DirectoryResource(Resource):
     def localPath(self) -> str:
         """Get the path of the directory on the worker."""
         return os.path.join(self.localDirPath, self.name)
-
-
-def needed_abi(tree: Tree) -> str:
-    """Name the Python that alone can load the extension modules in a tree by how they end; empty if there are none for this one."""
-    suffix: str = sysconfig.get_config_var("EXT_SUFFIX")
-    return suffix if any(item.entry.path.endswith(suffix) for item in tree.items) else ""
 
 
 class VirtualEnvResource(DirectoryResource):

@@ -23,7 +23,7 @@ from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
 
-ROOM: Final = 12 << 20
+ROOM: Final = 8 << 20
 """How many bytes of a layer stay in memory from reading to packing."""
 UNFINISHED: Final = 8
 """How many files may wait at a time for the disk, or for the network."""
@@ -84,7 +84,7 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
     """
     with sender.overlapping(), uncollected():
         roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
-        parcels = [_sent(sender, layer) or _send_layer(sender, layer) for layer in plan.layers]
+        layers = _send_layers(sender, plan.layers)
     plan.save()
     facts = interpreter.facts()
     place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
@@ -96,7 +96,7 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         directory=printable(os.getcwd()),
         argv=list(map(printable, surroundings.without_values(sys.argv))),
         roots=roots,
-        layers=[parcel for parcel in parcels if parcel is not None],
+        layers=layers,
         system_site=plan.system_site,
         remote=remote,
         path=[(entry.kind, entry.root, printable(entry.inside)) for entry in plan.path],
@@ -135,6 +135,14 @@ def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
     with explained(root.directory):
         resource, tree = DirectoryResource.of_tree(sender, root.directory, name, read)
     return _parcel(root.directory, resource, ".zip", tree.size, root.directory)
+
+
+def _send_layers(sender: Sender, layers: list[Layer]) -> list[Parcel]:
+    """Send layers and list them in their order; what has most files goes first, so that the disk is not waited for in the end."""
+    parcels: dict[int, Parcel | None] = {}
+    for number in sorted(range(len(layers)), key=lambda number: -layers[number].listed):
+        parcels[number] = _sent(sender, layers[number]) or _send_layer(sender, layers[number])
+    return [parcel for _, parcel in sorted(parcels.items()) if parcel is not None]
 
 
 def _sent(sender: Sender, layer: Layer) -> Parcel | None:

@@ -12,6 +12,7 @@ them, for the rest depends on who checked it out and how; no times. ``scan.py`` 
 
 import os
 import stat
+import sysconfig
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,6 +67,12 @@ def is_system_directory(path: str) -> bool:
     """Tell whether a directory holds more than one person's project: such as ``/tmp`` or a home."""
     known = {*_SYSTEM.split(), os.path.expanduser("~"), tempfile.gettempdir()}
     return bool({os.path.abspath(path), os.path.realpath(path)} & (known | {os.path.realpath(each) for each in known}))
+
+
+def needed_abi(tree: Tree) -> str:
+    """Name the Python that alone can load the extension modules in a tree by how they end; empty if there are none for this one."""
+    suffix: str = sysconfig.get_config_var("EXT_SUFFIX")
+    return suffix if any(item.entry.path.endswith(suffix) for item in tree.items) else ""
 
 
 def read_members(members: Iterable[Member], known: Known | None = None, room: int = 0) -> Tree:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pathspec  # noqa: F401 - before tests put the import path away
 import pytest
 
-from jobsys.shipping import layers as module
+from jobsys.shipping import distributions
 from jobsys.shipping.layers import Environment
 from shipping.installing import environment, install, wheel  # type: ignore[import-not-found]
 
@@ -48,7 +48,7 @@ def found(tmp_path, site):
 def test_a_second_start_knows_all_distributions_and_opens_none_of_their_files(found, site, monkeypatch):
     known, first = found()
     assert known == set()
-    monkeypatch.setattr(module.distributions, "read_record", lambda each: pytest.fail(f"the RECORD of {each.name} was read"))
+    monkeypatch.setattr(distributions, "read_record", lambda each: pytest.fail(f"the RECORD of {each.name} was read"))
     monkeypatch.setattr("jobsys.shipping.loose.read_record", lambda each: pytest.fail(f"the RECORD of {each.name} was read"))
     monkeypatch.setattr("jobsys.tree.open_file", lambda path: pytest.fail(f"{path} was read"))
     known, second = found()

@@ -133,13 +133,9 @@ def read_record(each: Distribution) -> list[str]:
     return [row[0] for row in _rows(each)]
 
 
-def top_level(each: Distribution) -> set[str]:
-    """Name what a distribution occupies in its site-packages, without what is below.
-
-    Raises:
-        PackageError: its RECORD can't be read.
-    """
-    return {name.partition("/")[0] for name in read_record(each)} | {os.path.basename(each.metadata)}
+def top_level(each: Distribution, names: Iterable[str]) -> set[str]:
+    """Name what a distribution that has these files occupies in its site-packages, without what is below."""
+    return {name.partition("/")[0] for name in names} | {os.path.basename(each.metadata)}
 
 
 def record_path(each: Distribution) -> str:

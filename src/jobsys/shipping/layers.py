@@ -12,11 +12,10 @@ from typing import Final
 
 from jobsys.known import Known, Summary
 from jobsys.manifest import is_inside
-from jobsys.resource import needed_abi
 from jobsys.shipping import distributions, loose
 from jobsys.shipping.distributions import Distribution, Watch
 from jobsys.shipping.origins import import_path, is_standard, site_directories
-from jobsys.tree import Member, Tree, read_members
+from jobsys.tree import Member, Tree, needed_abi, read_members
 from jobsys.version import VERSION
 
 RUNTIME: Final = ("msgspec", "dill", "psutil", "pathspec", "requests", "fsspec")
@@ -42,6 +41,7 @@ class Layer:
         self._known = known
         self._tag = tag
         self._summary: Summary | None = None
+        self.listed = 0  # how many files it has, as far as that was seen
 
     @property
     def summary(self) -> Summary:
@@ -111,7 +111,9 @@ class DistributionLayer(Layer):
 
     def _read_names(self) -> tuple[str, ...]:
         self._known.watch(distributions.record_path(self._each))
-        return tuple(sorted(distributions.top_level(self._each)))
+        names = distributions.read_record(self._each)
+        self.listed = len(names)
+        return tuple(sorted(distributions.top_level(self._each, names)))
 
     def _members(self, watch: Watch) -> Iterable[Member]:
         watch(distributions.wheel_path(self._each))

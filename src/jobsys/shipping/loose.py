@@ -42,7 +42,7 @@ def _claimed(site: str, known: Mapping[str, Iterable[str]]) -> dict[str, list[Di
     """List what is occupied in a directory, and by which distributions."""
     claimed: dict[str, list[Distribution]] = {}
     for each in recorded(site):
-        for name in known.get(each.metadata) or top_level(each):
+        for name in known.get(each.metadata) or top_level(each, read_record(each)):
             claimed.setdefault(name, []).append(each)
     return claimed
 
