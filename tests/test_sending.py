@@ -1,5 +1,6 @@
 """The leader's side of a shipment: what is sent, what is not, and that all of it is there when it has been described."""
 
+import gc
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ from jobsys.errors import StorageError
 from jobsys.jobstores import JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.resource import DirectoryResource, ResourceException
-from jobsys.sending import Sender, make
+from jobsys.sending import Sender, make, uncollected
 from jobsys.shipping.closure import Start
 from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Options, make_plan
@@ -195,3 +196,12 @@ def test_outside_of_that_a_write_is_there_at_once(store):
     with sender.write_shared_file("a") as stream:
         stream.write(b"x")
     assert store.shared_file_exists("a")
+
+
+def test_the_garbage_collector_is_as_it_was():
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -114,6 +114,14 @@ def test_a_file_that_record_lists_in_vain_may_come_later(found, site):
     assert second["full 1.0"].count == first["full 1.0"].count + 1
 
 
+def test_platforms_are_read_anew_though_record_does_not_list_the_file_that_tells_them(found, site):
+    record, told = (site / "full-1.0.dist-info" / name for name in ("RECORD", "WHEEL"))
+    record.write_text("".join(line for line in record.read_text().splitlines(keepends=True) if "WHEEL" not in line))
+    assert found()[1]["full 1.0"].tag == "any"
+    _edit(told, "any", "linux_x86_64")
+    assert found()[1]["full 1.0"].tag == "linux_x86_64"
+
+
 def test_a_link_in_place_of_a_file_counts_by_what_it_leads_to(found, site, tmp_path):
     found()
     (tmp_path / "elsewhere").write_text("other words\n")
