@@ -182,6 +182,24 @@ def test_a_write_that_fails_in_the_end_is_an_error_of_the_whole(store):
     assert not store.shared_file_exists("a")
 
 
+def test_after_an_error_what_waited_is_there_and_the_sender_is_as_new(store):
+    slow = Slow(store)
+    slow.may.set()
+    sender = Sender(cast("JobStore", slow))
+    with pytest.raises(ZeroDivisionError), sender.overlapping():
+        with sender.write_shared_file("a") as stream:
+            stream.write(b"x")
+        _ = 1 / 0
+    assert store.shared_file_exists("a")
+    slow.failing = "the disk is full"
+    with pytest.raises(StorageError), sender.overlapping(), sender.write_shared_file("b") as stream:
+        stream.write(b"x")
+    slow.failing = None
+    with sender.overlapping(), sender.write_shared_file("c") as stream:
+        stream.write(b"x")
+    assert store.shared_file_exists("c")
+
+
 def test_an_error_while_writing_leaves_nothing(store):
     sender = Sender(store)
     with pytest.raises(ZeroDivisionError), sender.overlapping(), sender.write_shared_file("a"):

@@ -48,9 +48,9 @@ class Sender:
             try:
                 yield
                 self._await(0)
-            finally:
+            finally:  # what is under way ends well or leaves nothing; an error is one already
                 self._pool = None
-                pool.shutdown(cancel_futures=True)
+                self._unfinished.clear()
 
     def _await(self, left: int) -> None:
         while len(self._unfinished) > left:
