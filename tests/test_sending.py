@@ -186,10 +186,15 @@ def test_after_an_error_what_waited_is_there_and_the_sender_is_as_new(store):
     slow = Slow(store)
     slow.may.set()
     sender = Sender(cast("JobStore", slow))
-    with pytest.raises(ZeroDivisionError), sender.overlapping():
-        with sender.write_shared_file("a") as stream:
-            stream.write(b"x")
-        _ = 1 / 0
+
+    def write_and_fail():
+        with sender.overlapping():
+            with sender.write_shared_file("a") as stream:
+                stream.write(b"x")
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
     assert store.shared_file_exists("a")
     slow.failing = "the disk is full"
     with pytest.raises(StorageError), sender.overlapping(), sender.write_shared_file("b") as stream:
