@@ -23,7 +23,7 @@ from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
 
-ROOM: Final = 8 << 20
+ROOM: Final = 10 << 20
 """How many bytes of a layer stay in memory from reading to packing."""
 UNFINISHED: Final = 8
 """How many files may wait at a time for the disk, or for the network."""

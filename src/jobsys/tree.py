@@ -26,6 +26,7 @@ from jobsys.known import Known
 from jobsys.manifest import THREADS, ChangedError, Entry, Kind, PackageError, manifest_digest, order
 
 PIECE: Final = 1 << 20
+_SMALL: Final = 1 << 14  # what takes longer to open than to read
 IGNORE_FILE: Final = ".jobsysignore"
 BATCH: Final = 64
 _SYSTEM: Final = (
@@ -211,7 +212,7 @@ def _hash_small(path: str, source: str, known: Known | None, room: int) -> Item:
     digest, checks = sha256(data), (zlib.crc32(data),)
     if known is not None:
         _note(known, source, (before, after), (size, digest.digest(), checks))
-    return Item(Entry(path, "file", _mode(after), size, digest.hexdigest()), data if size < room else source, checks)
+    return Item(Entry(path, "file", _mode(after), size, digest.hexdigest()), data if size < min(room, _SMALL) else source, checks)
 
 
 def _hash_large(member: Member, known: Known | None) -> Item | None:
