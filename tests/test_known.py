@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 
 from jobsys import known as module
-from jobsys.known import SETTLED, Known
+from jobsys.known import SETTLED, Known, Summary
 from jobsys.scan import read_tree
 from jobsys.tree import Member, read_members
 
@@ -320,3 +320,163 @@ def test_without_a_directory_facts_are_this_process_s(tree):
     digests(tree, known)
     known.save()
     assert known.look(str(tree / "a.py"), os.stat(tree / "a.py")) is not None
+
+
+# ── whole trees ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SUMMARY = Summary("m" * 32, "s" * 64, 18, 2, "any", "", ("a.py", "b.py"))
+
+
+def summarised(tmp_path, tree, later=LATER, more=()):
+    """Note a summary that rests on the files of a tree, one that is looked into, one that is missing; give what the next process knows."""
+    if not (tmp_path / "list").exists():
+        (tmp_path / "list").write_text("a.py b.py\n")
+    first = Known(str(tmp_path / "facts"), str(tree), clock(tree / "b.py", later))
+    for path in (tmp_path / "list", tree / "missing"):
+        first.watch(str(path))
+    digests(tree, first)
+    first.note_summary("tree", SUMMARY, map(str, [tree / "a.py", tree / "b.py", tmp_path / "list", tree / "missing", *more]))
+    first.save()
+    return Known(str(tmp_path / "facts"), str(tree), clock(tree / "b.py", later))
+
+
+def test_a_summary_is_known_as_long_as_nothing_changes_and_opens_no_file(tmp_path, tree, opened):
+    known = summarised(tmp_path, tree)
+    opened.clear()
+    assert known.summary("tree") == SUMMARY
+    assert known.summary("other") is None
+    assert opened == []
+
+
+def _set_back(path):
+    before = os.stat(path)
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _replace(path):
+    before = os.stat(path)
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+
+
+def _link(path):
+    moved = path.rename(path.with_name("moved"))
+    path.symlink_to(path.parent.parent / "another")
+    (path.parent.parent / "another").write_bytes(moved.read_bytes())
+
+
+CHANGES = {
+    "edited": lambda path: path.write_text("more\n"),
+    "set back": _set_back,
+    "replaced": _replace,
+    "touched": lambda path: os.utime(path),
+    "made executable": lambda path: path.chmod(0o755),
+    "removed": lambda path: path.unlink(),
+    "made a link": _link,
+    "made a directory": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("name", ["tree/a.py", "tree/b.py", "list"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_of_a_file_that_a_summary_rests_on_is_seen(tmp_path, tree, name, change):
+    known = summarised(tmp_path, tree)
+    CHANGES[change](tmp_path / name)
+    assert known.summary("tree") is None
+
+
+def test_what_was_missing_and_comes_is_seen(tmp_path, tree):
+    known = summarised(tmp_path, tree)
+    (tree / "missing").write_text("")
+    assert known.summary("tree") is None
+
+
+@pytest.mark.parametrize("field", ["st_ino", "st_dev", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_every_stamp_counts_for_a_summary(tmp_path, tree, monkeypatch, field):
+    known, real = summarised(tmp_path, tree), os.stat
+
+    def other(path, *rest, **options):
+        status = real(path, *rest, **options)
+        return _faked(status, **{field: getattr(status, field) + 1}) if str(path).endswith("b.py") else status
+
+    monkeypatch.setattr("os.stat", other)
+    assert known.summary("tree") is None
+    monkeypatch.undo()
+    assert known.summary("tree") == SUMMARY
+
+
+@pytest.mark.parametrize("later", [0, SETTLED // 2, -LATER, -(10**18)])
+def test_a_summary_of_what_changed_just_now_or_in_the_future_is_not_kept(tmp_path, tree, later):
+    assert summarised(tmp_path, tree, later).summary("tree") is None
+
+
+@pytest.mark.parametrize("name", ["tree/a.py", "list"])
+def test_one_file_of_the_future_spoils_a_summary(tmp_path, tree, name):
+    (tmp_path / "list").write_text("")
+    os.utime(tmp_path / name, (2**33, 2**33))
+    assert summarised(tmp_path, tree).summary("tree") is None
+
+
+def test_a_summary_that_rests_on_a_file_nobody_looked_at_is_not_kept(tmp_path, tree):
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert summarised(tmp_path, tree, more=[tmp_path / "dangling"]).summary("tree") is None
+
+
+def test_only_the_first_look_counts(tmp_path, tree):
+    """What was read after it may be older than a second one."""
+    known = Known(str(tmp_path / "facts"), str(tree), clock(tree / "b.py"))
+    known.watch(str(tree / "a.py"))
+    (tree / "a.py").write_text("changed while somebody read it\n")
+    known.watch(str(tree / "a.py"))
+    known.note_summary("tree", SUMMARY, [str(tree / "a.py")])
+    assert known.summary("tree") is None
+
+
+@pytest.mark.parametrize("kind", ["nfs", "9p", ""])
+def test_a_summary_on_a_file_system_of_another_machine_is_never_believed(tmp_path, tree, monkeypatch, kind):
+    summarised(tmp_path, tree)
+    monkeypatch.setattr("jobsys.known._file_system", lambda _: kind)
+    assert Known(str(tmp_path / "facts"), str(tree)).summary("tree") is None
+    assert summarised(tmp_path, tree).summary("tree") is None
+
+
+def test_another_version_of_jobsys_believes_no_summary(tmp_path, tree, monkeypatch):
+    """It may pack other files."""
+    summarised(tmp_path, tree)
+    monkeypatch.setattr("jobsys.known._VERSION", module._VERSION + b"x")
+    assert Known(str(tmp_path / "facts"), str(tree)).summary("tree") is None
+
+
+def test_files_are_kept_with_the_summary_that_rests_on_them(tmp_path, tree, opened):
+    known = summarised(tmp_path, tree)
+    known.summary("tree")
+    known.note_imports(b"1" * 32, ())
+    known.save()
+    known = Known(str(tmp_path / "facts"), str(tree))
+    opened.clear()
+    assert digests(tree, known) == truth(tree)
+    assert opened == []
+
+
+def test_a_summary_that_nobody_asked_for_is_forgotten_and_one_that_was_writes_nothing(tmp_path, tree, monkeypatch):
+    known = summarised(tmp_path, tree)
+    known.summary("tree")
+    monkeypatch.setattr("jobsys.known.write_whole", lambda *_, **__: pytest.fail("there was nothing to write"))
+    known.save()
+    monkeypatch.undo()
+    Known(str(tmp_path / "facts"), str(tree)).save()
+    known = Known(str(tmp_path / "facts"), str(tree))
+    assert known.summary("tree") is None
+    assert known.look(str(tree / "a.py"), os.stat(tree / "a.py")) is None
+
+
+def test_names_that_are_no_text_end_nothing(tmp_path, tree):
+    odd = tree / os.fsdecode(b"caf\xe9.py")
+    odd.write_text("")
+    known = Known(str(tmp_path / "facts"), str(tree), clock(odd))
+    assert digests(tree, known) == truth(tree)
+    known.save()
+    assert Known(str(tmp_path / "facts"), str(tree)).look(str(odd), odd.stat()) is None

@@ -53,7 +53,7 @@ def is_inside(path: str, directory: str) -> bool:
 
 def manifest_line(path: str, kind: Kind, mode: int, size: int, sha256: str) -> bytes:
     """Write the line of an entry as the digests see it."""
-    return b"%s %o %d %s %s\0" % (kind.encode(), mode, size, sha256.encode(), os.fsencode(path))
+    return os.fsencode(f"{kind} {mode:o} {size} {sha256} {path}\0")
 
 
 class HasLine(Protocol):

@@ -11,12 +11,12 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
 from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, ChangedError, Entry
-from jobsys.tree import BATCH, PIECE, Item, Tree, naming, open_file
+from jobsys.tree import BATCH, PIECE, Item, Tree, open_file, unreadable
 
 
 class _Block(NamedTuple):
@@ -40,23 +40,23 @@ def pack(tree: Tree, stream: BinaryIO, *, compress: bool) -> None:
         PackageError: a file can't be read any more.
     """
     writer = _ZipWriter(stream)
-    waiting: deque[Future[list[_Block]]] = deque()
+    waiting: deque[Callable[[], list[_Block]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for work in _portions(tree.items, compress):
-                waiting.append(pool.submit(work))
+            for work, alone in _portions(tree.items, compress):
+                # What is read in a moment is read by this thread, for others would wait for it.
+                waiting.append(pool.submit(work).result if alone else work)
                 if len(waiting) > 2 * THREADS:
-                    writer.write(waiting.popleft().result())
+                    writer.write(waiting.popleft()())
             while waiting:
-                writer.write(waiting.popleft().result())
+                writer.write(waiting.popleft()())
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
     writer.close()
 
 
-def _portions(items: list[Item], compress: bool) -> Iterator[Callable[[], list[_Block]]]:
-    """Cut the work: many small files, or one piece of a large one."""
+def _portions(items: list[Item], compress: bool) -> Iterator[tuple[Callable[[], list[_Block]], bool]]:
+    """Cut the work: many small files, or one piece of a large one; and tell whether it pays to give it to another thread."""
     batch: list[Item] = []
     size = 0
     for item in items:
@@ -64,14 +64,14 @@ def _portions(items: list[Item], compress: bool) -> Iterator[Callable[[], list[_
             batch.append(item)
             size += item.entry.size
         if batch and (size >= PIECE or len(batch) >= BATCH or item.entry.size > PIECE):
-            yield partial(_read_small, batch, compress)
+            yield partial(_read_small, batch, compress), compress
             batch, size = [], 0
         if item.entry.size > PIECE:
             method = DEFLATED if compress and _pays(item) else STORED
             for index in range(len(item.checks)):
-                yield partial(_read_piece, item, index, method)
+                yield partial(_read_piece, item, index, method), True
     if batch:
-        yield partial(_read_small, batch, compress)
+        yield partial(_read_small, batch, compress), compress
 
 
 def _pays(item: Item) -> bool:
@@ -83,7 +83,7 @@ def _pays(item: Item) -> bool:
 def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
     if isinstance(path, bytes):  # the content itself
         return path[offset : offset + size]
-    with naming(path):
+    try:
         descriptor, _ = open_file(path)
         try:
             data = os.pread(descriptor, size, offset)
@@ -92,14 +92,21 @@ def _read_at(path: str | bytes, offset: int, size: int) -> bytes:
             return data
         finally:
             os.close(descriptor)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _checked(item: Item, index: int) -> bytes:
-    """Read a piece of a file and make sure that it is what was hashed; what was written behind it since, as to a log, is left out."""
+    """Read a piece of a file, unless it is in memory, and make sure that it is what was hashed.
+
+    What was written behind it since, as to a log, is left out.
+    """
     start = index * PIECE
+    if isinstance(item.source, bytes):
+        return item.source[start : start + PIECE]
     data = _read_at(item.source, start, min(PIECE, item.entry.size - start))
     if zlib.crc32(data, item.checks[index - 1] if index else 0) != item.checks[index]:
-        raise ChangedError(f"{os.fsdecode(item.source)} changed while it was being packed. Keep it still and start again.")
+        raise ChangedError(f"{item.source} changed while it was being packed. Keep it still and start again.")
     return data
 
 
@@ -153,22 +160,33 @@ class _ZipWriter:
 
     def write(self, blocks: list[_Block]) -> None:
         """Append whole entries, or the next piece of one."""
+        pieces: list[bytes] = []
         for block in blocks:
-            name, flags = _name(block.entry)
-            late = block.method == DEFLATED and not (block.first and block.last)
-            flags |= 8 * late
-            large = block.entry.size >= _LARGE
-            if block.first:
-                self._start, self._compressed = self._position, 0
-                known = block.entry.size if block.method == STORED else len(block.data)
-                self._write(_local_header(block, name, flags, 0 if late else known))
-            self._write(block.data)
-            self._compressed += len(block.data)
-            if block.last:
-                if late:
-                    layout = "<4sLQQ" if large else "<4sLLL"
-                    self._write(struct.pack(layout, b"PK\7\10", block.crc, self._compressed, block.entry.size))
-                self._directory.append(_central_header(block, name, flags, self._compressed, self._start))
+            self._add(block, pieces)
+        self._stream.writelines(pieces)
+
+    def _add(self, block: _Block, pieces: list[bytes]) -> None:
+        """Say what stands in the archive for a block, and note it for the central directory."""
+        entry, _, data, method, first, last = block
+        name, flags = _name(entry)
+        late = method == DEFLATED and not (first and last)
+        flags |= 8 * late
+        if first:
+            self._start, self._compressed = self._position, 0
+            known = entry.size if method == STORED else len(data)
+            header = _local_header(block, name, flags, 0 if late else known)
+            pieces.append(header)
+            self._position += len(header)
+        pieces.append(data)
+        self._position += len(data)
+        self._compressed += len(data)
+        if last:
+            if late:
+                layout = "<4sLQQ" if entry.size >= _LARGE else "<4sLLL"
+                trailer = struct.pack(layout, b"PK\7\10", block.crc, self._compressed, entry.size)
+                pieces.append(trailer)
+                self._position += len(trailer)
+            self._directory.append(_central_header(block, name, flags, self._compressed, self._start))
 
     def close(self) -> None:
         """Write the central directory."""
@@ -184,9 +202,11 @@ class _ZipWriter:
 
 
 def _name(entry: Entry) -> tuple[bytes, int]:
-    name = os.fsencode(entry.path) + (b"/" if entry.kind == "directory" else b"")
+    name = os.fsencode(f"{entry.path}/" if entry.kind == "directory" else entry.path)
+    if name.isascii():
+        return name, 0
     try:
-        return name, 0 if name.isascii() else 0x800 * bool(name.decode())
+        return name, 0x800 * bool(name.decode())
     except UnicodeDecodeError:
         return name, 0
 

@@ -53,7 +53,7 @@ from jobsys.modules import (
 )
 from jobsys.package import pack
 from jobsys.scan import read_tree
-from jobsys.tree import Tree, is_system_directory
+from jobsys.tree import Tree, is_system_directory, needed_abi
 
 logger = logging.getLogger(__name__)
 
@@ -295,14 +295,20 @@ class DirectoryResource(Resource):
                 raise
             time.sleep(0.02)
             return cls.of_tree(jobStore, leaderPath, name, read, tries - 1)
-        facts = {"sha256": tree.sha256} | cls._requirements(tree)
-        return cls(name, _path_hash(leaderPath), f"{url}#{urlencode(facts)}", tree.md5), tree
+        return cls._described(leaderPath, name, url, (tree.md5, tree.sha256), needed_abi(tree)), tree
 
     @classmethod
-    def _requirements(cls, tree: Tree) -> dict[str, str]:
-        """Name the Python that alone can load the extension modules in a tree, if there are any for this one."""
-        suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        return {"abi": suffix} if any(item.entry.path.endswith(suffix) for item in tree.items) else {}
+    def of_saved(cls, jobStore: SharedFiles, leaderPath: str, name: str, hashes: tuple[str, str], abi: str) -> Self | None:
+        """Give the resource of a tree whose digests and ABI are known; None if it is not in the job store."""
+        shared = f"resources/{hashes[1]}.zip"
+        if not jobStore.shared_file_exists(shared):
+            return None
+        return cls._described(leaderPath, name, jobStore.shared_file_url(shared), hashes, abi)
+
+    @classmethod
+    def _described(cls, leaderPath: str, name: str, url: str, hashes: tuple[str, str], abi: str) -> Self:
+        facts = {"sha256": hashes[1]} | ({"abi": abi} if abi else {})
+        return cls(name, _path_hash(leaderPath), f"{url}#{urlencode(facts)}", hashes[0])
 
     def download(self, callback: Callable[[str], None] | None = None) -> None:
         """Have the directory at ``localPath``, whole and unchanged; call this only after ``prepareSystem``.

@@ -1,10 +1,13 @@
 """The leader's side of a shipment: trees become archives in the job store, unless they are there, and are described for workers."""
 
+import gc
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, Literal
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
@@ -15,9 +18,15 @@ from jobsys.resource import DirectoryResource, FileResource, Resource, ResourceE
 from jobsys.shipment import Parcel, Shipment
 from jobsys.shipping import surroundings
 from jobsys.shipping.closure import Root
+from jobsys.shipping.layers import Layer
 from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
+
+ROOM: Final = 10 << 20
+"""How many bytes of a layer stay in memory from reading to packing."""
+UNFINISHED: Final = 8
+"""How many files may wait at a time for the disk, or for the network."""
 
 
 class Sender:
@@ -28,13 +37,35 @@ class Sender:
         self._store = store
         self._base = base
         self.sent = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._unfinished: deque[Future[None]] = deque()
+
+    @contextmanager
+    def overlapping(self) -> Iterator[None]:
+        """Go on while what was written is synced, or uploaded; at a clean exit all of it is there."""
+        with ThreadPoolExecutor(2) as pool:
+            self._pool = pool
+            try:
+                yield
+                self._await(0)
+            finally:  # what is under way ends well or leaves nothing; an error is one already
+                self._pool = None
+                self._unfinished.clear()
+
+    def _await(self, left: int) -> None:
+        while len(self._unfinished) > left:
+            self._unfinished.popleft().result()
 
     @contextmanager
     def write_shared_file(self, name: str) -> Iterator[BinaryIO]:
         """Write a file of that name as a stream."""
-        with self._store.write_shared_file(name) as stream:
+        with ExitStack() as stack:
+            stream = stack.enter_context(self._store.write_shared_file(name))
             yield stream
             self.sent += stream.tell()
+            if self._pool is not None:
+                self._await(UNFINISHED)
+                self._unfinished.append(self._pool.submit(stack.pop_all().close))
 
     def shared_file_exists(self, name: str) -> bool:
         """Tell whether there is one."""
@@ -51,8 +82,10 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
     Raises:
         ResourceException: something can't be read, or does not keep still.
     """
-    roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
-    layers = [_send_layer(sender, layer.name, layer.tree) for layer in plan.layers]
+    with sender.overlapping(), uncollected():
+        roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
+        layers = _send_layers(sender, plan.layers)
+    plan.save()
     facts = interpreter.facts()
     place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
     return Shipment(
@@ -70,6 +103,18 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         main=_described(main),
         place=None if place is None else (place[0], printable(place[1])),
     )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from looking for circles among the many tuples that describe files: there are none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _described(main: Main) -> tuple[str, str, bool] | None:
@@ -92,10 +137,39 @@ def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
     return _parcel(root.directory, resource, ".zip", tree.size, root.directory)
 
 
-def _send_layer(sender: Sender, label: str, tree: Tree) -> Parcel:
-    with explained(label):
-        resource, _ = DirectoryResource.of_tree(sender, label, printable(label).replace(" ", "-").replace("/", "-"), lambda: tree)
-    return _parcel(label, resource, ".zip", tree.size)
+def _send_layers(sender: Sender, layers: list[Layer]) -> list[Parcel]:
+    """Send layers and list them in their order; what has most files goes first, so that the disk is not waited for in the end."""
+    parcels: dict[int, Parcel | None] = {}
+    for number in sorted(range(len(layers)), key=lambda number: -layers[number].listed):
+        parcels[number] = _sent(sender, layers[number]) or _send_layer(sender, layers[number])
+    return [parcel for _, parcel in sorted(parcels.items()) if parcel is not None]
+
+
+def _sent(sender: Sender, layer: Layer) -> Parcel | None:
+    """Describe a layer that is known and in the store; None for others."""
+    known = layer.known_summary
+    if known is None:
+        return None
+    resource = DirectoryResource.of_saved(sender, layer.name, _archive_name(layer), (known.md5, known.sha256), known.abi)
+    return None if resource is None else _parcel(layer.name, resource, ".zip", known.size)
+
+
+def _send_layer(sender: Sender, layer: Layer) -> Parcel | None:
+    """Read a layer and send it, unless the store has it; None if nothing is in it."""
+    with explained(layer.name):
+        first = [layer.read(ROOM)]
+        if not first[0].items:
+            return None
+
+        def read() -> Tree:
+            return first.pop() if first else layer.read(anew=True)
+
+        resource, tree = DirectoryResource.of_tree(sender, layer.name, _archive_name(layer), read)
+    return _parcel(layer.name, resource, ".zip", tree.size)
+
+
+def _archive_name(layer: Layer) -> str:
+    return printable(layer.name).replace(" ", "-").replace("/", "-")
 
 
 def _parcel(label: str, resource: Resource, suffix: str, size: int, directory: str = "") -> Parcel:

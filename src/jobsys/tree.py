@@ -12,18 +12,21 @@ them, for the rest depends on who checked it out and how; no times. ``scan.py`` 
 
 import os
 import stat
+import sysconfig
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from jobsys.known import Known
 from jobsys.manifest import THREADS, ChangedError, Entry, Kind, PackageError, manifest_digest, order
 
 PIECE: Final = 1 << 20
+_SMALL: Final = 1 << 14  # what takes longer to open than to read
 IGNORE_FILE: Final = ".jobsysignore"
 BATCH: Final = 64
 _SYSTEM: Final = (
@@ -48,6 +51,10 @@ class Item(NamedTuple):
     checks: tuple[int, ...]
 
 
+_LARGE: Final = Item(Entry("", "file", 0, 0, ""), "", ())
+"""Stands for a file that is not read in one piece."""
+
+
 class Tree(NamedTuple):
     """A directory as it was read: sorted items and the digests of their manifest."""
 
@@ -63,33 +70,51 @@ def is_system_directory(path: str) -> bool:
     return bool({os.path.abspath(path), os.path.realpath(path)} & (known | {os.path.realpath(each) for each in known}))
 
 
-def read_members(members: Iterable[Member], known: Known | None = None) -> Tree:
+def needed_abi(tree: Tree) -> str:
+    """Name the Python that alone can load the extension modules in a tree by how they end; empty if there are none for this one."""
+    suffix: str = sysconfig.get_config_var("EXT_SUFFIX")
+    return suffix if any(item.entry.path.endswith(suffix) for item in tree.items) else ""
+
+
+def read_members(members: Iterable[Member], known: Known | None = None, room: int = 0) -> Tree:
     """Hash what there is to pack, but for what is known.
+
+    Args:
+        members: what there is.
+        known: facts about files.
+        room: how many bytes of small files that were read may stay in memory, so that they need not be read again to be packed.
 
     Raises:
         PackageError: a file can't be read.
     """
-    items = hash_members(sorted(members, key=lambda member: order(member.path)), known)
+    items = hash_members(_sorted(members), known, room)
     digest = manifest_digest(item.entry for item in items)
     return Tree(items, digest.md5, digest.sha256, sum(item.entry.size for item in items))
 
 
-def hash_members(members: Sequence[Member], known: Known | None = None) -> list[Item]:
-    """Hash members on all cores, in their order; those that have gone meanwhile are left out: other programs work beside the script."""
-    # What is known is found without threads: these would only wait for each other.
-    recalled = [None if known is None else _recall(member, known) for member in members]
-    missing = [member for member, item in zip(members, recalled, strict=True) if item is None]
-    hashed = iter(_hash_all(missing, known))
-    found = (item if item is not None else next(hashed) for item in recalled)
-    return [item for item in found if item is not None]
+def _sorted(members: Iterable[Member]) -> list[Member]:
+    found = list(members)
+    # Names in ASCII sort as their bytes do.
+    plain = all(member.path.isascii() for member in found)
+    return sorted(found, key=attrgetter("path") if plain else lambda member: order(member.path))
 
 
-def _hash_all(members: Sequence[Member], known: Known | None) -> list[Item | None]:
-    batches = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
-    if len(batches) == 1:
-        return _hash_batch(batches[0], known)
+def hash_members(members: Sequence[Member], known: Known | None = None, room: int = 0) -> list[Item]:
+    """Hash members, in their order; those that have gone meanwhile are left out: other programs work beside the script."""
+    found: list[Item | Future[Item | None] | None] = []
+    recalls = known is not None and known.has_any()
+    # Small files are read by this thread, for others would wait for it; large ones on all cores.
     with ThreadPoolExecutor(THREADS) as pool:
-        return [item for batch in pool.map(lambda batch: _hash_batch(batch, known), batches) for item in batch]
+        for member in members:
+            item = _recall(member, known) if recalls and known is not None else None
+            if item is None:
+                with suppress(ChangedError):  # gone
+                    item = _hash_member(member, known, room)
+                if item is not None and item.source is not member.source:
+                    room -= item.entry.size
+            found.append(pool.submit(_hash_large, member, known) if item is _LARGE else item)
+        done = [each.result() if isinstance(each, Future) else each for each in found]
+    return [item for item in done if item is not None]
 
 
 @contextmanager
@@ -97,10 +122,15 @@ def naming(path: str) -> Iterator[None]:
     """Say which file could not be read."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise ChangedError(f"{path} can't be read: {error.strerror}.") from error
     except OSError as error:
-        raise PackageError(f"{path} can't be read: {error.strerror}. Make it readable, or list it in {IGNORE_FILE}.") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: OSError) -> PackageError:
+    """Make the error of a file that can't be read, as ``naming`` raises it; a hot loop has no time for a context."""
+    if isinstance(error, FileNotFoundError):
+        return ChangedError(f"{path} can't be read: {error.strerror}.")
+    return PackageError(f"{path} can't be read: {error.strerror}. Make it readable, or list it in {IGNORE_FILE}.")
 
 
 def open_file(path: str) -> tuple[int, os.stat_result]:
@@ -111,16 +141,6 @@ def open_file(path: str) -> tuple[int, os.stat_result]:
         os.close(descriptor)
         raise ChangedError(f"{path} changed while it was being packed. Keep it still and start again.")
     return descriptor, status
-
-
-def _hash_batch(members: Sequence[Member], known: Known | None) -> list[Item | None]:
-    items: list[Item | None] = []
-    for member in members:
-        try:
-            items.append(_hash_member(member, known))
-        except ChangedError:  # gone
-            items.append(None)
-    return items
 
 
 def _recall(member: Member, known: Known) -> Item | None:
@@ -138,7 +158,8 @@ def _recall(member: Member, known: Known) -> Item | None:
     return Item(Entry(path, kind, _mode(status), status.st_size, fact.sha256.hex()), source, fact.checks)
 
 
-def _hash_member(member: Member, known: Known | None) -> Item:
+def _hash_member(member: Member, known: Known | None, room: int) -> Item:
+    """Hash a member; a file that takes more than one read is ``_LARGE``, one that fits into ``room`` keeps its content."""
     path, kind, source = member
     if kind == "directory":
         if source:
@@ -151,8 +172,10 @@ def _hash_member(member: Member, known: Known | None) -> Item:
     if isinstance(source, bytes):
         mode = 0o755 if source.startswith(b"#!") else 0o644
         return Item(Entry(path, kind, mode, len(source), sha256(source).hexdigest()), source, _checks(source))
-    with naming(source):
-        return _hash_file(path, source, known)
+    try:
+        return _hash_small(path, source, known, room)
+    except OSError as error:
+        raise unreadable(source, error) from error
 
 
 def _mode(status: os.stat_result) -> int:
@@ -174,6 +197,33 @@ def _next_piece(descriptor: int, left: int) -> bytes:
     return data
 
 
+def _hash_small(path: str, source: str, known: Known | None, room: int) -> Item:
+    descriptor, before = open_file(source)
+    try:
+        size = before.st_size
+        if size > PIECE:
+            return _LARGE
+        data = os.read(descriptor, size + 1)
+        if len(data) != size:
+            return _LARGE  # it grows, or comes in pieces
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    digest, checks = sha256(data), (zlib.crc32(data),)
+    if known is not None:
+        _note(known, source, (before, after), (size, digest.digest(), checks))
+    return Item(Entry(path, "file", _mode(after), size, digest.hexdigest()), data if size < min(room, _SMALL) else source, checks)
+
+
+def _hash_large(member: Member, known: Known | None) -> Item | None:
+    source = os.fsdecode(member.source)
+    try:
+        with naming(source):
+            return _hash_file(member.path, source, known)
+    except ChangedError:  # gone
+        return None
+
+
 def _hash_file(path: str, source: str, known: Known | None) -> Item:
     descriptor, before = open_file(source)
     try:
@@ -188,6 +238,14 @@ def _hash_file(path: str, source: str, known: Known | None) -> Item:
     finally:
         os.close(descriptor)
     found = tuple(checks[1:]) or (0,)
-    if known is not None and size == after.st_size and before.st_mtime_ns == after.st_mtime_ns and before.st_ctime_ns == after.st_ctime_ns:
-        known.note(source, after, digest.digest(), found)
+    if known is not None:
+        _note(known, source, (before, after), (size, digest.digest(), found))
     return Item(Entry(path, "file", _mode(after), size, digest.hexdigest()), source, found)
+
+
+def _note(known: Known, path: str, looks: tuple[os.stat_result, os.stat_result], found: tuple[int, bytes, tuple[int, ...]]) -> None:
+    """Remember a file, unless it changed while it was read."""
+    before, after = looks
+    size, digest, checks = found
+    if size == after.st_size and before.st_mtime_ns == after.st_mtime_ns and before.st_ctime_ns == after.st_ctime_ns:
+        known.note(path, after, digest, checks)

@@ -13,6 +13,7 @@ from jobsys.config import LIMIT
 from jobsys.errors import UsageError
 from jobsys.shipping import plan as module
 from jobsys.shipping.closure import Start
+from jobsys.shipping.layers import BEHIND, RUNTIME
 from jobsys.shipping.plan import Options, PathEntry, in_environment, largest, make_plan, tags
 from shipping.installing import environment, install, wheel  # type: ignore[import-not-found]
 
@@ -156,7 +157,7 @@ def test_the_largest_come_first_and_equals_by_name():
 
 
 def layers(plan):
-    return {layer.name: sorted(item.entry.path for item in layer.tree.items if item.entry.kind == "file") for layer in plan.layers}
+    return {layer.name: sorted(item.entry.path for item in layer.read().items if item.entry.kind == "file") for layer in plan.layers}
 
 
 def in_layers(plan):
@@ -182,7 +183,7 @@ def test_two_environments_share_what_they_share(tmp_path, script):
         install(tmp_path / name, wheel(tmp_path, "same", scripts={"same": "same:main"}))
         install(tmp_path / name, wheel(tmp_path, "other", version))
         plans.append(planned(script(sites[-1]), remote=True))
-    one, two = ({layer.name: layer.tree.sha256 for layer in plan.layers} for plan in plans)
+    one, two = ({layer.name: layer.summary.sha256 for layer in plan.layers} for plan in plans)
     assert set(one) == {"other 1.0", "same 1.0", next(name for name in one if name.startswith("jobsys "))}
     assert {name for name in one if one[name] == two.get(name)} == {*one} - {"other 1.0"}
     assert plans[0].system_site is False
@@ -254,7 +255,7 @@ def test_what_a_worker_imports_is_in_what_jobsys_needs():
         "print(*{n.partition('.')[0] for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', None) or '')})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    allowed = {*module.RUNTIME, *module.BEHIND, "jobsys", "_distutils_hack", "__editable___jobsys_0_1_0_finder"}
+    allowed = {*RUNTIME, *BEHIND, "jobsys", "_distutils_hack", "__editable___jobsys_0_1_0_finder"}
     assert {name for name in done.stdout.split() if not name.startswith("_")} <= allowed
 
 

@@ -44,7 +44,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("name a script, or a module with -m: jobsys ship --dry-run SCRIPT")
     start = _of_module(arguments.module) if arguments.module else _of_script(arguments.script)
     options = Options(arguments.ship, arguments.ship_env, sys.maxsize, remote=True, facts=facts_directory())
-    described = describe(make_plan(start, options, loaded=False))
+    plan = make_plan(start, options, loaded=False)
+    described = describe(plan)
+    plan.save()
     if arguments.json:
         print_json(described)
     else:
@@ -105,7 +107,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         for item in tree.items
         if item.entry.kind == "file"
     ]
-    layers: list[dict[str, Any]] = [{"name": layer.name, "bytes": layer.tree.size, "files": len(layer.tree.items)} for layer in plan.layers]
+    summaries = [(layer.name, layer.summary) for layer in plan.layers]
+    layers: list[dict[str, Any]] = [{"name": name, "bytes": each.size, "files": each.count} for name, each in summaries]
     return {
         "bytes": plan.size,
         "files": len(files),

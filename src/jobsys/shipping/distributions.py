@@ -13,7 +13,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from jobsys.manifest import PackageError
@@ -26,6 +26,8 @@ _SCRIPT: Final = re.compile(
 )
 _REQUIREMENT: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)([^;]*)(;.*)?")
 NATIVE: Final = re.compile(r"\.so(\.[\d.]+)?$|\.pyd$|\.dylib$")
+Watch = Callable[[str], None]
+"""Is told each file, which may be missing, before it is looked into."""
 
 
 class Distribution(NamedTuple):
@@ -98,10 +100,15 @@ def closure(names: Iterable[str], known: Iterable[Distribution]) -> list[Distrib
     return list(found.values())
 
 
+def wheel_path(each: Distribution) -> str:
+    """Name the file that tells for what a distribution was built."""
+    return os.path.join(each.metadata, "WHEEL")
+
+
 def platform_tag(each: Distribution) -> str:
     """Read for which platforms a distribution was built, alternatives joined by dots; ``linux`` if it does not say: for this one."""
     try:
-        with open(os.path.join(each.metadata, "WHEEL"), encoding="utf-8") as stream:
+        with open(wheel_path(each), encoding="utf-8") as stream:
             tags = [line.partition(":")[2].strip().rpartition("-")[2] for line in stream if line.startswith("Tag:")]
     except OSError:
         tags = []
@@ -126,25 +133,42 @@ def read_record(each: Distribution) -> list[str]:
     return [row[0] for row in _rows(each)]
 
 
+def top_level(each: Distribution, names: Iterable[str]) -> set[str]:
+    """Name what a distribution that has these files occupies in its site-packages, without what is below."""
+    return {name.partition("/")[0] for name in names} | {os.path.basename(each.metadata)}
+
+
+def record_path(each: Distribution) -> str:
+    """Name the file that lists what belongs to a distribution."""
+    return os.path.join(each.metadata, "RECORD")
+
+
 def _rows(each: Distribution) -> list[list[str]]:
-    path = os.path.join(each.metadata, "RECORD")
+    path = record_path(each)
     try:
         with naming(path), open(path, encoding="utf-8", newline="") as stream:
-            return [[posixpath.normpath(row[0]), *row[1:]] for row in csv.reader(stream) if row and row[0]]
+            rows = [row for row in csv.reader(stream) if row and row[0]]
     except (csv.Error, UnicodeError) as error:
         raise PackageError(f"{path} can't be understood: {error}. Install {each.name} again.") from error
+    for row in rows:
+        name = row[0]
+        if "/." in name or "//" in name or name[0] == "." or name[-1] == "/":
+            row[0] = posixpath.normpath(name)
+    return rows
 
 
-def members(each: Distribution) -> list[Member]:
-    """Find what belongs to a distribution.
+def members(each: Distribution, watch: Watch = lambda _: None) -> list[Member]:
+    """Find what belongs to a distribution, and tell ``watch`` what else than these files decides that.
 
     Raises:
         PackageError: its RECORD can't be read.
     """
-    return with_directories(_members(each, _rows(each)))
+    for name in ("RECORD", "direct_url.json", "entry_points.txt"):
+        watch(os.path.join(each.metadata, name))
+    return with_directories(_members(each, _rows(each), watch))
 
 
-def _members(each: Distribution, rows: list[list[str]]) -> Iterator[Member]:
+def _members(each: Distribution, rows: list[list[str]], watch: Watch) -> Iterator[Member]:
     folder, generated = os.path.basename(each.metadata), _console_scripts(each)
     prefix = _prefix(each.site)
     if is_editable(each):
@@ -157,14 +181,15 @@ def _members(each: Distribution, rows: list[list[str]]) -> Iterator[Member]:
             yield Member(f"site/{name}", "file", f"{each.site}/{name}")
         elif (inside := _below(prefix, os.path.normpath(os.path.join(each.site, name)))) and inside.removeprefix("bin/") not in generated:
             path = os.path.join(prefix, inside)
+            if inside.startswith("bin/"):
+                watch(path)
             yield Member(f"prefix/{inside}", "file", _neutral(path) if inside.startswith("bin/") else path)
 
 
 def _travels(name: str, folder: str) -> bool:
-    parts = name.split("/")
-    if "__pycache__" in parts or name.startswith("/"):
+    if name.startswith("/") or ("__pycache__" in name and "__pycache__" in name.split("/")):
         return False
-    return not (parts[0] == folder and parts[-1] in _PLACES)
+    return not (name.startswith(f"{folder}/") and name.rpartition("/")[2] in _PLACES)
 
 
 def _record(rows: list[list[str]]) -> bytes:

@@ -1,31 +1,36 @@
 """What lies in site-packages and belongs to no distribution that says so: by its path, or by the name of a module. Reads no metadata."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from jobsys.manifest import is_inside
 from jobsys.scan import Scanner
-from jobsys.shipping.distributions import read_record, recorded, with_directories
+from jobsys.shipping.distributions import Distribution, read_record, recorded, top_level, with_directories
 from jobsys.tree import Member, naming
 
 LOOSE: Final = "files of no distribution"
 """What people call the layer of such files."""
 
 
-def loose_members(sites: Iterable[str]) -> list[Member]:
+def loose_members(sites: Iterable[str], known: Mapping[str, Iterable[str]] | None = None) -> list[Member]:
     """Find what lies in site-packages and belongs to no distribution, also beside those of a namespace; no editable install's hooks.
 
     Lines of a ``.pth`` file that lead out of site-packages are left out: what is imported from there travels as own code.
+
+    Args:
+        sites: the directories.
+        known: what distributions occupy of these, by the paths of their metadata, as far as that is known.
     """
     found: list[Member] = []
     hidden = {"jobsys"}  # what an earlier directory has
     for site in sites:
-        claimed = _claimed(site)
+        claimed = _claimed(site, known or {})
         there = sorted(os.listdir(site))
-        names = {name for name in there if name not in claimed | hidden and not name.startswith("__editable__")}
+        names = {name for name in there if name not in claimed and name not in hidden and not name.startswith("__editable__")}
         names = {name for name in names if not name.endswith(".egg-link")}
-        portions = [each for name in there if name in claimed - hidden for each in _portions(site, name, claimed)]
+        shared = [name for name in there if name in claimed and name not in hidden and _is_namespace(os.path.join(site, name))]
+        portions = [each for name in shared for each in _portions(site, name, _claimed_below(claimed[name]))]
         for member in Scanner(site, names, {each: os.path.join(site, each) for each in portions}).scan():
             content = _pth(site, member) if member.path.endswith(".pth") and "/" not in member.path else member.source
             found.append(member._replace(path=f"site/{member.path}", source=content))
@@ -33,10 +38,18 @@ def loose_members(sites: Iterable[str]) -> list[Member]:
     return with_directories(found)
 
 
-def _claimed(site: str) -> set[str]:
-    """List the files of all distributions in a directory, and the directories that those lie in."""
-    names = [name for each in recorded(site) for name in (*read_record(each), os.path.basename(each.metadata))]
-    return {up for name in names for up in _upwards(name)}
+def _claimed(site: str, known: Mapping[str, Iterable[str]]) -> dict[str, list[Distribution]]:
+    """List what is occupied in a directory, and by which distributions."""
+    claimed: dict[str, list[Distribution]] = {}
+    for each in recorded(site):
+        for name in known.get(each.metadata) or top_level(each, read_record(each)):
+            claimed.setdefault(name, []).append(each)
+    return claimed
+
+
+def _claimed_below(owners: Iterable[Distribution]) -> set[str]:
+    """List the files of some distributions, and the directories that those lie in."""
+    return {up for each in owners for name in read_record(each) for up in _upwards(name)}
 
 
 def _upwards(name: str) -> Iterator[str]:

@@ -13,25 +13,16 @@ from typing import Final, Literal, NamedTuple
 from jobsys.cache import Cache
 from jobsys.config import LIMIT
 from jobsys.errors import StorageError, UsageError
-from jobsys.known import Known
-from jobsys.manifest import is_inside
 from jobsys.requirements import format_bytes
-from jobsys.shipping import distributions, loose
 from jobsys.shipping.closure import Closure, Root, Start
-from jobsys.shipping.distributions import Distribution
+from jobsys.shipping.layers import Environment, Layer, platforms
 from jobsys.shipping.origins import archive_around, import_path, is_standard, site_directories
 from jobsys.tree import Member, Tree, read_members
-from jobsys.version import VERSION
 
 logger = logging.getLogger(__name__)
 
 SHOWN: Final = 20
 """How many of the largest files a message shows."""
-RUNTIME: Final = ("msgspec", "dill", "psutil", "pathspec", "requests", "fsspec")
-"""The distributions that jobsys itself uses on a worker, as far as the leader has them."""
-BEHIND: Final = ("typing_extensions", "urllib3", "idna", "certifi", "charset_normalizer", "chardet")
-"""The modules of what those require."""
-
 ShipEnvironment = Literal["auto", "always", "never"]
 
 
@@ -62,29 +53,30 @@ class PathEntry(NamedTuple):
 
 
 @dataclass
-class Layer:
-    """A distribution, or several files of none, as a tree."""
-
-    name: str
-    tree: Tree
-    tag: str = "any"
-
-
-@dataclass
 class Plan:
     """What travels."""
 
     roots: list[Root]
     trees: list[Tree]  # of the roots
-    layers: list[Layer]
+    environment: Environment | None  # of workers on other hosts
     path: list[PathEntry]
     system_site: bool  # whether the worker's own distributions come behind the layers
     closure: Closure = field(repr=False)
 
     @property
+    def layers(self) -> list[Layer]:
+        """List the layers of the environment."""
+        return [] if self.environment is None else self.environment.layers
+
+    @property
     def size(self) -> int:
         """Count the bytes of own code."""
         return sum(tree.size for tree in self.trees)
+
+    def save(self) -> None:
+        """Keep what was found out about the environment for the next time."""
+        if self.environment is not None:
+            self.environment.save()
 
     def locate(self, directory: str) -> tuple[int, str] | None:
         """Find a directory of the leader in the roots: a root's number, and the directory in it."""
@@ -125,8 +117,8 @@ def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
     trees = [read_members(members, closure.known(root)) for root, members in zip(roots, found, strict=True)]
     closure.save()
     whole = options.environment == "always" or (options.environment == "auto" and in_environment())
-    layers = _layers(options, whole=whole) if options.remote else []
-    return Plan(roots, trees, layers, _import_path(path, roots, closure), options.remote and not whole, closure)
+    environment = Environment(options.facts, whole=whole) if options.remote else None
+    return Plan(roots, trees, environment, _import_path(path, roots, closure), options.remote and not whole, closure)
 
 
 def in_environment() -> bool:
@@ -209,51 +201,7 @@ def largest(sizes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     return sorted(sizes, key=lambda each: (-each[1], each[0]))[:SHOWN]
 
 
-# ── the environment ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _layers(options: Options, *, whole: bool) -> list[Layer]:
-    sites = site_directories()
-    known = Known(options.facts, sys.prefix)
-    there = distributions.installed(sites)
-    others = [each for each in import_path() if os.path.isdir(each) and os.access(each, os.R_OK) and not is_standard(each)]
-    anywhere = distributions.installed([*sites, *others])
-    runtime = distributions.closure(RUNTIME, anywhere)
-    mine = next((each for each in anywhere if each.key == "jobsys"), None)
-    wanted = dict.fromkeys([*(there if whole else ()), *runtime])
-    layers = [_jobsys_layer(mine, known)]
-    layers += [layer for each in wanted if each.key != "jobsys" and (layer := _layer(each, known)) is not None]
-    if whole:
-        found = loose.loose_members(sites)
-    else:
-        missing = {*RUNTIME, *BEHIND} - {each.key.replace("-", "_") for each in anywhere}
-        found = loose.bare_members(sorted(missing), sites)
-    tree = read_members(found, known)
-    if tree.items:
-        layers.append(Layer(loose.LOOSE, tree, _tag(tree, "linux")))
-    known.save()
-    return layers
-
-
-def _layer(each: Distribution, known: Known) -> Layer | None:
-    tree = read_members(distributions.members(each), known)
-    return Layer(f"{each.name} {each.version}", tree, distributions.platform_tag(each)) if tree.items else None
-
-
-def _jobsys_layer(mine: Distribution | None, known: Known) -> Layer:
-    """Make the layer of this very package, wherever it was imported from, with what its installation says of it, if there is one."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    found = loose.package_members(os.path.dirname(package), os.path.basename(package))
-    if mine is not None:
-        found += [member for member in distributions.members(mine) if not is_inside(member.path, "site/jobsys")]
-    return Layer(f"jobsys {VERSION}", read_members(distributions.with_directories(found), known))
-
-
-def _tag(tree: Tree, tag: str) -> str:
-    return tag if any(distributions.NATIVE.search(item.entry.path) for item in tree.items) else "any"
-
-
 def tags(plan: Plan) -> list[str]:
     """List the platform tags that everything native in a plan has."""
-    own = [_tag(tree, "linux") for tree in plan.trees]
-    return sorted({*(layer.tag for layer in plan.layers), *own})
+    own = [platforms(tree, "linux") for tree in plan.trees]
+    return sorted({*(layer.summary.tag for layer in plan.layers), *own})
