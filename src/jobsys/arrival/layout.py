@@ -4,7 +4,6 @@ import logging
 import os
 import posixpath
 import sys
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -39,7 +38,7 @@ class Planned(NamedTuple):
 
 
 class Layout:
-    """What an environment will hold. What comes first under a name stays."""
+    """What an environment will hold, a directory before what is in it. What comes first under a name stays."""
 
     def __init__(self, prefix: str, base: str, *, system_site: bool) -> None:
         """Begin with what makes a directory a virtual environment, whose final path is ``prefix``, of the interpreter ``base``."""
@@ -60,15 +59,15 @@ class Layout:
         if _LIB64:
             self._add_link("lib64", "lib", "")
 
-    def add(self, layer: Layer) -> list[Kept]:
-        """Add a layer, and the scripts that its entry points declare; give the layer's list.
+    def add(self, layer: Layer, known: list[Kept] | None = None) -> list[Kept]:
+        """Add a layer, and the scripts that its entry points declare; give the layer's list, which is read if it is not known.
 
         Raises:
             PackageError: it is no layer.
         """
-        tree, kept = f"{layer.place}/{layer.name}", read_list(layer.place)
+        tree, kept = f"{layer.place}/{layer.name}", read_list(layer.place) if known is None else known
         for each in kept:
-            if each.kind == "file" and each.path.startswith("site/") and each.path.endswith(_ENTRY_POINTS) and each.path.count("/") == 2:
+            if each.path.endswith(_ENTRY_POINTS) and each.kind == "file" and each.path.startswith("site/") and each.path.count("/") == 2:
                 with open(f"{tree}/{each.path}", encoding="utf-8", errors="replace") as stream:
                     text = stream.read()
                 for name, content in console_scripts(text, self.python, f"{layer.name}/{each.path}"):
@@ -132,8 +131,3 @@ def _moved_target(path: str, new: str, target: str, layer: str) -> str:
         return target
     goal = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return posixpath.relpath(_mapped(goal, layer) or ".", posixpath.dirname(new) or ".")
-
-
-def ordered(layout: Layout) -> Sequence[Planned]:
-    """List what is planned, a directory before what is in it."""
-    return [layout.planned[path] for path in sorted(layout.planned, key=os.fsencode)]
