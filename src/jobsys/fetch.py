@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 TRIES: Final = 5
 PAUSE: Final = 0.25
 PART: Final = ".part-"
+_UNPACKING: Final = BoundedSemaphore(2)  # transfers wait for a network, unpacking for processors, and lists of entries take memory
 _PASSING: Final = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _AT_CWD: Final = -100
@@ -259,13 +261,14 @@ def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
 
 
 def _unpack_tree(wanted: Wanted, path: str, part: str) -> list[Kept]:
-    packed = read_directory(path)
-    digest = manifest_digest(each.entry for each in packed)
-    if not _matches(wanted, digest.md5, digest.sha256):
-        raise IntegrityError(
-            f"{shown(wanted.url)} is not what was saved: its manifest has the SHA-256 {digest.sha256}, not {wanted.sha256}"
-        )
-    return unpack(path, packed, f"{part}/{wanted.name}")
+    with _UNPACKING:
+        packed = read_directory(path)
+        digest = manifest_digest(each.entry for each in packed)
+        if not _matches(wanted, digest.md5, digest.sha256):
+            raise IntegrityError(
+                f"{shown(wanted.url)} is not what was saved: its manifest has the SHA-256 {digest.sha256}, not {wanted.sha256}"
+            )
+        return unpack(path, packed, f"{part}/{wanted.name}")
 
 
 def _copy_file(wanted: Wanted, path: str, part: str) -> Kept:

@@ -14,7 +14,7 @@ import stat
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from threading import Lock
@@ -105,17 +105,18 @@ def _write_all(stream: BinaryIO, files: list[Packed], target: str) -> list[Kept]
     waits = False
     while batches and not waits:
         batch = batches.popleft()
-        if batch[0].entry.size > PIECE:
-            kept += _write_files(stream, batch, target)
+        contents = _contents(stream, batch)
+        if contents == [None]:  # a large one, of long calls
+            kept += _write_batch(stream, batch, contents, target)
             continue
         with _TURN:
             start, used = time.perf_counter(), time.thread_time()
-            kept += _write_files(stream, batch, target)
+            kept += _write_batch(stream, batch, contents, target)
             waits = time.perf_counter() - start - (time.thread_time() - used) > _WAIT * len(batch)
     if batches:
         with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
             try:
-                for more in pool.map(lambda batch: _write_files(stream, batch, target), batches):
+                for more in pool.map(lambda batch: _write_batch(stream, batch, _contents(stream, batch), target), batches):
                     kept += more
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -139,20 +140,23 @@ def _batches(files: list[Packed]) -> Iterator[list[Packed]]:
         yield batch
 
 
-def _write_files(stream: BinaryIO, batch: list[Packed], target: str) -> list[Kept]:
+def _contents(stream: BinaryIO, batch: list[Packed]) -> list[bytes | None]:
+    """Read neighbours; give the content of each, or None for what has to be read, or complained of, alone."""
     begin, last = batch[0].header, batch[-1]
     length = last.header - begin + _HEADER + last.entry.size
     held = os.pread(stream.fileno(), length, begin) if 0 <= begin < _MAX_OFFSET and 0 <= length <= PIECE else b""
-    kept = []
-    for each in batch:
-        data = _small(held, each, begin)
-        pieces = _checked_data(stream, each) if data is None else iter((data,))
-        kept.append(write_file(f"{target}/{each.entry.path}", each.entry, pieces))
-    return kept
+    return [_small(held, each, begin) for each in batch]
+
+
+def _write_batch(stream: BinaryIO, batch: list[Packed], contents: list[bytes | None], target: str) -> list[Kept]:
+    return [
+        write_file(f"{target}/{each.entry.path}", each.entry, _checked_data(stream, each) if data is None else (data,))
+        for each, data in zip(batch, contents, strict=True)
+    ]
 
 
 def _small(held: bytes, each: Packed, begin: int) -> bytes | None:
-    """Give the content of a file that was read with its neighbours and is right; all others are read, and complained of, alone."""
+    """Give the content of a file that is whole in what was read, and right."""
     entry, header, compressed, method = each
     start = header - begin
     if start < 0 or held[start : start + 4] != b"PK\3\4":
@@ -219,7 +223,7 @@ def _checked_data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
         raise IntegrityError(f"{entry.path!r} is not what was packed: size or SHA-256 differ")
 
 
-def write_file(path: str, entry: Entry, pieces: Iterator[bytes]) -> Kept:
+def write_file(path: str, entry: Entry, pieces: Iterable[bytes]) -> Kept:
     """Write a new file and note what ``fstat`` says of it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, entry.mode)
     try:

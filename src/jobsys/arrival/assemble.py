@@ -134,7 +134,7 @@ def _write_one(planned: Planned, target: str) -> tuple[Kept, bool]:
     if entry.kind == "link":
         os.symlink(data, os.fsencode(target))
         return noted(entry, os.lstat(target)), False
-    return write_file(target, entry, iter((data,))), False
+    return write_file(target, entry, (data,)), False
 
 
 def _link(source: str, target: str, mode: int) -> bool:
