@@ -73,7 +73,6 @@ def obtain(wanted: Wanted, place: str, prepare: Callable[[str], None] | None = N
         StorageError: it can't be had; the message tells where from and why.
         PackageError: the archive is not safe to unpack.
     """
-
     return obtain_listed(wanted, place, prepare)[0]
 
 

@@ -24,6 +24,7 @@ SMALL_TREE: Final = 8_000_000
 KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 BYTECODE: Final = "__pycache__"
 _SETTLED: Final = 2_000_000_000  # nanoseconds after which a clock that ticks slowly can't hide a change behind equal stamps
+_ROWS: Final = 1000  # of a list at a time: writing JSON takes many times the memory of its text
 _TYPES: Final = [str, str, int, int, str, int, int, int]
 
 
@@ -60,7 +61,8 @@ def noted(entry: Entry, found: os.stat_result) -> Kept:
 def write_list(place: str, kept: Iterable[Kept], name: str = MANIFEST, size: int | None = None) -> None:
     """Write the list of what is in a place; first what it takes of the disk, where that is not the sum (of hard links, say)."""
     rows = list(kept)
-    text = json.dumps(sum(each.size for each in rows) if size is None else size) + "\n" + json.dumps(rows, separators=(",", ":"))
+    parts = [json.dumps(rows[start : start + _ROWS], separators=(",", ":"))[1:-1] for start in range(0, len(rows), _ROWS)]
+    text = f"{sum(each.size for each in rows) if size is None else size}\n[{','.join(parts)}]"
     write_whole(f"{place}/{name}", text.encode(), sync=False)
 
 

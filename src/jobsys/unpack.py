@@ -80,9 +80,7 @@ def unpack(archive: str, packed: list[Packed], target: str) -> list[Kept]:
     """
     check_names(packed)
     os.mkdir(target, 0o700)
-    for entry, *_ in packed:
-        if entry.kind == "directory":
-            os.mkdir(f"{target}/{entry.path}", 0o700)
+    masked = _make_directories([entry for entry, *_ in packed if entry.kind == "directory"], target)
     with open(archive, "rb", buffering=0) as stream:
         kept = {each.path: each for each in _write_all(stream, [each for each in packed if each.entry.kind == "file"], target)}
         for each in packed:
@@ -90,9 +88,21 @@ def unpack(archive: str, packed: list[Packed], target: str) -> list[Kept]:
                 kept[each.entry.path] = _write_link(stream, each, target)
     for entry, *_ in reversed(packed):
         if entry.kind == "directory":
-            os.chmod(f"{target}/{entry.path}", entry.mode | 0o700)
+            if entry.mode | 0o700 in masked:
+                os.chmod(f"{target}/{entry.path}", entry.mode | 0o700)
             kept[entry.path] = Kept(*entry)
     return [kept[entry.path] for entry, *_ in packed]
+
+
+def _make_directories(entries: list[Entry], target: str) -> set[int]:
+    """Make directories; tell which permissions the umask did not let them get."""
+    got: dict[int, int] = {}
+    for entry in entries:
+        path, mode = f"{target}/{entry.path}", entry.mode | 0o700
+        os.mkdir(path, mode)
+        if mode not in got:
+            got[mode] = stat.S_IMODE(os.lstat(path).st_mode) & 0o777
+    return {mode for mode, real in got.items() if mode != real}
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

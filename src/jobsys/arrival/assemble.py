@@ -66,7 +66,7 @@ def assemble(
     environment = _named(layers, root, base, system_site)
     place = environment.place
     known = dict(lists or {})
-    stamped: dict[str, list[Kept]] = {}
+    links: dict[str, dict[str, Kept]] = {}
 
     def build(part: str) -> None:
         layout = Layout(environment.path, base, system_site=system_site)
@@ -74,13 +74,14 @@ def assemble(
             known[layer.place] = layout.add(layer, known.get(layer.place))
         written, own = _write(layout, f"{part}/{NAME}")
         write_list(part, written, size=own)
-        links = {planned.source: link for planned, link in zip(layout.planned.values(), written, strict=True) if planned.source}
-        stamped.update({layer.place: _with_stamps(f"{layer.place}/{layer.name}/", known[layer.place], links) for layer in layers})
+        for planned, link in zip(layout.planned.values(), written, strict=True):
+            if planned.layer and planned.kept:
+                links.setdefault(planned.layer.place, {})[planned.kept.path] = link
 
     hold(place, [layer.place for layer in layers])
     make_once(place, lambda: _is_usable(place), build)
-    for each, kept in stamped.items():
-        _note_stamps(each, kept)
+    for each, stamped in links.items():
+        _note_stamps(each, known[each], stamped)
     return environment
 
 
@@ -124,12 +125,12 @@ def _write(layout: Layout, base: str) -> tuple[list[Kept], int]:
 
 
 def _write_one(planned: Planned, target: str) -> tuple[Kept, bool]:
-    entry, source, _, data = planned
+    entry, layer, kept, data = planned
     if entry.kind == "directory":
         os.mkdir(target, entry.mode | 0o700)
         return Kept(*entry), False
-    if source:
-        shared = _link(source, target, entry.mode)
+    if layer and kept:
+        shared = _link(f"{layer.tree}/{kept.path}", target, entry.mode)
         return noted(entry, os.lstat(target)), shared
     if entry.kind == "link":
         os.symlink(data, os.fsencode(target))
@@ -150,22 +151,18 @@ def _link(source: str, target: str, mode: int) -> bool:
     return True
 
 
-def _with_stamps(tree: str, kept: list[Kept], links: dict[str, Kept]) -> list[Kept]:
-    """Give a layer's list with the times of change that linking its files has set."""
-    return [_stamped(each, links.get(tree + each.path)) for each in kept]
-
-
-def _stamped(each: Kept, link: Kept | None) -> Kept:
-    if link is None or link.inode != each.inode or link.modified != each.modified:
-        return each
-    return Kept(each.path, *link[1:])
-
-
-def _note_stamps(place: str, kept: list[Kept]) -> None:
+def _note_stamps(place: str, kept: list[Kept], links: dict[str, Kept]) -> None:
     """Save whoever looks at a layer next from reading every file in it again, only because links to them were made.
 
     Whoever has noted stamps there since has noted them of the same content: a place is named by it.
     """
     with locked(f"{place}.lock"):
         if os.path.exists(f"{place}/{MANIFEST}"):
-            write_list(place, kept, size=size_of(place))
+            write_list(place, [_stamped(each, links.get(each.path)) for each in kept], size=size_of(place))
+
+
+def _stamped(each: Kept, link: Kept | None) -> Kept:
+    """Give a layer's line with the time of change that linking its file has set."""
+    if link is None or link.inode != each.inode or link.modified != each.modified:
+        return each
+    return Kept(each.path, *link[1:])
