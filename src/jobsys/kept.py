@@ -61,9 +61,12 @@ def noted(entry: Entry, found: os.stat_result) -> Kept:
 def write_list(place: str, kept: Iterable[Kept], name: str = MANIFEST, size: int | None = None) -> None:
     """Write the list of what is in a place; first what it takes of the disk, where that is not the sum (of hard links, say)."""
     rows = list(kept)
-    parts = [json.dumps(rows[start : start + _ROWS], separators=(",", ":"))[1:-1] for start in range(0, len(rows), _ROWS)]
-    text = f"{sum(each.size for each in rows) if size is None else size}\n[{','.join(parts)}]"
-    write_whole(f"{place}/{name}", text.encode(), sync=False)
+    data = bytearray(b"%d\n[" % (sum(each.size for each in rows) if size is None else size))
+    for start in range(0, len(rows), _ROWS):
+        part = json.dumps(rows[start : start + _ROWS], separators=(",", ":"))
+        data += f"{',' if start else ''}{part[1:-1]}".encode()
+    data += b"]"
+    write_whole(f"{place}/{name}", memoryview(data), sync=False)
 
 
 def read_list(place: str, name: str = MANIFEST) -> list[Kept]:
