@@ -14,7 +14,7 @@ import stat
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from threading import Lock
@@ -112,10 +112,11 @@ def _write_all(stream: BinaryIO, files: list[Packed], target: str) -> list[Kept]
     """Write all files; by several threads only where small ones wait for the disk."""
     kept: list[Kept] = []
     batches = deque(_batches(files))
+    room = bytearray(PIECE)
     waits = False
     while batches and not waits:
         batch = batches.popleft()
-        contents = _contents(stream, batch)
+        contents = _contents(stream, batch, room)
         if contents == [None]:  # a large one, of long calls
             kept += _write_batch(stream, batch, contents, target)
             continue
@@ -123,58 +124,67 @@ def _write_all(stream: BinaryIO, files: list[Packed], target: str) -> list[Kept]
             start, used = time.perf_counter(), time.thread_time()
             kept += _write_batch(stream, batch, contents, target)
             waits = time.perf_counter() - start - (time.thread_time() - used) > _WAIT * len(batch)
-    if batches:
-        with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
-            try:
-                for more in pool.map(lambda batch: _write_batch(stream, batch, _contents(stream, batch), target), batches):
-                    kept += more
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    return kept
+    return kept + _write_at_once(stream, batches, target) if batches else kept
+
+
+def _write_at_once(stream: BinaryIO, batches: Collection[list[Packed]], target: str) -> list[Kept]:
+    def written(batch: list[Packed]) -> list[Kept]:
+        return _write_batch(stream, batch, _contents(stream, batch, bytearray(PIECE)), target)
+
+    with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
+        try:
+            return [each for kept in pool.map(written, batches) for each in kept]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _batches(files: list[Packed]) -> Iterator[list[Packed]]:
     """Put small files together that are neighbours in the archive, so that one call reads them."""
     batch: list[Packed] = []
-    begin = 0
+    begin = size = 0
     for each in files:
         length = each.header - begin + _HEADER + each.entry.size
-        if batch and (len(batch) == _BATCH or not 0 <= length <= PIECE):
+        size += each.entry.size  # of what is inflated, too, no more is in memory
+        if batch and (len(batch) == _BATCH or size > PIECE or not 0 <= length <= PIECE):
             yield batch
             batch = []
         if not batch:
-            begin = each.header
+            begin, size = each.header, each.entry.size
         batch.append(each)
     if batch:
         yield batch
 
 
-def _contents(stream: BinaryIO, batch: list[Packed]) -> list[bytes | None]:
-    """Read neighbours; give the content of each, or None for what has to be read, or complained of, alone."""
+def _contents(stream: BinaryIO, batch: list[Packed], room: bytearray) -> list[bytes | memoryview | None]:
+    """Read neighbours into ``room``; give the content of each, or None for what has to be read, or complained of, alone."""
     begin, last = batch[0].header, batch[-1]
     length = last.header - begin + _HEADER + last.entry.size
-    held = os.pread(stream.fileno(), length, begin) if 0 <= begin < _MAX_OFFSET and 0 <= length <= PIECE else b""
+    if not 0 <= begin < _MAX_OFFSET or not 0 <= length <= PIECE:
+        return [None] * len(batch)
+    view = memoryview(room)  # one piece of memory for all: many large ones in turn make the allocator keep more than is used
+    held = view[: os.preadv(stream.fileno(), [view[:length]], begin)]
     return [_small(held, each, begin) for each in batch]
 
 
-def _write_batch(stream: BinaryIO, batch: list[Packed], contents: list[bytes | None], target: str) -> list[Kept]:
+def _write_batch(stream: BinaryIO, batch: list[Packed], contents: list[bytes | memoryview | None], target: str) -> list[Kept]:
     return [
         write_file(f"{target}/{each.entry.path}", each.entry, _checked_data(stream, each) if data is None else (data,))
         for each, data in zip(batch, contents, strict=True)
     ]
 
 
-def _small(held: bytes, each: Packed, begin: int) -> bytes | None:
+def _small(held: memoryview, each: Packed, begin: int) -> bytes | memoryview | None:
     """Give the content of a file that is whole in what was read, and right."""
     entry, header, compressed, method = each
     start = header - begin
-    if start < 0 or held[start : start + 4] != b"PK\3\4":
+    if start < 0 or held[start : start + 4].tobytes() != b"PK\3\4":
         return None
     start += 30 + int.from_bytes(held[start + 26 : start + 28], "little") + int.from_bytes(held[start + 28 : start + 30], "little")
     if method == DEFLATED:
         if start + compressed > len(held):
             return None
+        data: bytes | memoryview
         try:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(held[start : start + compressed], entry.size + 1)
         except zlib.error:
@@ -184,29 +194,26 @@ def _small(held: bytes, each: Packed, begin: int) -> bytes | None:
     return data if len(data) == entry.size and sha256(data).hexdigest() == entry.sha256 else None
 
 
-def _data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
-    """Read the data of an entry: never more than its size, in pieces."""
+def _data(stream: BinaryIO, each: Packed) -> Iterator[bytes | memoryview]:
+    """Read the data of an entry: never more than its size, in pieces, each of which is gone when the next is asked for."""
     descriptor = stream.fileno()
     length = each.compressed if each.method == DEFLATED else each.entry.size
-    # Of a small file, header and data come in one call.
-    start = os.pread(descriptor, min(PIECE, _HEADER + length), each.header) if 0 <= each.header < _MAX_OFFSET else b""
+    start = os.pread(descriptor, 30, each.header) if 0 <= each.header < _MAX_OFFSET else b""
     if len(start) < 30 or start[:4] != b"PK\3\4":
         raise IntegrityError(f"{each.entry.path!r} is damaged in the archive")
-    offset = 30 + int.from_bytes(start[26:28], "little") + int.from_bytes(start[28:30], "little")
-    position = each.header + offset
+    position = each.header + 30 + int.from_bytes(start[26:28], "little") + int.from_bytes(start[28:30], "little")
     end = position + length
     inflater = zlib.decompressobj(-zlib.MAX_WBITS) if each.method == DEFLATED else None
-    piece = start[offset : offset + length]
-    while position < end and (piece := piece or os.pread(descriptor, min(PIECE, end - position), position)):
-        position += len(piece)
+    view = memoryview(bytearray(min(PIECE, length)))
+    while position < end and (count := os.preadv(descriptor, [view[: end - position]], position)):
+        position += count
         if inflater is None:
-            yield piece
+            yield view[:count]
         else:
-            yield from _inflated(inflater, piece)
-        piece = b""
+            yield from _inflated(inflater, view[:count])
 
 
-def _inflated(inflater: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
+def _inflated(inflater: "zlib._Decompress", piece: bytes | memoryview) -> Iterator[bytes]:
     """Inflate all of a piece, a part at a time; zlib may still hold output when it has taken in everything."""
     more = True
     while more:
@@ -216,7 +223,7 @@ def _inflated(inflater: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
         yield part
 
 
-def _checked_data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
+def _checked_data(stream: BinaryIO, each: Packed) -> Iterator[bytes | memoryview]:
     entry = each.entry
     digest = sha256()
     size = 0
@@ -233,7 +240,7 @@ def _checked_data(stream: BinaryIO, each: Packed) -> Iterator[bytes]:
         raise IntegrityError(f"{entry.path!r} is not what was packed: size or SHA-256 differ")
 
 
-def write_file(path: str, entry: Entry, pieces: Iterable[bytes]) -> Kept:
+def write_file(path: str, entry: Entry, pieces: Iterable[bytes | memoryview]) -> Kept:
     """Write a new file and note what ``fstat`` says of it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, entry.mode)
     try:
