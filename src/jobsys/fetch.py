@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -31,6 +32,7 @@ TRIES: Final = 5
 PAUSE: Final = 0.25
 PART: Final = ".part-"
 _WAY_OUT: Final = "If it is so in the job store, delete it there and start the script again with --restart: what is missing is sent anew"
+_UNPACKING: Final = BoundedSemaphore(2)  # transfers wait for a network, unpacking for processors, and lists of entries take memory
 _PASSING: Final = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _AT_CWD: Final = -100
@@ -72,13 +74,27 @@ def obtain(wanted: Wanted, place: str, prepare: Callable[[str], None] | None = N
         StorageError: it can't be had; the message tells where from and why.
         PackageError: the archive is not safe to unpack.
     """
+    return obtain_listed(wanted, place, prepare)[0]
+
+
+def obtain_listed(
+    wanted: Wanted, place: str, prepare: Callable[[str], None] | None = None, *, small: int | None = None
+) -> tuple[bool, list[Kept]]:
+    """Do what ``obtain`` does, and give the list of what is there as well; ``small`` is that of ``kept.harm``."""
+    kept: list[Kept] = []
 
     def build(part: str) -> None:
-        write_list(part, _persist(wanted, part, f"{place}.transfer"))
+        kept[:] = _persist(wanted, part, f"{place}.transfer")
+        write_list(part, kept)
         if prepare is not None:
             prepare(part)
 
-    return make_once(place, lambda: _is_usable(wanted, place), build)
+    def is_usable() -> bool:
+        found = _usable(wanted, place, small)
+        kept[:] = found or ()
+        return found is not None
+
+    return make_once(place, is_usable, build), kept
 
 
 def make_once(place: str, is_usable: Callable[[], bool], build: Callable[[str], None]) -> bool:
@@ -159,26 +175,28 @@ def sweep(place: str) -> None:
                 _remove(path)  # unless whoever evicted it has just done so
 
 
-def _is_usable(wanted: Wanted, place: str) -> bool:
+def _usable(wanted: Wanted, place: str, small: int | None) -> list[Kept] | None:
+    """Give the list of what is in a place if that can be used again."""
+    kept: list[Kept] = []
     try:
         kept = read_list(place)
-        reason = _difference(wanted, place, kept)
+        reason = _difference(wanted, place, kept, small)
     except FileNotFoundError:
-        return False
+        return None
     except (OSError, ValueError) as error:
         reason = str(error)
     if reason:
         logger.warning("%s can't be used again, downloading it anew: %s", place, reason)
-    return not reason
+    return None if reason else kept
 
 
-def _difference(wanted: Wanted, place: str, kept: list[Kept]) -> str | None:
+def _difference(wanted: Wanted, place: str, kept: list[Kept], small: int | None) -> str | None:
     if wanted.archive:
         digest = manifest_digest(kept)
         fits = _matches(wanted, digest.md5, digest.sha256)
-        return harm(place, wanted.name, kept) if fits else "its manifest was changed"
+        return harm(place, wanted.name, kept, small=small) if fits else "its manifest was changed"
     fits = [each.path for each in kept] == [wanted.name] and wanted.sha256 in {None, kept[0].sha256}
-    return harm(place, ".", kept, alone=False) if fits else "its manifest was changed"
+    return harm(place, ".", kept, alone=False, small=small) if fits else "its manifest was changed"
 
 
 def _matches(wanted: Wanted, md5: str, sha256: str) -> bool:
@@ -245,13 +263,14 @@ def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
 
 
 def _unpack_tree(wanted: Wanted, path: str, part: str) -> list[Kept]:
-    try:
-        packed = read_directory(path)
-        digest = manifest_digest(each.entry for each in packed)
-        if _matches(wanted, digest.md5, digest.sha256):
-            return unpack(path, packed, f"{part}/{wanted.name}")
-    except IntegrityError as error:
-        raise IntegrityError(f"{shown(wanted.url)} is damaged: {error}") from error
+    with _UNPACKING:
+        try:
+            packed = read_directory(path)
+            digest = manifest_digest(each.entry for each in packed)
+            if _matches(wanted, digest.md5, digest.sha256):
+                return unpack(path, packed, f"{part}/{wanted.name}")
+        except IntegrityError as error:
+            raise IntegrityError(f"{shown(wanted.url)} is damaged: {error}") from error
     raise IntegrityError(f"{shown(wanted.url)} is not what was saved: its manifest has the SHA-256 {digest.sha256}, not {wanted.sha256}")
 
 

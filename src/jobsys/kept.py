@@ -20,10 +20,11 @@ from jobsys.manifest import Entry, Kind, manifest_line
 MANIFEST: Final = ".jobsys-manifest"
 SEALED: Final = ".jobsys-sealed"
 SMALL_TREE: Final = 8_000_000
-"""Up to this size in bytes, a tree is read in full whenever it is used again."""
+"""Up to this size in bytes, a tree is read in full whenever it is used again, unless who asks says otherwise."""
 KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 BYTECODE: Final = "__pycache__"
 _SETTLED: Final = 2_000_000_000  # nanoseconds after which a clock that ticks slowly can't hide a change behind equal stamps
+_ROWS: Final = 1000  # of a list at a time: writing JSON takes many times the memory of its text
 _TYPES: Final = [str, str, int, int, str, int, int, int]
 
 
@@ -60,8 +61,12 @@ def noted(entry: Entry, found: os.stat_result) -> Kept:
 def write_list(place: str, kept: Iterable[Kept], name: str = MANIFEST, size: int | None = None) -> None:
     """Write the list of what is in a place; first what it takes of the disk, where that is not the sum (of hard links, say)."""
     rows = list(kept)
-    text = json.dumps(sum(each.size for each in rows) if size is None else size) + "\n" + json.dumps(rows, separators=(",", ":"))
-    write_whole(f"{place}/{name}", text.encode(), sync=False)
+    data = bytearray(b"%d\n[" % (sum(each.size for each in rows) if size is None else size))
+    for start in range(0, len(rows), _ROWS):
+        part = json.dumps(rows[start : start + _ROWS], separators=(",", ":"))
+        data += f"{',' if start else ''}{part[1:-1]}".encode()
+    data += b"]"
+    write_whole(f"{place}/{name}", memoryview(data), sync=False)
 
 
 def read_list(place: str, name: str = MANIFEST) -> list[Kept]:
@@ -95,14 +100,15 @@ def size_of(place: str) -> int | None:
 # ── look again ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def harm(place: str, name: str, kept: list[Kept], *, alone: bool = True) -> str | None:
+def harm(place: str, name: str, kept: list[Kept], *, alone: bool = True, small: int | None = None) -> str | None:
     """Find out how what is in ``place/<name>`` differs from what is noted of it, and make it fit to be imported; None if all is well.
 
     Bytecode that is not sealed, or no longer what was sealed, is removed. Where content had to be read because stamps had changed, and
-    was right, the stamps are noted anew, so that it is read once.
+    was right, the stamps are noted anew, so that it is read once. ``small``, SMALL_TREE if not given, is the size in bytes up to which a
+    tree is read in full.
     """
     base = f"{place}/{name}"
-    reason, fresh = _look(base, kept, alone=alone)
+    reason, fresh = _look(base, kept, alone=alone, small=small)
     if reason is None:
         _remove_unsealed(place, base, kept)
         if fresh != kept:
@@ -121,16 +127,16 @@ def damage(base: str, kept: list[Kept], *, alone: bool) -> str | None:
     return _look(base, kept, alone=alone)[0]
 
 
-def _look(base: str, kept: list[Kept], *, alone: bool) -> tuple[str | None, list[Kept]]:
+def _look(base: str, kept: list[Kept], *, alone: bool, small: int | None = None) -> tuple[str | None, list[Kept]]:
     """Give the damage, and the entries with the stamps that they have now."""
-    small = sum(each.size for each in kept) <= SMALL_TREE
+    in_full = sum(each.size for each in kept) <= (SMALL_TREE if small is None else small)
     if alone:
         known = {each.path for each in kept}
         if extra := next(_unknown(base, _directories(kept), known), None):
             return f"{extra} was not shipped", kept
     fresh = []
     for each in kept:
-        reason, now = _damage_of(base, each, small)
+        reason, now = _damage_of(base, each, in_full)
         if reason:
             return f"{each.path} {reason}", kept
         fresh.append(now)

@@ -12,7 +12,19 @@ from urllib.parse import urlsplit
 from jobsys.digest import ContentDigest
 from jobsys.errors import JobsysError
 
-CORE: Final[tuple[str, ...]] = ("cache", "digest", "errors", "fetch", "files", "holding", "kept", "manifest", "transfer", "unpack")
+CORE: Final[tuple[str, ...]] = (
+    "cache",
+    "central",
+    "digest",
+    "errors",
+    "fetch",
+    "files",
+    "holding",
+    "kept",
+    "manifest",
+    "transfer",
+    "unpack",
+)
 """The modules of jobsys that bring code to a host; they import the standard library and each other, nothing else."""
 
 Kind = Literal["directory", "file", "link"]

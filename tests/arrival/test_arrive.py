@@ -11,6 +11,7 @@ import jobsys
 from arrival.bare import MAGIC, PYTHON, begin, configuration, start, told  # type: ignore[import-not-found]
 from arrival.layers import copy_distribution, shipped, write  # type: ignore[import-not-found]
 from arrival.store import TOKEN, serving  # type: ignore[import-not-found]
+from jobsys import kept
 from jobsys.arrival import arrive
 from jobsys.arrival.interpreter import facts
 from jobsys.cache import Cache
@@ -173,3 +174,16 @@ def test_much_to_fetch_is_shown_now_and_then(tmp_path, store, server, monkeypatc
     assert all(f"jobsys, host {HOST}: fetching what the script needs, " in line and line.endswith(" of 90 MB are here") for line in lines)
     arrive.obtain_all(described(store, server.url).values(), Cache(tmp_path / "other"))
     assert capsys.readouterr().err == ""
+
+
+def test_of_small_trees_that_are_there_only_own_code_is_read_again(tmp_path, store, server, monkeypatch):
+    monkeypatch.setenv("JOBSYS_STORE_URL", server.url)
+    monkeypatch.setenv("JOBSYS_STORE_TOKEN", TOKEN)
+    trees, cache = described(store, server.url), Cache(tmp_path / "cache")
+    layers = {arrive.place(cache, trees[name]) for name in ("jobsys", "msgspec")}
+    first = arrive.obtain_all(trees.values(), cache, layers)
+    read = []
+    content = kept._content
+    monkeypatch.setattr(kept, "_content", lambda path, kind: read.append(path) or content(path, kind))
+    assert arrive.obtain_all(trees.values(), cache, layers) == first == {place: read_list(place) for place in first}
+    assert read == [f"{arrive.place(cache, trees['root'])}/root/script.py"]

@@ -3,13 +3,15 @@
 Called by the bootstrap; what goes wrong is raised, and the bootstrap tells the leader. Standard input and output are left alone.
 """
 
+import gc
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from hashlib import md5
 from typing import Any, Final, NoReturn
 
@@ -19,8 +21,9 @@ from jobsys.arrival.layout import Layer
 from jobsys.arrival.whereabouts import enter, variables
 from jobsys.cache import Cache
 from jobsys.errors import BatchSystemError
-from jobsys.fetch import Wanted, obtain
+from jobsys.fetch import Wanted, obtain_listed
 from jobsys.holding import hold_over_exec
+from jobsys.kept import Kept
 
 AT_ONCE: Final = 4
 LARGE: Final = 20_000_000
@@ -56,15 +59,31 @@ def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoR
 def bring(shipment: dict[str, Any]) -> Environment:
     """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room."""
     cache = Cache.of_host()
+    with _no_cycles():
+        environment = _brought(shipment, cache)
+    cache.evict()
+    return environment
+
+
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Spare the time of looking for cycles: the lists of an environment are many objects, and none of them is in one."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _brought(shipment: dict[str, Any], cache: Cache) -> Environment:
     layers = [Layer(place(cache, each), each["name"], each["sha256"]) for each in shipment["layers"]]
     python = getattr(sys, "_base_executable", None) or sys.executable
     system_site = shipment.get("system_site", False)
     environment = assembled(layers, root=cache.root, python=python, system_site=system_site)
-    obtain_all([*(() if environment else shipment["layers"]), *shipment["roots"]], cache)
-    if environment is None:
-        environment = assemble(layers, root=cache.root, python=python, system_site=system_site)
-    cache.evict()
-    return environment
+    lists = obtain_all([*(() if environment else shipment["layers"]), *shipment["roots"]], cache, stamped={each.place for each in layers})
+    return environment or assemble(layers, root=cache.root, python=python, system_site=system_site, lists=lists)
 
 
 def place(cache: Cache, shipped: dict[str, Any]) -> str:
@@ -73,22 +92,29 @@ def place(cache: Cache, shipped: dict[str, Any]) -> str:
     return f"{cache.code}/{shipped['sha256']}-{name}"
 
 
-def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache) -> None:
-    """Have trees in the cache, some at a time; the first failure is raised once what runs has ended."""
+def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache, stamped: Collection[str] = ()) -> dict[str, list[Kept]]:
+    """Have trees in the cache, some at a time, and give their lists; the first failure is raised once what runs has ended.
+
+    Of those in ``stamped`` that are there already, only files whose stamps have changed are read, however small the tree.
+    """
     wanted = {place(cache, each): each for each in shipped}
+
+    def obtained(path: str) -> list[Kept]:
+        each = wanted[path]
+        what = Wanted(each["url"], each["name"], each["md5"], each["sha256"], each.get("kind") != "file")
+        return obtain_listed(what, path, small=0 if path in stamped else None)[1]
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
         missing = {path: each.get("size", 0) for path, each in wanted.items() if not os.path.isdir(path)}
-        futures = {
-            pool.submit(obtain, Wanted(each["url"], each["name"], each["md5"], each["sha256"], each.get("kind") != "file"), path): path
-            for path, each in wanted.items()
-        }
+        futures = {pool.submit(obtained, path): path for path in wanted}
         try:
             _watch(futures, missing)
         finally:
             pool.shutdown(cancel_futures=True)
+    return {path: future.result() for future, path in futures.items()}
 
 
-def _watch(futures: dict["Future[bool]", str], missing: dict[str, int]) -> None:
+def _watch(futures: dict["Future[list[Kept]]", str], missing: dict[str, int]) -> None:
     """Wait for all, and say now and then how far it is where there is much to fetch."""
     total = sum(missing.values())
     say_at = time.monotonic()

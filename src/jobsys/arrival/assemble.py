@@ -10,15 +10,15 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from jobsys.arrival.layout import SITE, Layer, Layout, Planned, ordered
+from jobsys.arrival.layout import SITE, Layer, Layout, Planned
 from jobsys.fetch import make_once
 from jobsys.files import locked
 from jobsys.holding import hold
-from jobsys.kept import Kept, harm, noted, read_list, size_of, write_list
+from jobsys.kept import MANIFEST, Kept, harm, noted, read_list, size_of, write_list
 from jobsys.unpack import write_file
 
 logger = logging.getLogger(__name__)
@@ -50,11 +50,13 @@ class Environment(NamedTuple):
         return f"{self.path}/{SITE}"
 
 
-def assemble(layers: Sequence[Layer], *, root: str, python: str, system_site: bool) -> Environment:
+def assemble(
+    layers: Sequence[Layer], *, root: str, python: str, system_site: bool, lists: Mapping[str, list[Kept]] | None = None
+) -> Environment:
     """Have the environment of these layers, held and verified; of two files with the same name the first layer's is used.
 
     ``root`` is the cache's directory of places, ``python`` an interpreter of this version that belongs to no virtual environment.
-    The layers must have been obtained, and so verified, by this process.
+    The layers must have been obtained, and so verified, by this process. ``lists`` are those of them, by their places, that it still has.
 
     Raises:
         StorageError: the disk is full.
@@ -63,19 +65,23 @@ def assemble(layers: Sequence[Layer], *, root: str, python: str, system_site: bo
     base = os.path.realpath(python)
     environment = _named(layers, root, base, system_site)
     place = environment.place
-    lists: dict[str, tuple[list[Kept], list[Kept]]] = {}
+    known = dict(lists or {})
+    links: dict[str, dict[str, Kept]] = {}
 
     def build(part: str) -> None:
         layout = Layout(environment.path, base, system_site=system_site)
-        before = {layer.place: layout.add(layer) for layer in layers}
-        linked, own = _write(layout, f"{part}/{NAME}")
-        write_list(part, linked.values(), size=own)
-        lists.update({each: (kept, _with_stamps(each, kept, layout, linked)) for each, kept in before.items()})
+        for layer in layers:
+            known[layer.place] = layout.add(layer, known.get(layer.place))
+        written, own = _write(layout, f"{part}/{NAME}")
+        write_list(part, written, size=own)
+        for planned, link in zip(layout.planned.values(), written, strict=True):
+            if planned.layer and planned.kept:
+                links.setdefault(planned.layer.place, {})[planned.kept.path] = link
 
     hold(place, [layer.place for layer in layers])
     make_once(place, lambda: _is_usable(place), build)
-    for each, (old, new) in lists.items():
-        _note_stamps(each, old, new)
+    for each, stamped in links.items():
+        _note_stamps(each, known[each], stamped)
     return environment
 
 
@@ -106,30 +112,30 @@ def _is_usable(place: str) -> bool:
     return not reason
 
 
-def _write(layout: Layout, base: str) -> tuple[dict[str, Kept], int]:
+def _write(layout: Layout, base: str) -> tuple[list[Kept], int]:
     """Write what is planned; give its list, and the bytes that are not shared with a layer."""
     os.mkdir(base, 0o755)
-    kept: dict[str, Kept] = {}
+    kept: list[Kept] = []
     own = 0
-    for planned in ordered(layout):
-        path = planned.entry.path
-        kept[path], shared = _write_one(planned, f"{base}/{path}")
-        own += 0 if shared else planned.entry.size
+    for planned in layout.planned.values():
+        written, shared = _write_one(planned, f"{base}/{planned.entry.path}")
+        kept.append(written)
+        own += 0 if shared else written.size
     return kept, own
 
 
 def _write_one(planned: Planned, target: str) -> tuple[Kept, bool]:
-    entry, source, _, data = planned
+    entry, layer, kept, data = planned
     if entry.kind == "directory":
         os.mkdir(target, entry.mode | 0o700)
         return Kept(*entry), False
-    if source:
-        shared = _link(source, target, entry.mode)
+    if layer and kept:
+        shared = _link(f"{layer.tree}/{kept.path}", target, entry.mode)
         return noted(entry, os.lstat(target)), shared
     if entry.kind == "link":
         os.symlink(data, os.fsencode(target))
         return noted(entry, os.lstat(target)), False
-    return write_file(target, entry, iter((data,))), False
+    return write_file(target, entry, (data,)), False
 
 
 def _link(source: str, target: str, mode: int) -> bool:
@@ -145,24 +151,18 @@ def _link(source: str, target: str, mode: int) -> bool:
     return True
 
 
-def _with_stamps(place: str, kept: list[Kept], layout: Layout, linked: dict[str, Kept]) -> list[Kept]:
-    """Give a layer's list with the times of change that linking its files has set."""
-    now: dict[str, Kept] = {}
-    prefix = f"{place}/"
-    for planned in layout.planned.values():
-        if planned.source.startswith(prefix):
-            now[planned.source.removeprefix(prefix).partition("/")[2]] = linked[planned.entry.path]
-    return [_stamped(each, now.get(each.path)) for each in kept]
+def _note_stamps(place: str, kept: list[Kept], links: dict[str, Kept]) -> None:
+    """Save whoever looks at a layer next from reading every file in it again, only because links to them were made.
+
+    Whoever has noted stamps there since has noted them of the same content: a place is named by it.
+    """
+    with locked(f"{place}.lock"):
+        if os.path.exists(f"{place}/{MANIFEST}"):
+            write_list(place, [_stamped(each, links.get(each.path)) for each in kept], size=size_of(place))
 
 
 def _stamped(each: Kept, link: Kept | None) -> Kept:
-    if link is None or (link.inode, link.modified) != (each.inode, each.modified):
+    """Give a layer's line with the time of change that linking its file has set."""
+    if link is None or link.inode != each.inode or link.modified != each.modified:
         return each
-    return each._replace(changed=link.changed)
-
-
-def _note_stamps(place: str, old: list[Kept], new: list[Kept]) -> None:
-    """Save whoever looks at a layer next from reading every file in it again, only because links to them were made."""
-    with locked(f"{place}.lock"):
-        if new != old and read_list(place) == old:
-            write_list(place, new, size=size_of(place))
+    return Kept(each.path, *link[1:])

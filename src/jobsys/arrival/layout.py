@@ -4,7 +4,6 @@ import logging
 import os
 import posixpath
 import sys
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -28,18 +27,23 @@ class Layer(NamedTuple):
     name: str
     digest: str
 
+    @property
+    def tree(self) -> str:
+        """Give the directory of its files."""
+        return f"{self.place}/{self.name}"
+
 
 class Planned(NamedTuple):
     """An entry of the environment, and where its content comes from: a file of a layer, else bytes (of a link: its target)."""
 
     entry: Entry
-    source: str = ""
-    layer: str = ""
+    layer: Layer | None = None
+    kept: Kept | None = None
     data: bytes = b""
 
 
 class Layout:
-    """What an environment will hold. What comes first under a name stays."""
+    """What an environment will hold, a directory before what is in it. What comes first under a name stays."""
 
     def __init__(self, prefix: str, base: str, *, system_site: bool) -> None:
         """Begin with what makes a directory a virtual environment, whose final path is ``prefix``, of the interpreter ``base``."""
@@ -54,50 +58,51 @@ class Layout:
             f"version = {version}",
             f"executable = {base}",
         )
-        self._add_data("pyvenv.cfg", "\n".join((*lines, "")).encode(), 0o644, "")
+        self._add_data("pyvenv.cfg", "\n".join((*lines, "")).encode(), 0o644, None)
         for name in ("python", f"python{sys.version_info[0]}", MINOR):
-            self._add_link(f"bin/{name}", base, "")
+            self._add_link(f"bin/{name}", base, None)
         if _LIB64:
-            self._add_link("lib64", "lib", "")
+            self._add_link("lib64", "lib", None)
 
-    def add(self, layer: Layer) -> list[Kept]:
-        """Add a layer, and the scripts that its entry points declare; give the layer's list.
+    def add(self, layer: Layer, known: list[Kept] | None = None) -> list[Kept]:
+        """Add a layer, and the scripts that its entry points declare; give the layer's list, which is read if it is not known.
 
         Raises:
             PackageError: it is no layer.
         """
-        tree, kept = f"{layer.place}/{layer.name}", read_list(layer.place)
+        kept = read_list(layer.place) if known is None else known
         for each in kept:
-            if each.kind == "file" and each.path.startswith("site/") and each.path.endswith(_ENTRY_POINTS) and each.path.count("/") == 2:
-                with open(f"{tree}/{each.path}", encoding="utf-8", errors="replace") as stream:
+            if each.path.endswith(_ENTRY_POINTS) and each.kind == "file" and each.path.startswith("site/") and each.path.count("/") == 2:
+                with open(f"{layer.tree}/{each.path}", encoding="utf-8", errors="replace") as stream:
                     text = stream.read()
                 for name, content in console_scripts(text, self.python, f"{layer.name}/{each.path}"):
-                    self._add_data(f"bin/{name}", content, 0o755, layer.name)
+                    self._add_data(f"bin/{name}", content, 0o755, layer)
         for each in kept:
             path = _mapped(each.path, layer.name)
             if path:
-                self._add_kept(path, each, f"{tree}/{each.path}", layer.name)
+                self._add_kept(path, each, layer)
         return kept
 
-    def _add_kept(self, path: str, kept: Kept, source: str, layer: str) -> None:
+    def _add_kept(self, path: str, kept: Kept, layer: Layer) -> None:
         if kept.kind == "link":
-            self._add_link(path, _moved_target(kept.path, path, os.readlink(source), layer), layer)
+            target = os.readlink(f"{layer.tree}/{kept.path}")
+            self._add_link(path, _moved_target(kept.path, path, target, layer.name), layer)
             return
         if kept.kind == "file" and path.startswith("bin/"):
-            with open(source, "rb") as stream:
+            with open(f"{layer.tree}/{kept.path}", "rb") as stream:
                 start = stream.read(_START)  # a program may be large
                 script = rewritten(start + stream.read(), self.python) if start.startswith(MARKS) else None
             if script is not None:
                 self._add_data(path, script, kept.mode, layer)
                 return
-        self._add(Planned(Entry(path, *kept[1:5]), source, layer))
+        self._add(Planned(Entry(path, *kept[1:5]), layer, kept))
 
-    def _add_link(self, path: str, target: str, layer: str) -> None:
+    def _add_link(self, path: str, target: str, layer: Layer | None) -> None:
         data = os.fsencode(target)
-        self._add(Planned(Entry(path, "link", 0o777, len(data), sha256(data).hexdigest()), "", layer, data))
+        self._add(Planned(Entry(path, "link", 0o777, len(data), sha256(data).hexdigest()), layer, None, data))
 
-    def _add_data(self, path: str, data: bytes, mode: int, layer: str) -> None:
-        self._add(Planned(Entry(path, "file", mode, len(data), sha256(data).hexdigest()), "", layer, data))
+    def _add_data(self, path: str, data: bytes, mode: int, layer: Layer | None) -> None:
+        self._add(Planned(Entry(path, "file", mode, len(data), sha256(data).hexdigest()), layer, None, data))
 
     def _add(self, new: Planned) -> None:
         path, kind = new.entry.path, new.entry.kind
@@ -105,13 +110,18 @@ class Layout:
         if old is not None:
             if kind != "directory" or old.entry.kind != "directory":
                 level = logging.DEBUG if old.entry == new.entry else logging.WARNING
-                logger.log(level, "%s is in the layers %s and %s: the first one's is used", path, old.layer or "-", new.layer)
+                logger.log(level, "%s is in the layers %s and %s: the first one's is used", path, _name(old.layer), _name(new.layer))
             return
-        around = self.planned.get(path.rpartition("/")[0]) if "/" in path else None
-        if "/" in path and (around is None or around.entry.kind != "directory"):
-            logger.warning("%s of the layer %s is left out: a file of an earlier layer is in its way", path, new.layer)
+        directory, slash, _ = path.rpartition("/")
+        around = self.planned.get(directory)
+        if slash and (around is None or around.entry.kind != "directory"):
+            logger.warning("%s of the layer %s is left out: a file of an earlier layer is in its way", path, _name(new.layer))
             return
         self.planned[path] = new
+
+
+def _name(layer: Layer | None) -> str:
+    return layer.name if layer else "-"
 
 
 def _mapped(path: str, layer: str) -> str:
@@ -132,8 +142,3 @@ def _moved_target(path: str, new: str, target: str, layer: str) -> str:
         return target
     goal = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return posixpath.relpath(_mapped(goal, layer) or ".", posixpath.dirname(new) or ".")
-
-
-def ordered(layout: Layout) -> Sequence[Planned]:
-    """List what is planned, a directory before what is in it."""
-    return [layout.planned[path] for path in sorted(layout.planned, key=os.fsencode)]
