@@ -12,7 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import file_digest
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, Self
+
+from jobsys.cache import Cache
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,11 @@ class Archives:
         """Keep at most ``limit`` bytes in a directory."""
         self.directory = directory
         self._limit = limit
+
+    @classmethod
+    def of(cls, cache: Cache) -> Self:
+        """Give the archives beside a cache."""
+        return cls(f"{cache.root}/archives", int(cache.limit * SHARE))
 
     def open(self, digest: str) -> BinaryIO | None:
         """Give the archive of a manifest, to read; None if there is none that is still what it was."""

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import re
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
+from jobsys.archives import Archives
 from jobsys.arrival import interpreter
 from jobsys.jobstores import JobStore
 from jobsys.record import printable
@@ -23,6 +26,7 @@ from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
 
+_ARCHIVE: Final = re.compile(r"resources/([0-9a-f]{64})\.zip")
 ROOM: Final = 10 << 20
 """How many bytes of a layer stay in memory from reading to packing."""
 UNFINISHED: Final = 8
@@ -32,10 +36,11 @@ UNFINISHED: Final = 8
 class Sender:
     """The shared files of a job store as a leader ships to them: counts what is sent, and knows the URLs that workers use."""
 
-    def __init__(self, store: JobStore, base: str | None = None) -> None:
-        """Send to a store, which workers reach at ``base`` if not at its own URLs."""
+    def __init__(self, store: JobStore, base: str | None = None, archives: Archives | None = None) -> None:
+        """Send to a store, which workers reach at ``base`` if not at its own URLs; ``archives`` are those that were sent to others."""
         self._store = store
         self._base = base
+        self._archives = archives
         self.sent = 0
         self._pool: ThreadPoolExecutor | None = None
         self._unfinished: deque[Future[None]] = deque()
@@ -60,6 +65,7 @@ class Sender:
     def write_shared_file(self, name: str) -> Iterator[BinaryIO]:
         """Write a file of that name as a stream."""
         with ExitStack() as stack:
+            stack.callback(self._keep, name)  # once it is there
             stream = stack.enter_context(self._store.write_shared_file(name))
             yield stream
             self.sent += stream.tell()
@@ -67,9 +73,25 @@ class Sender:
                 self._await(UNFINISHED)
                 self._unfinished.append(self._pool.submit(stack.pop_all().close))
 
+    def _keep(self, name: str) -> None:
+        """Keep what was sent for other stores."""
+        match = _ARCHIVE.fullmatch(name)
+        path = self._store.storage.local_path(self._store.shared_file_key(name))
+        if self._archives is not None and match is not None and path is not None and os.path.isfile(path):
+            self._archives.keep(match[1], path)
+
     def shared_file_exists(self, name: str) -> bool:
-        """Tell whether there is one."""
-        return self._store.shared_file_exists(name)
+        """Tell whether there is one; an archive that was sent elsewhere before is copied first."""
+        if self._store.shared_file_exists(name):
+            return True
+        match = _ARCHIVE.fullmatch(name)
+        found = self._archives.open(match[1]) if self._archives is not None and match is not None else None
+        if found is None:
+            return False
+        with found, self._store.write_shared_file(name) as stream:
+            shutil.copyfileobj(found, stream, 1 << 20)
+            self.sent += stream.tell()
+        return True
 
     def shared_file_url(self, name: str) -> str:
         """Give the URL from which a worker fetches it."""

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from jobsys.archives import Archives
 from jobsys.cache import Cache
 from jobsys.kept import Kept, write_list
 
@@ -62,3 +63,14 @@ def test_a_limit_that_is_no_size(jobsys, cache, monkeypatch):
     monkeypatch.setenv("JOBSYS_CACHE_LIMIT", "much")
     said = jobsys("cache")
     assert (said.status, "JOBSYS_CACHE_LIMIT='much' is no size" in said.err) == (2, True)
+
+
+def test_archives_for_other_stores_are_counted_and_cleared(jobsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("JOBSYS_CACHE", str(tmp_path / "cache"))
+    archives = Archives.of(Cache.of_host())
+    (tmp_path / "a.zip").write_bytes(bytes(5000))
+    archives.keep("a" * 64, str(tmp_path / "a.zip"))
+    assert "archives for other job stores: 1 entry, 5 kB" in jobsys("cache").out
+    assert jobsys("cache", "--json").json["archives_bytes"] == 5000
+    assert jobsys("cache", "--clear").out.startswith("removed 1 entry, 5 kB")
+    assert list(archives.kept()) == []

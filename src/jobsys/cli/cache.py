@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from jobsys.archives import Archives
 from jobsys.cache import Cache, Place
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json
@@ -30,18 +31,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Show it, or empty it."""
     cache = Cache.of_host()
-    removed = cache.evict(limit=0) if arguments.clear else []
+    archives = Archives.of(cache)
+    removed = [each.size for each in cache.evict(limit=0)] + [each.size for each in archives.make_room(0)] if arguments.clear else []
+    sent = [each.size for each in archives.kept()]
     entries = [_described(cache, place) for place in reversed(cache.places())]
     size = sum(entry["bytes"] for entry in entries)
     if arguments.json:
-        gone = {"removed": len(removed), "removed_bytes": sum(each.size for each in removed)} if arguments.clear else {}
-        print_json({"directory": cache.root, "bytes": size, "limit": cache.limit, "entries": entries} | gone)
+        gone = {"removed": len(removed), "removed_bytes": sum(removed)} if arguments.clear else {}
+        print_json({"directory": cache.root, "bytes": size, "limit": cache.limit, "entries": entries, "archives_bytes": sum(sent)} | gone)
         return 0
     if arguments.clear:
-        print(f"removed {_entries(len(removed))}, {format_bytes(sum(each.size for each in removed))}")
+        print(f"removed {_entries(len(removed))}, {format_bytes(sum(removed))}")
     print(f"{cache.root}: {_entries(len(entries))}, {format_bytes(size)} of {format_bytes(cache.limit)}")
     for line in _lines(entries):
         print(line)
+    if sent:
+        print(f"archives for other job stores: {_entries(len(sent))}, {format_bytes(sum(sent))}")
     return 0
 
 

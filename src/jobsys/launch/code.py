@@ -5,6 +5,8 @@ from typing import cast
 import msgspec
 
 from jobsys import namespace, sending, shipment
+from jobsys.archives import Archives
+from jobsys.cache import Cache
 from jobsys.changes import changes
 from jobsys.config import Config
 from jobsys.errors import FormatError, IntegrityError, NotFoundError, StorageError
@@ -31,7 +33,7 @@ def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
     """
     config, store, say = launch.config, launch.store, launch.say
     remote = base is not None
-    main, sender = Main(), Sender(store, base)
+    main, sender = Main(), Sender(store, base, _archives() if remote else None)
     last = _last(launch)
     if config.same_code:
         if last is None:
@@ -50,6 +52,14 @@ def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
         say(_told(made, sender.sent))
     shipment.name_script()
     return made, shipment.write(store, launch.lease.epoch, made)
+
+
+def _archives() -> Archives | None:
+    """Give the archives that this user sent to other stores; None where there is no cache."""
+    try:
+        return Archives.of(Cache.of_host())
+    except StorageError:
+        return None
 
 
 def _options(config: Config, *, remote: bool) -> Options:
