@@ -182,13 +182,13 @@ def test_of_small_trees_that_are_there_only_own_code_is_read_again(tmp_path, sto
     trees, cache = described(store, server.url), Cache(tmp_path / "cache")
     layers = {arrive.place(cache, trees[name]) for name in ("jobsys", "msgspec")}
     first = arrive.obtain_all(trees.values(), cache, layers)
-    read = []
+    read: list[str] = []
     content = kept._content
 
-    def noted(path, kind):
+    def counted(path, kind):
         read.append(path)
         return content(path, kind)
 
-    monkeypatch.setattr(kept, "_content", noted)
+    monkeypatch.setattr(kept, "_content", counted)
     assert arrive.obtain_all(trees.values(), cache, layers) == first == {place: read_list(place) for place in first}
     assert read == [f"{arrive.place(cache, trees['root'])}/root/script.py"]

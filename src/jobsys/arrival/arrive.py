@@ -106,7 +106,8 @@ def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache, stamped: Collect
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         missing = {path: each.get("size", 0) for path, each in wanted.items() if not os.path.isdir(path)}
-        futures = {pool.submit(obtained, path): path for path in wanted}
+        largest_first = sorted(wanted, key=lambda path: wanted[path].get("size", 0), reverse=True)  # so that none is waited for alone
+        futures = {pool.submit(obtained, path): path for path in largest_first}
         try:
             _watch(futures, missing)
         finally:
