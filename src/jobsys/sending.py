@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, Literal
 import msgspec
 
 from jobsys.arrival import interpreter
+from jobsys.files import working_directory
 from jobsys.jobstores import JobStore
 from jobsys.record import printable
 from jobsys.resource import DirectoryResource, FileResource, Resource, ResourceException, explained
@@ -93,7 +94,7 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         needs=interpreter.native_needs(tags(plan), facts),
         options=surroundings.interpreter_options(),
         environment=surroundings.environment(os.environ) if remote else {},
-        directory=printable(os.getcwd()),
+        directory=printable(working_directory()),
         argv=list(map(printable, surroundings.without_values(sys.argv))),
         roots=roots,
         layers=layers,

@@ -32,6 +32,7 @@ from jobsys.errors import (
     UsageError,
 )
 from jobsys.events import Policy
+from jobsys.files import working_directory
 from jobsys.graph import encode
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
@@ -101,6 +102,7 @@ def _way_on() -> str:
 
 
 def _check_place() -> None:
+    working_directory()
     if loading.get():
         raise UsageError(
             "jobsys.run was called while a worker imported the script: workers import it to find its jobs, so the call "
@@ -115,7 +117,7 @@ def _open(config: Config) -> JobStore:
     if config.restart:
         return open_store(config.job_store, durable)
     command = tuple(printable(word) for word in without_values((sys.executable, *_command())))
-    info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(os.getcwd()))
+    info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(working_directory()))
     return create(config.job_store, info, durable)
 
 
