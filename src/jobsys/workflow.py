@@ -76,6 +76,7 @@ def run(
     """
     _check_place()
     tell_uncaught_errors_plainly()
+    working_directory()  # before anything else asks for it, and is told less
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     try:
@@ -102,7 +103,6 @@ def _way_on() -> str:
 
 
 def _check_place() -> None:
-    working_directory()
     if loading.get():
         raise UsageError(
             "jobsys.run was called while a worker imported the script: workers import it to find its jobs, so the call "
