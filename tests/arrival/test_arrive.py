@@ -184,6 +184,11 @@ def test_of_small_trees_that_are_there_only_own_code_is_read_again(tmp_path, sto
     first = arrive.obtain_all(trees.values(), cache, layers)
     read = []
     content = kept._content
-    monkeypatch.setattr(kept, "_content", lambda path, kind: read.append(path) or content(path, kind))
+
+    def noted(path, kind):
+        read.append(path)
+        return content(path, kind)
+
+    monkeypatch.setattr(kept, "_content", noted)
     assert arrive.obtain_all(trees.values(), cache, layers) == first == {place: read_list(place) for place in first}
     assert read == [f"{arrive.place(cache, trees['root'])}/root/script.py"]

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def planned(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         app = str(tmp_path / "app")
-        here = [path for path in sys.path if not path.startswith(app)]
+        here = [path for path in sys.path if path != app]
         monkeypatch.setattr(sys, "path", [app, *here])
         importlib.invalidate_caches()
         start = Start(app, os.path.join(app, "flow.py"), True)
@@ -38,6 +39,13 @@ def planned(tmp_path, monkeypatch):
         return {item.entry.path for tree in made.trees for item in tree.items if item.entry.kind == "file"}
 
     return plan
+
+
+def load(monkeypatch, *names):
+    """Import modules for this test alone."""
+    for name, module in {name: importlib.import_module(name) for name in names}.items():
+        del sys.modules[name]
+        monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -58,8 +66,7 @@ def test_what_may_not_be_needed_is_warned_of(planned, caplog):
 def test_a_part_of_a_package_that_is_loaded(planned, monkeypatch):
     files = {"flow.py": "", "pkg_whole/__init__.py": "", "pkg_whole/build/part.py": "", ".jobsysignore": "build/\n"}
     planned(files)
-    for name in ("pkg_whole", "pkg_whole.build", "pkg_whole.build.part"):
-        monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
+    load(monkeypatch, "pkg_whole", "pkg_whole.build", "pkg_whole.build.part")
     assert "pkg_whole/build/part.py" not in planned(files), "of what is not loaded by a script nothing is known"
     with pytest.raises(UsageError, match=r"^pkg_whole.build.part, which flow.py has loaded, is left out"):
         planned(files, loaded=True)
@@ -69,6 +76,17 @@ def test_a_part_of_a_package_that_is_loaded(planned, monkeypatch):
 def test_the_script_itself(planned):
     with pytest.raises(UsageError, match=r"^flow.py, the script, is left out: .jobsysignore in the root names it"):
         planned({"flow.py": "", ".jobsysignore": "*.py\n"})
+
+
+def test_a_module_in_an_archive_that_travels_on_its_own(planned, tmp_path, monkeypatch):
+    files = {"flow.py": "import pkg_zipped", "store/jobsys-store.json": ""}
+    planned(files)
+    archive = str(tmp_path / "app" / "store" / "mods.zip")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("pkg_zipped.py", "")
+    sys.path.append(archive)
+    load(monkeypatch, "pkg_zipped")
+    assert planned(files, loaded=True) >= {"flow.py", "mods.zip"}
 
 
 def test_what_is_left_out_and_nobody_s_own_is_no_matter(planned):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jobsys.manifest import is_inside
 from jobsys.scan import LeftOut
 from jobsys.shipping.closure import Closure
-from jobsys.shipping.origins import NOT_OURS, loaded_files, origin_of
+from jobsys.shipping.origins import NOT_OURS, archive_around, loaded_files, origin_of
 from jobsys.tree import Member
 
 
@@ -84,7 +84,7 @@ def _rule(path: str, left: dict[str, LeftOut]) -> LeftOut | None:
 
 def _travels(path: str, sources: Collection[str]) -> bool:
     """Tell whether a file, or something of a directory, travels for another reason."""
-    places = (os.path.abspath(path), os.path.realpath(path))
+    places = (os.path.abspath(path), os.path.realpath(path), archive_around(path))
     if os.path.isdir(path):
-        return any(is_inside(each, place) for each in sources for place in places)
+        return any(is_inside(each, place) for each in sources for place in places if place)
     return any(place in sources for place in places)
