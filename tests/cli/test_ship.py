@@ -83,6 +83,10 @@ def test_ship_adds_what_nothing_names(jobsys, project, tmp_path):
     (tmp_path / "plug" / "in.py").write_text("")
     found = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path / "plug", "--ship", project / "notes.txt", "--json").json
     assert {"asked for with --ship"} == {each["why"] for each in found["largest"] if each["path"].endswith(("in.py", "notes.txt"))}
+    around = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path, "--json").json
+    assert [root["directory"] for root in around["roots"]] == [str(tmp_path)]
+    why = {each["path"]: each["why"] for each in around["largest"]}
+    assert why[str(tmp_path / "plug" / "in.py")] == f"in {tmp_path}, asked for with --ship"
     missing = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path / "nothing")
     assert (missing.status, "there is no such file or directory" in missing.err) == (1, True)
 

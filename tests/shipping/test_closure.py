@@ -206,6 +206,15 @@ def test_a_directory_around_the_script_travels_whole_with_the_script_in_its_plac
     assert [found.outer(found.roots[str(tmp_path / "all" / each)]) for each in ("bin", "src")] == [whole, whole]
 
 
+def test_a_package_around_an_entry_of_the_import_path_stays_a_package(tmp_path, path):
+    main = put(tmp_path, "app/main.py")
+    put(tmp_path, "lib/pkg/__init__.py")
+    put(tmp_path, "lib/pkg/vendor/inner.py")
+    path(tmp_path / "app", tmp_path / "lib", tmp_path / "lib" / "pkg" / "vendor")
+    found = closure(script(main), str(tmp_path / "lib" / "pkg"))
+    assert shown(found) == {"app": ["main.py"], "lib": ["pkg/__init__.py", "pkg/vendor/inner.py"]}
+
+
 def test_what_lies_beside_the_script_s_directory_stays_beside_it(tmp_path, path):
     main = put(tmp_path, "all/bin/flow.py")
     put(tmp_path, "all/conf/p.yaml")

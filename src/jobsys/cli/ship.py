@@ -137,6 +137,8 @@ def _why(root: Root, path: str) -> str:
         return root.reasons.get(graft, "asked for with --ship")
     if root.archive:
         return "the archive that is run, or imported from"
+    if root.asked:
+        return f"in {root.directory}, asked for with --ship"
     if root.whole:
         return "in the script's directory"
     top, inside, _ = path.partition("/")

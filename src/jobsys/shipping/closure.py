@@ -48,6 +48,7 @@ class Root:
     directory: str
     whole: bool = False
     archive: bool = False
+    asked: bool = False  # whether all of it was asked for by name
     names: dict[str, str] = field(default_factory=dict)  # top-level names, and why they travel
     grafts: dict[str, str] = field(default_factory=dict)  # paths in the tree, and what stands there
     reasons: dict[str, str] = field(default_factory=dict)  # of grafts that were not asked for
@@ -166,23 +167,24 @@ class Closure:
         for path in map(os.path.abspath, paths):
             if not os.path.exists(path):
                 raise PackageError(f"--ship {path}: there is no such file or directory.")
-            if self._is_around(path):
-                self._root(path, whole=True)
-                continue
             homes = [each for each in self._path if is_inside(path, each) and os.path.isdir(each) and not is_standard(each)]
             home = max(homes, key=len, default=os.path.dirname(path))
-            if path == home:
-                self._root(home, whole=True)
+            if path == home or self._is_around(path, importable=bool(homes)):
+                self._root(path, whole=True).asked = True
                 continue
             root = self._root(home)
             name = os.path.relpath(path, home)
             root.grafts[name] = path
             self._scan(root, list(Scanner(home, (), {name: path}).scan()))
 
-    def _is_around(self, path: str) -> bool:
-        """Tell whether a directory has inside what own code is imported from: then it travels as a whole, with that in its place."""
+    def _is_around(self, path: str, *, importable: bool) -> bool:
+        """Tell whether a directory has inside what own code is imported from: then it travels as a whole, with that in its place.
+
+        One that can itself be imported, as a package, has to keep its own place, unless the script lies in it.
+        """
         sites = site_directories()
-        inner = [*self.roots, *(each for each in self._path if os.path.isdir(each) and each not in sites and not is_standard(each))]
+        others = [] if importable else [each for each in self._path if os.path.isdir(each) and each not in sites and not is_standard(each)]
+        inner = [*self.roots, *others]
         return os.path.isdir(path) and any(each != path and is_inside(each, path) for each in inner)
 
     def follow(self) -> None:
