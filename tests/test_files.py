@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobsys.files import locked, sync_directory, write_whole
+from jobsys.errors import UsageError
+from jobsys.files import locked, sync_directory, working_directory, write_whole
 
 
 def test_written_whole_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -67,3 +68,12 @@ def test_the_kernel_frees_the_lock_of_a_dead_process(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(status) == -9, "the lock was not the dead process's"
     os.close(reader)
     os.close(writer)
+
+
+def test_a_working_directory_that_was_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    assert working_directory() == str(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError, match="the working directory is not there any more"):
+        working_directory()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from hashlib import sha256
 
+import msgspec
 import pytest
 
 from jobsys import known as module
@@ -253,6 +254,27 @@ def test_a_disk_that_is_full_ends_nothing(tmp_path, tree, monkeypatch):
 
     monkeypatch.setattr("jobsys.known.write_whole", full)
     assert learned(tmp_path, tree).look(str(tree / "a.py"), os.stat(tree / "a.py")) is None
+
+
+def test_a_path_that_is_no_text_is_not_kept_and_costs_the_others_nothing(tmp_path, tree):
+    (tree / os.fsdecode(b"caf\xe9.py")).write_text("import x\n")
+    known = learned(tmp_path, tree)
+    digests(tree, known)
+    known.note_imports(b"1" * 32, ("\udce9",))
+    known.note_imports(b"2" * 32, ("a",))
+    known.note_summary("/caf\udce9", SUMMARY, [])
+    known.save()
+    again = Known(str(tmp_path / "facts"), str(tree))
+    assert again.look(str(tree / "a.py"), os.stat(tree / "a.py")) is not None
+    assert (again.imports(b"1" * 32), again.imports(b"2" * 32)) == (None, ("a",))
+    assert digests(tree, again) == truth(tree)
+
+
+def test_a_book_that_can_t_be_written_ends_nothing(tmp_path, tree, monkeypatch):
+    known = Known(str(tmp_path / "facts"), str(tree), clock(tree / "b.py"))
+    known.note_summary("tree", msgspec.structs.replace(SUMMARY, size=2**70), [])  # more than a book can hold
+    known.save()
+    assert not list((tmp_path / "facts").iterdir())
 
 
 def test_only_its_owner_may_write_the_book(tmp_path, tree):

@@ -488,3 +488,14 @@ def package_entry(path):
     from jobsys.unpack import Packed
 
     return Packed(Entry(path, "file", 0o644, 0, "0"), 0, 0, 0)
+
+
+def test_an_interpreter_that_forbids_to_compare_bytes_with_text_packs_too(tmp_path):
+    (tmp_path / "a").write_text("a")
+    text = (
+        "import io, sys, zipfile; from jobsys.package import pack; from jobsys.scan import read_tree\n"
+        "zipfile.ZipFile(io.BytesIO(), 'w').close()\n"
+        "pack(read_tree(sys.argv[1]), io.BytesIO(), compress=True)"
+    )
+    done = subprocess.run([sys.executable, "-bb", "-c", text, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -131,17 +131,25 @@ def test_what_never_travels(tmp_path):
     write(tmp_path, "a.py", "a.pyc", "b.pyc", "environment.yml", "pkg/x.py", "docker/f", ".envrc.py")
     for name in ("__pycache__", ".git", ".hg", ".tox", "node_modules", "pkg/__pycache__", "pkg/node_modules", ".ssh", ".aws"):
         write(tmp_path, f"{name}/x.py")
+    write(tmp_path, ".env.example", ".env.local", ".envrc")
     write(tmp_path, ".env", ".netrc", "pkg/.pypirc", "pkg/id_rsa")
     write(tmp_path, "venv/pyvenv.cfg", "venv/lib/x.py", "conda/conda-meta/history", "conda/x.py", "store/jobsys-store.json", "store/v/1")
     write(tmp_path, f"jobsys-{os.getuid()}-x/y.py", "host/CACHEDIR.TAG", "host/code/x.py")
-    assert found(tmp_path) == [".envrc.py", "a.py", "b.pyc", "docker/f", "environment.yml", "pkg/x.py"]
+    assert found(tmp_path) == [".env.example", ".envrc.py", "a.py", "b.pyc", "docker/f", "environment.yml", "pkg/x.py"]
     why = reasons(tmp_path)
     assert why["venv"] == why["conda"] == "it is a virtual environment"
     assert why["store"] == "it is a job store"
     assert why["host"] == "it is a cache"
     assert why["a.pyc"] == why["pkg/__pycache__"] == "it is a cache"
     assert why[".git"] == "it belongs to version control"
-    assert why[".env"] == why[".ssh"] == why["pkg/id_rsa"] == "by its name it may hold secrets; send it with --ship if it must travel"
+    assert (
+        why[".env"]
+        == why[".ssh"]
+        == why["pkg/id_rsa"]
+        == why[".env.local"]
+        == why[".envrc"]
+        == "by its name it may hold secrets; send it with --ship if it must travel"
+    )
 
 
 def test_the_root_itself_is_what_was_asked_for(tmp_path):
@@ -167,7 +175,7 @@ def test_what_is_no_file(tmp_path, caplog):
             os.chdir(here)
     write(tmp_path, "back\\slash", "c:d")
     assert found(tmp_path) == ["a.py"]
-    assert reasons(tmp_path)["pipe"] == reasons(tmp_path)["s"] == "it is a pipe, a socket or a device"
+    assert reasons(tmp_path)["pipe"] == reasons(tmp_path)["s"] == "it is a pipe, a socket or a device; list it in a .jobsysignore"
     assert "rename it" in reasons(tmp_path)["back\\slash"]
     assert "Leaving out" in caplog.text
 
@@ -325,3 +333,24 @@ def test_a_name_in_another_encoding(tmp_path):
     assert found(tmp_path) == ["caf\udce9.txt"]
     (tmp_path / ".jobsysignore").write_text("caf*\n")
     assert found(tmp_path) == [".jobsysignore"]
+
+
+def test_a_link_to_what_may_hold_secrets_is_no_way_in(tmp_path):
+    write(tmp_path, "home/.ssh/mykey", "home/.aws/config", "home/data/x", "app/.env", "app/flow.py")
+    app = tmp_path / "app"
+    (app / "aws").symlink_to(tmp_path / "home" / ".aws")
+    (app / "k").symlink_to("../home/.ssh/mykey")
+    (app / "inside").symlink_to(".env")
+    (app / "data").symlink_to(tmp_path / "home" / "data")
+    (tmp_path / "home" / "other").symlink_to(".ssh")
+    (app / "other").symlink_to(tmp_path / "home" / "other")
+    assert found(app) == ["data/x", "flow.py"]
+    assert all("may hold secrets; send it with --ship" in reasons(app)[name] for name in ("aws", "k", "inside", "other"))
+    assert found(app, grafts={"aws": str(app / "aws")}) == ["aws/config", "data/x", "flow.py"]
+
+
+def test_a_project_below_a_directory_of_such_a_name_keeps_its_links(tmp_path):
+    write(tmp_path, ".aws/app/flow.py", ".aws/data/x")
+    (tmp_path / ".aws" / "app" / "data").symlink_to("../data")
+    (tmp_path / ".aws" / "app" / "same.py").symlink_to("flow.py")
+    assert found(tmp_path / ".aws" / "app") == ["data/x", "flow.py", "same.py"]

@@ -452,3 +452,11 @@ def test_a_cancel_by_a_listener_ends_the_run():
     with pytest.raises(CanceledError, match="enough"):
         run(Parent(2000), job_store=store, listeners=[Stopper()])
     assert run(None, job_store=store, restart=True) == "bottom"
+
+
+def test_a_working_directory_that_was_deleted_is_told(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError, match="the working directory is not there any more"):
+        run(add(1, 2))

@@ -7,6 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobsys.errors import UsageError
+
+
+def working_directory() -> str:
+    """Give the directory that this process stands in.
+
+    Raises:
+        UsageError: it has been deleted.
+    """
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise UsageError("the working directory is not there any more: change to one that is (cd), and start again from there") from error
+
 
 def sync_directory(path: str | os.PathLike[str]) -> None:
     """Make names made or removed in a directory survive a power cut."""

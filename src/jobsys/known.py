@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 SETTLED: Final = 2_000_000_000
 """Nanoseconds for which a file must have been left alone before it was hashed."""
 _LOCAL: Final = frozenset(["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "tmpfs", "overlay"])
-_VERSION: Final = f"jobsys digests 3 {VERSION}\0".encode()  # another version may pack other files
+_VERSION: Final = f"jobsys digests 4 {VERSION}\0".encode()  # another version may pack other files
 _MISSING: Final = (0, 0, 0, 0)
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")  # blanks and the like, in /proc
 
@@ -154,7 +154,7 @@ class Known:
     def note(self, path: str, status: os.stat_result, digest: bytes, checks: tuple[int, ...]) -> None:
         """Remember a file that looked like this before and after it was read."""
         stamps = _stamps(status)
-        if self._is_settled(stamps, status.st_dev):
+        if self._is_settled(stamps, status.st_dev) and _is_text(path):
             self._files[path] = Fact(*stamps, digest, checks)
             self._learned = True
         else:
@@ -193,7 +193,7 @@ class Known:
         resting = list(dict.fromkeys(paths))
         stamps = [self._stamps_then(path) for path in resting]
         self._new.summaries.pop(name, None)
-        if self._device is not None and None not in stamps:
+        if self._device is not None and None not in stamps and _is_text(name):
             self._new.summaries[name] = _Proven(summary, os.fsencode("\0".join(resting)), _digest(stamps))
             self._learned = True
 
@@ -224,7 +224,7 @@ class Known:
     # ── what sources import ──────────────────────────────────────────────────────────────────────────────────────────
 
     def imports(self, digest: bytes) -> tuple[str, ...] | None:
-        """Give the modules that a source of this SHA-256 imports; None if it must be parsed."""
+        """Give what was noted of the modules that a source of this SHA-256 imports; None if it must be parsed."""
         names = self._new.imports.get(digest, self._old.imports.get(digest))
         if names is not None:
             self._new.imports[digest] = names
@@ -232,6 +232,8 @@ class Known:
 
     def note_imports(self, digest: bytes, names: tuple[str, ...]) -> None:
         """Remember what a source imports."""
+        if not all(map(_is_text, names)):
+            return
         self._new.imports[digest] = names
         self._learned = True
 
@@ -246,7 +248,7 @@ class Known:
             msgspec.msgpack.Encoder().encode_into(self._new, data, 32)
             data[:32] = _sealed(memoryview(data)[32:])
             write_whole(self._path, memoryview(data), sync=False)
-        except (OSError, UnicodeEncodeError) as error:  # a name that is no text has no place in a book
+        except (OSError, ValueError, OverflowError) as error:
             logger.debug("%s can't be written, everything will be hashed anew: %s", self._path, error)
 
     def _forgets(self) -> bool:
@@ -259,6 +261,17 @@ class Known:
         """Collect the files that were looked at, one by one or for a summary."""
         resting = {path for each in self._new.summaries.values() for path in os.fsdecode(each.paths).split("\0")}
         return {path: fact for path, fact in self._old_files.items() if path in resting} | self._files
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can stand in a book, which is UTF-8; one that can't is good for this process only."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sealed(data: bytes | memoryview) -> bytes:

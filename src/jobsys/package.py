@@ -18,6 +18,20 @@ from typing import BinaryIO, Final, NamedTuple
 from jobsys.manifest import DEFLATED, DIGEST_FIELD, STORED, THREADS, ChangedError, Entry
 from jobsys.tree import BATCH, PIECE, Item, Tree, open_file, unreadable
 
+# Compiled here: formats that struct keeps as text are compared with zipfile's, which are bytes, and `python -bb` forbids that.
+_WIDE_END: Final = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR: Final = struct.Struct("<4sLQL")
+_END: Final = struct.Struct("<4s4H2LH")
+_WIDE_SIZES: Final = struct.Struct("<2H2Q")
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_TWO_WIDE: Final = struct.Struct("<2Q")
+_WIDE: Final = struct.Struct("<Q")
+_FIELD: Final = struct.Struct("<2H")
+_DIGEST: Final = struct.Struct("<2H32s")
+_CENTRAL: Final = struct.Struct("<4s2B5H3L5H2L")
+_LATE: Final = struct.Struct("<4sLLL")
+_LATE_WIDE: Final = struct.Struct("<4sLQQ")
+
 
 class _Block(NamedTuple):
     """Bytes as they go into the archive: a whole entry, or one piece of it."""
@@ -182,8 +196,8 @@ class _ZipWriter:
         self._compressed += len(data)
         if last:
             if late:
-                layout = "<4sLQQ" if entry.size >= _LARGE else "<4sLLL"
-                trailer = struct.pack(layout, b"PK\7\10", block.crc, self._compressed, entry.size)
+                layout = _LATE_WIDE if entry.size >= _LARGE else _LATE
+                trailer = layout.pack(b"PK\7\10", block.crc, self._compressed, entry.size)
                 pieces.append(trailer)
                 self._position += len(trailer)
             self._directory.append(_central_header(block, name, flags, self._compressed, self._start))
@@ -195,10 +209,10 @@ class _ZipWriter:
         size = self._position - start
         if count > _MAX_COUNT or start + size > _MAX_32:
             end = self._position
-            self._write(struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start))
-            self._write(struct.pack("<4sLQL", b"PK\6\7", 0, end, 1))
+            self._write(_WIDE_END.pack(b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start))
+            self._write(_LOCATOR.pack(b"PK\6\7", 0, end, 1))
         short = min(count, _MAX_COUNT)
-        self._write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, short, short, min(size, _MAX_32), min(start, _MAX_32), 0))
+        self._write(_END.pack(b"PK\5\6", 0, 0, short, short, min(size, _MAX_32), min(start, _MAX_32), 0))
 
 
 def _name(entry: Entry) -> tuple[bytes, int]:
@@ -215,32 +229,28 @@ def _local_header(block: _Block, name: bytes, flags: int, compressed: int) -> by
     size, extra = block.entry.size, b""
     late = bool(flags & 8)
     if size >= _LARGE:
-        extra = struct.pack("<2H2Q", 1, 16, 0 if late else size, compressed)
+        extra = _WIDE_SIZES.pack(1, 16, 0 if late else size, compressed)
         size = compressed = _MAX_32
     elif late:
         size = 0
     crc = 0 if late else block.crc
     version = 45 if extra else 20
-    return (
-        struct.pack("<4s5H3L2H", b"PK\3\4", version, flags, block.method, 0, _DATE, crc, compressed, size, len(name), len(extra))
-        + name
-        + extra
-    )
+    return _LOCAL.pack(b"PK\3\4", version, flags, block.method, 0, _DATE, crc, compressed, size, len(name), len(extra)) + name + extra
 
 
 def _central_header(block: _Block, name: bytes, flags: int, compressed: int, start: int) -> bytes:
     entry, size = block.entry, block.entry.size
     wide = b""
     if size >= _LARGE:
-        wide += struct.pack("<2Q", size, compressed)
+        wide += _TWO_WIDE.pack(size, compressed)
         size = compressed = _MAX_32
     if start >= _MAX_32:
-        wide += struct.pack("<Q", start)
+        wide += _WIDE.pack(start)
         start = _MAX_32
-    extra = struct.pack("<2H", 1, len(wide)) + wide if wide else b""
+    extra = _FIELD.pack(1, len(wide)) + wide if wide else b""
     version = 45 if wide else 20
     if entry.kind != "directory":
-        extra += struct.pack("<2H32s", DIGEST_FIELD, 32, bytes.fromhex(entry.sha256))
+        extra += _DIGEST.pack(DIGEST_FIELD, 32, bytes.fromhex(entry.sha256))
     attributes = (_TYPES[entry.kind] | entry.mode) << 16 | 0x10 * (entry.kind == "directory")
     sizes = (block.crc, compressed, size, len(name), len(extra), 0, 0, 0, attributes, start)
-    return struct.pack("<4s2B5H3L5H2L", b"PK\1\2", version, _UNIX, version, flags, block.method, 0, _DATE, *sizes) + name + extra
+    return _CENTRAL.pack(b"PK\1\2", version, _UNIX, version, flags, block.method, 0, _DATE, *sizes) + name + extra

@@ -37,6 +37,7 @@ _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".jj"))
 _SECRETS: Final = frozenset(
     [
         ".env",
+        ".envrc",
         ".netrc",
         ".pypirc",
         ".git-credentials",
@@ -52,8 +53,10 @@ _SECRETS: Final = frozenset(
         "id_ed25519",
     ]
 )
+_NO_SECRETS: Final = frozenset((".env.example", ".env.sample", ".env.template"))
 _OF_WORKERS: Final = f"jobsys-{os.getuid()}-"  # temporary directories of runs that go on
 _ENVIRONMENT_IF_INSIDE: Final = ("pyvenv.cfg", "conda-meta")
+_MAY_HOLD_SECRETS: Final = "by its name it may hold secrets; send it with --ship if it must travel"
 _BELOW: Final = "ps_d"  # the group in which pathspec matches the slash behind a directory
 _CACHE_IF_INSIDE: Final = "CACHEDIR.TAG"  # as many programs mark theirs (bford.info/cachedir), and jobsys its own
 _STORE_IF_INSIDE: Final = "jobsys-store.json"
@@ -173,7 +176,7 @@ class Scanner:
         elif child.is_file(follow_symlinks=False):
             yield Member(relative, "file", child.path)
         else:
-            self._leave(child.path, "it is a pipe, a socket or a device", warn=True)
+            self._leave(child.path, f"it is a pipe, a socket or a device; list it in a {IGNORE_FILE}", warn=True)
 
     def _ignored(self, folder: _Folder, relative: str, child: os.DirEntry[str]) -> str:
         if not folder.rules or relative in self._grafts:
@@ -190,20 +193,33 @@ class Scanner:
             target = os.readlink(path)
         real = os.path.realpath(path)
         inner = self._place_of(real)
-        if inner is not None:
+        if relative not in self._grafts and self._leads_to_secrets(inner, real, os.path.join(os.path.dirname(path), target)):
+            self._leave(path, f"it links to {target}: {_MAY_HOLD_SECRETS}")
+        elif inner is not None:
             moved = folder.foreign or any(is_inside(relative, graft) for graft in self._grafts)
             kept = not moved and is_safe_link(relative, target)
             yield Member(relative, "link", target if kept else os.path.relpath(inner or ".", os.path.dirname(relative) or "."))
         elif os.path.isdir(real):
             around = any(is_inside(base, real) for base, _ in self._bases) or any(is_inside(each, real) for each in folder.foreign)
             if around or is_system_directory(real):
-                self._leave(path, f"it links to {real}, which is around it or belongs to the system", warn=True)
+                self._leave(
+                    path,
+                    f"it links to {real}, which is around it or belongs to the system; name what is needed of it with --ship",
+                    warn=True,
+                )
             else:
                 self._todo.append(folder._replace(path=real, relative=relative, foreign=(*folder.foreign, real)))
         elif os.path.isfile(real):
             yield Member(relative, "file", real)
         else:
-            self._leave(path, f"it links to {target}, which is not there or no file", warn=True)
+            self._leave(path, f"it links to {target}, which is not there or no file; remove it, or list it in a {IGNORE_FILE}", warn=True)
+
+    def _leads_to_secrets(self, inner: str | None, real: str, target: str) -> bool:
+        """Tell whether a link points to what by its name may hold secrets, or into it, unless that was asked for."""
+        if inner is not None and any(is_inside(inner, graft) for graft in self._grafts):
+            return False
+        ways = (os.path.relpath(each, base) for each, base in ((real, self._bases[-1][0]), (os.path.abspath(target), self.root)))
+        return any(_is_secret(part) for way in ways for part in way.split(os.sep))
 
     def _place_of(self, real: str) -> str | None:
         """Find the path in the tree of something on this machine; None if it is not shipped."""
@@ -233,9 +249,13 @@ def _excluded(name: str, siblings: Collection[str]) -> str:
         return "it is a cache"
     if name in _VERSION_CONTROL:
         return "it belongs to version control"
-    if name in _SECRETS:
-        return "by its name it may hold secrets; send it with --ship if it must travel"
+    if _is_secret(name):
+        return _MAY_HOLD_SECRETS
     return "it is a temporary directory of a run" if name.startswith(_OF_WORKERS) else ""
+
+
+def _is_secret(name: str) -> bool:
+    return name in _SECRETS or (name.startswith(".env.") and name not in _NO_SECRETS)
 
 
 def _read_rules(path: str) -> list[tuple[re.Pattern[str], bool]]:

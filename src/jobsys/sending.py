@@ -15,6 +15,7 @@ import msgspec
 
 from jobsys.archives import Archives
 from jobsys.arrival import interpreter
+from jobsys.files import working_directory
 from jobsys.jobstores import JobStore
 from jobsys.record import printable
 from jobsys.resource import DirectoryResource, FileResource, Resource, ResourceException, explained
@@ -115,7 +116,7 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
         needs=interpreter.native_needs(tags(plan), facts),
         options=surroundings.interpreter_options(),
         environment=surroundings.environment(os.environ) if remote else {},
-        directory=printable(os.getcwd()),
+        directory=printable(working_directory()),
         argv=list(map(printable, surroundings.without_values(sys.argv))),
         roots=roots,
         layers=layers,

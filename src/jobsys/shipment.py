@@ -71,7 +71,8 @@ def name_script() -> None:
     main = sys.modules["__main__"]
     if not session.is_session(main):
         real = ModuleDescriptor.forModule("__main__").name
-        sys.modules.setdefault(real if main.__spec__ is not None and real != "__main__" else loaded_name(real), main)
+        spec = getattr(main, "__spec__", None)  # a debugger's may have none
+        sys.modules.setdefault(real if spec is not None and real != "__main__" else loaded_name(real), main)
 
 
 # ── a worker ─────────────────────────────────────────────────────────────────────────────────────────────────────────

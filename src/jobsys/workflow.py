@@ -32,6 +32,7 @@ from jobsys.errors import (
     UsageError,
 )
 from jobsys.events import Policy
+from jobsys.files import working_directory
 from jobsys.graph import encode
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
@@ -75,6 +76,7 @@ def run(
     """
     _check_place()
     tell_uncaught_errors_plainly()
+    working_directory()  # before anything else asks for it, and is told less
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     try:
@@ -115,7 +117,7 @@ def _open(config: Config) -> JobStore:
     if config.restart:
         return open_store(config.job_store, durable)
     command = tuple(printable(word) for word in without_values((sys.executable, *_command())))
-    info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(os.getcwd()))
+    info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(working_directory()))
     return create(config.job_store, info, durable)
 
 

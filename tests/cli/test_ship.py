@@ -83,6 +83,10 @@ def test_ship_adds_what_nothing_names(jobsys, project, tmp_path):
     (tmp_path / "plug" / "in.py").write_text("")
     found = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path / "plug", "--ship", project / "notes.txt", "--json").json
     assert {"asked for with --ship"} == {each["why"] for each in found["largest"] if each["path"].endswith(("in.py", "notes.txt"))}
+    around = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path, "--json").json
+    assert [root["directory"] for root in around["roots"]] == [str(tmp_path)]
+    why = {each["path"]: each["why"] for each in around["largest"]}
+    assert why[str(tmp_path / "plug" / "in.py")] == f"in {tmp_path}, asked for with --ship"
     missing = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path / "nothing")
     assert (missing.status, "there is no such file or directory" in missing.err) == (1, True)
 
@@ -115,3 +119,27 @@ def test_wrong_usage(jobsys, words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = jobsys("ship", *words)
     assert (said.status, message in said.err) == (2, True), said.err
+
+
+def test_what_is_found_nowhere_and_what_a_rule_keeps_back(jobsys, project):
+    (project / "flow.py").write_text("import near, no_such_util, mine\n")
+    (project / "mine.py").write_text("")
+    said = jobsys("ship", "--dry-run", project / "flow.py")
+    assert (said.status, said.err) == (0, "")
+    assert "not found here: no_such_util (imported by flow.py)" in said.out
+    (project / ".jobsysignore").write_text("mine.py\n")
+    said = jobsys("ship", "--dry-run", project / "flow.py", "--json")
+    assert said.json["not_found"] == [{"module": "no_such_util", "why": "imported by flow.py"}]
+    assert (said.status, "a run would be refused: mine, which flow.py imports, is left out: .jobsysignore" in said.err) == (1, True)
+    said = jobsys("ship", "--dry-run", project / "flow.py", "--ship", project / "mine.py")
+    assert (said.status, said.err) == (0, "")
+
+
+def test_files_of_a_package_are_said_to_be_in_it(jobsys, project, monkeypatch):
+    (project / "parcel").mkdir()
+    (project / "parcel" / "flow.py").write_text("import far_away")
+    (project / "parcel" / "data.csv").write_text("1")
+    monkeypatch.chdir(project)
+    found = jobsys("ship", "--dry-run", "-m", "parcel.flow", "--json").json
+    why = {os.path.basename(each["path"]): each["why"] for each in found["largest"]}
+    assert (why["data.csv"], why["far_away.py"]) == ("in the package parcel, imported by the script", "imported by the script")

@@ -54,6 +54,23 @@ HATCH: Final = {
     "src/helper/more.py": HELPER,
 }
 
+PLUG: Final = {
+    "lib/pyproject.toml": _project(
+        "setuptools",
+        '[project.entry-points."flow.plugins"]\nlate = "plug_late:value"\n\n[tool.setuptools]\npy-modules = ["plug_late"]\n',
+    ),
+    "lib/plug_late.py": "def value():\n    return 'plugged in'\n",
+    "app/flow.py": script(
+        """
+        @jobsys.job(memory="50M")
+        def main():
+            (late,) = entry_points(group="flow.plugins")
+            return late.load()(), seen(sys.modules["plug_late"])
+        """,
+        "import sys\nfrom importlib.metadata import entry_points\n",
+    ),
+}
+
 GREETER: Final = {
     "greeter/pyproject.toml": _project("setuptools", '[project.scripts]\ngreet-twice = "greeter:main"\n').replace(
         "helper-of-setuptools", "greeter"
@@ -174,6 +191,15 @@ SHAPES: Final = [
         places=2,
         needs="shipping",
         local=False,  # here workers have the leader's own jobsys
+    ),
+    Shape(
+        "entry point of an editable install",
+        PLUG,
+        "plugged in",
+        ("{python}", "app/flow.py", *START),
+        (_pip("--editable", "lib"),),
+        venv="own",
+        needs="shipping",
     ),
     Shape(
         "environment left behind",

@@ -119,6 +119,19 @@ NEVER: Final = {
     ),
 }
 
+AROUND: Final = {
+    "bin/helper.py": HELPER,
+    "conf/p.yaml": "found around it",
+    "bin/flow.py": script(
+        """
+        @jobsys.job(memory="50M")
+        def main():
+            return (Path(__file__).resolve().parents[1] / "conf" / "p.yaml").read_text(), seen(helper)
+        """,
+        "from pathlib import Path\nimport helper\n",
+    ),
+}
+
 PLUGIN: Final = {
     "away/plug_late.py": "def value():\n    return 'found by --ship'\n",
     "flow.py": script(
@@ -247,6 +260,14 @@ SHAPES: Final = [
         "found by --ship",
         environment={"PYTHONPATH": "{project}/away"},
         options=("--ship", "{project}/away/plug_late.py"),
+        needs="shipping",
+    ),
+    Shape(
+        "a directory around the script",
+        AROUND,
+        "found around it",
+        ("{python}", "bin/flow.py", *START),
+        options=("--ship", "{project}"),
         needs="shipping",
     ),
 ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobsys.manifest import PackageError
 from jobsys.shipping.closure import Closure, Start
-from jobsys.shipping.imports import imported
+from jobsys.shipping.imports import marked
 from jobsys.shipping.origins import import_path
 
 
@@ -195,9 +195,68 @@ def test_a_directory_of_the_import_path_that_was_asked_for_travels_whole(tmp_pat
     assert shown(closure(Start("", "", False), "lib/")) == {"lib": ["a.py", "data.bin"], "more": ["behind.py"]}
 
 
+def test_a_directory_around_the_script_travels_whole_with_the_script_in_its_place(tmp_path, path):
+    main = put(tmp_path, "all/bin/flow.py", "import helper")
+    put(tmp_path, "all/src/helper.py")
+    put(tmp_path, "all/conf/p.yaml")
+    path(tmp_path / "all" / "bin", tmp_path / "all" / "src")
+    found = closure(script(main), str(tmp_path / "all"))
+    assert shown(found) == {"all": ["bin/flow.py", "conf/p.yaml", "src/helper.py"]}
+    whole = found.roots[str(tmp_path / "all")]
+    assert [found.outer(found.roots[str(tmp_path / "all" / each)]) for each in ("bin", "src")] == [whole, whole]
+
+
+def test_a_package_around_an_entry_of_the_import_path_stays_a_package(tmp_path, path):
+    main = put(tmp_path, "app/main.py")
+    put(tmp_path, "lib/pkg/__init__.py")
+    put(tmp_path, "lib/pkg/vendor/inner.py")
+    path(tmp_path / "app", tmp_path / "lib", tmp_path / "lib" / "pkg" / "vendor")
+    found = closure(script(main), str(tmp_path / "lib" / "pkg"))
+    assert shown(found) == {"app": ["main.py"], "lib": ["pkg/__init__.py", "pkg/vendor/inner.py"]}
+
+
+def test_what_lies_beside_the_script_s_directory_stays_beside_it(tmp_path, path):
+    main = put(tmp_path, "all/bin/flow.py")
+    put(tmp_path, "all/conf/p.yaml")
+    put(tmp_path, "all/more.txt")
+    path(tmp_path / "all" / "bin")
+    assert shown(closure(script(main), str(tmp_path / "all" / "conf"))) == {"bin": ["flow.py"], "all": ["conf/p.yaml"]}
+
+
 def test_what_was_asked_for_and_is_not_there(tmp_path):
     with pytest.raises(PackageError, match=r"--ship .*/none: there is no such file or directory"):
         closure(Start("", "", False), str(tmp_path / "none"))
+
+
+def test_modules_that_are_nowhere_but_for_what_can_be_done_without(tmp_path, path):
+    main = put(tmp_path, "app/main.py", "import near, nowhere_a, json, winreg\ntry:\n  import nowhere_b\nexcept ImportError: pass")
+    put(tmp_path, "app/near.py", "import nowhere_c, nowhere_a, asked_for")
+    put(tmp_path, "far/asked_for.py")
+    path(tmp_path / "app")
+    found = closure(script(main), str(tmp_path / "far" / "asked_for.py"))
+    assert found.not_found() == {"nowhere_a": "imported by main.py", "nowhere_c": "imported by near.py"}
+
+
+# ── entry points ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_what_entry_points_of_an_editable_distribution_name_travels(tmp_path, path, editable):
+    info = "lib/site-packages/mono_plug-1.0.dist-info"
+    put(tmp_path, f"{info}/RECORD")
+    put(tmp_path, f"{info}/entry_points.txt", "[console_scripts]\ntool = cmd_here.main:run [fast]\n\n# a=b\n[any.group]\nx = plug_here\n")
+    put(tmp_path, f"{info}/direct_url.json", '{"dir_info": {"editable": true}}' if editable else '{"dir_info": {}}')
+    put(tmp_path, "work/plug_here/__init__.py", "import behind_it")
+    put(tmp_path, "work/cmd_here/main.py")
+    put(tmp_path, "work/behind_it.py")
+    path(tmp_path / "lib" / "site-packages", tmp_path / "work")
+    found = Closure(Start("", "", False), import_path())
+    found.add_entry_points()
+    found.follow()
+    names = found.roots[str(tmp_path / "work")].names if editable else {}
+    asked = {"cmd_here": "an entry point of mono-plug", "plug_here": "an entry point of mono-plug"}
+    assert names == (asked | {"behind_it.py": "imported by plug_here/__init__.py"} if editable else {})
+    assert editable or str(tmp_path / "work") not in found.roots
 
 
 # ── roots in roots ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,9 +320,9 @@ def test_sources_are_parsed_once(tmp_path, path, monkeypatch):
 
     def counted(source):
         parsed.append(source)
-        return imported(source)
+        return marked(source)
 
-    monkeypatch.setattr("jobsys.shipping.closure.imported", counted)
+    monkeypatch.setattr("jobsys.shipping.closure.marked", counted)
     for times in (3, 0):
         parsed.clear()
         found = Closure(Start(str(tmp_path / "app"), "", True), import_path(), str(tmp_path / "facts"))

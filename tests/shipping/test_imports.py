@@ -6,7 +6,7 @@ import types
 import pytest
 
 import jobsys
-from jobsys.shipping.imports import imported, session_names
+from jobsys.shipping.imports import imported, marked, session_names
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ from jobsys.shipping.imports import imported, session_names
             "",
         ),
         ("x['import_module']('no')", ""),
+        ("import_module(name='by.keyword'); import_module(package='no'); run_module(mod_name='ran')", "by ran"),
         ("if TYPE_CHECKING:\n  import for_types", "for_types"),
         ("match x:\n  case 1:\n    import matched", "matched"),
         ("import a\nimport a.b\nimport a", "a"),
@@ -54,6 +55,20 @@ def test_imports(source, names):
 )
 def test_what_is_in_another_encoding_or_no_python(source, names):
     assert imported(source) == tuple(names.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import a\ntry:\n  import b\nexcept ImportError:\n  import c", "?b ?c a"),
+        ("try:\n  import a\nexcept ImportError: pass\ndef f():\n  import a", "a"),
+        ("if typing.TYPE_CHECKING:\n  import a\nelse:\n  import b", "?a ?b"),
+        ("if sys.version_info < (3, 11):\n  import a\nif sys.platform == 'win32':\n  import b\nif x:\n  import c", "?a ?b c"),
+        ("if find_spec('a'):\n  import a", "?a"),
+    ],
+)
+def test_what_a_source_can_do_without_is_marked(source, names):
+    assert marked(source.encode()) == tuple(names.split())
 
 
 @pytest.mark.filterwarnings("error")

@@ -68,3 +68,9 @@ def test_a_session(start):
     text = "def f():\n  import lazily\n\n" + SHOW
     assert start("-c", text) == (None, "", "", False, ("lazily",))
     assert start("-", text=text) == (None, "", "", False, ("lazily",))
+
+
+def test_a_main_that_lacks_what_others_have(start, tmp_path):
+    """As a debugger makes it."""
+    put(tmp_path, "app/flow.py", "import sys\ndel __spec__\nfrom jobsys import shipment; shipment.name_script()\n" + SHOW)
+    assert start("app/flow.py")[1:4] == (f"{tmp_path}/app", f"{tmp_path}/app/flow.py", True)

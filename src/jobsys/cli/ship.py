@@ -7,7 +7,7 @@ Examples:
 
 What the script imports by name is found, also inside functions; --ship adds what nothing names. A .jobsysignore leaves things out, with
 patterns as in a .gitignore. Code is sent when a run starts, and only what the job store does not have. Exit status 1 if a run would be
-refused, for its own code is larger than --ship-limit.
+refused: its own code is larger than --ship-limit, or a module that it needs is left out.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from jobsys.cli.output import print_json, view
 from jobsys.cli.parser import add_json
 from jobsys.config import LIMIT
 from jobsys.errors import UsageError
+from jobsys.files import working_directory
 from jobsys.requirements import format_bytes, parse_bytes
 from jobsys.shipping.closure import Root, Start
 from jobsys.shipping.plan import SHOWN, Options, Plan, facts_directory, make_plan
@@ -40,10 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Find out and print."""
+    working_directory()  # before anything else asks for it, and is told less
     if (arguments.script is None) == (arguments.module is None):
         raise UsageError("name a script, or a module with -m: jobsys ship --dry-run SCRIPT")
     start = _of_module(arguments.module) if arguments.module else _of_script(arguments.script)
-    options = Options(arguments.ship, arguments.ship_env, sys.maxsize, remote=True, facts=facts_directory())
+    options = Options(arguments.ship, arguments.ship_env, sys.maxsize, remote=True, facts=facts_directory(), strict=False)
     plan = make_plan(start, options, loaded=False)
     described = describe(plan)
     plan.save()
@@ -51,11 +53,13 @@ def execute(arguments: argparse.Namespace) -> int:
         print_json(described)
     else:
         view("ship").show(described)
-    if described["bytes"] <= arguments.ship_limit:
-        return 0
-    limit, size = format_bytes(arguments.ship_limit), format_bytes(described["bytes"])
-    print(f"jobsys: a run would be refused: {size} of own code are more than the {limit} of --ship-limit", file=sys.stderr)
-    return 1
+    for each in plan.withheld:
+        print(f"jobsys: {'a run would be refused: ' if each.certain else ''}{each}", file=sys.stderr)
+    if described["bytes"] > arguments.ship_limit:
+        limit, size = format_bytes(arguments.ship_limit), format_bytes(described["bytes"])
+        print(f"jobsys: a run would be refused: {size} of own code are more than the {limit} of --ship-limit", file=sys.stderr)
+        return 1
+    return int(any(each.certain for each in plan.withheld))
 
 
 def _of_script(path: str) -> Start:
@@ -86,7 +90,7 @@ def _is_archive(path: str) -> bool:
 
 
 def _of_module(name: str) -> Start:
-    _import_from(os.getcwd())
+    _import_from(working_directory())
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError) as error:
@@ -117,6 +121,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "distributions": sorted(layers, key=lambda each: (-each["bytes"], each["name"])),
         "distributions_bytes": sum(each["bytes"] for each in layers),
         "whole_environment": not plan.system_site,
+        "not_found": [{"module": name, "why": why} for name, why in plan.closure.not_found().items()],
         "left_out": [{"path": each.path, "why": each.reason} for root in plan.roots for each in root.left_out],
     }
 
@@ -132,6 +137,10 @@ def _why(root: Root, path: str) -> str:
         return root.reasons.get(graft, "asked for with --ship")
     if root.archive:
         return "the archive that is run, or imported from"
+    if root.asked:
+        return f"in {root.directory}, asked for with --ship"
     if root.whole:
         return "in the script's directory"
-    return root.names.get(path.partition("/")[0], "")
+    top, inside, _ = path.partition("/")
+    why = root.names.get(top, "")
+    return f"in the package {top}, {why}" if inside else why

@@ -16,8 +16,9 @@ from typing import Final, NamedTuple
 from jobsys.known import Known
 from jobsys.manifest import PackageError, is_inside
 from jobsys.scan import LeftOut, Scanner
-from jobsys.shipping.imports import imported
-from jobsys.shipping.origins import Place, is_standard, own_places, site_directories
+from jobsys.shipping.distributions import entry_modules, installed, is_editable
+from jobsys.shipping.imports import OPTIONAL, marked
+from jobsys.shipping.origins import Place, is_importable, is_standard, own_places, site_directories
 from jobsys.tree import IGNORE_FILE, Item, Member, hash_members, is_system_directory
 
 _SOURCES: Final = (".py", ".pyw")
@@ -47,6 +48,7 @@ class Root:
     directory: str
     whole: bool = False
     archive: bool = False
+    asked: bool = False  # whether all of it was asked for by name
     names: dict[str, str] = field(default_factory=dict)  # top-level names, and why they travel
     grafts: dict[str, str] = field(default_factory=dict)  # paths in the tree, and what stands there
     reasons: dict[str, str] = field(default_factory=dict)  # of grafts that were not asked for
@@ -91,7 +93,11 @@ class Closure:
         self._path = [os.path.abspath(each) for each in path]
         self._facts = facts
         self._known: dict[str, Known] = {}
-        self._asked: set[str] = set()
+        self.wanted: dict[str, str] = {}  # modules, and who asked first
+        self.needed: dict[str, str] = {}  # those that somebody can't do without, and who
+        self.places: dict[str, list[Place]] = {}  # where modules lie that were looked up
+        self.by_script: set[str] = set()  # of the needed ones, those that the script names itself
+        self.script = os.path.abspath(start.file) if start.file else ""
         self._todo: deque[tuple[str, str]] = deque()  # modules to look up, and who wants them
         self._start(start)
 
@@ -106,7 +112,10 @@ class Closure:
                 root.names[os.path.basename(start.file)] = "the script"
         if start.file and os.path.isfile(start.file):
             with open(start.file, "rb") as stream:
-                self._want(imported(stream.read()), "imported by the script")
+                names = marked(stream.read())
+            self.by_script.update(name for name in names if not name.startswith(OPTIONAL))
+            self._want(names, "imported by the script")
+        self.by_script.update(start.names)
         self._want(start.names, "imported by the script")
 
     def _root(self, directory: str, *, whole: bool = False) -> Root:
@@ -127,14 +136,27 @@ class Closure:
         return self._known[root.directory]
 
     def _want(self, names: Iterable[str], why: str) -> None:
-        for name in names:
-            if name not in self._asked:
-                self._asked.add(name)
+        for each in names:
+            name = each.removeprefix(OPTIONAL)
+            if name == each:
+                self.needed.setdefault(name, why)
+            if name not in self.wanted:
+                self.wanted[name] = why
                 self._todo.append((name, why))
 
     def add_loaded(self) -> None:
         """Take in what this process has imported."""
         self._want([name for name in list(sys.modules) if "." not in name], "loaded by the script")
+
+    def add_entry_points(self) -> None:
+        """Take in what the entry points of editable distributions name, which travel without their code.
+
+        Raises:
+            PackageError: a directory can't be read.
+        """
+        for each in installed(site_directories()):
+            if is_editable(each):
+                self._want(entry_modules(each), f"an entry point of {each.key}")
 
     def add_asked(self, paths: Iterable[str]) -> None:
         """Take in files and directories that were asked for by name (``--ship``).
@@ -147,19 +169,30 @@ class Closure:
                 raise PackageError(f"--ship {path}: there is no such file or directory.")
             homes = [each for each in self._path if is_inside(path, each) and os.path.isdir(each) and not is_standard(each)]
             home = max(homes, key=len, default=os.path.dirname(path))
-            if path == home:
-                self._root(home, whole=True)
+            if path == home or self._is_around(path, importable=bool(homes)):
+                self._root(path, whole=True).asked = True
                 continue
             root = self._root(home)
             name = os.path.relpath(path, home)
             root.grafts[name] = path
             self._scan(root, list(Scanner(home, (), {name: path}).scan()))
 
+    def _is_around(self, path: str, *, importable: bool) -> bool:
+        """Tell whether a directory has inside what own code is imported from: then it travels as a whole, with that in its place.
+
+        One that can itself be imported, as a package, has to keep its own place, unless the script lies in it.
+        """
+        sites = site_directories()
+        others = [] if importable else [each for each in self._path if os.path.isdir(each) and each not in sites and not is_standard(each)]
+        inner = [*self.roots, *others]
+        return os.path.isdir(path) and any(each != path and is_inside(each, path) for each in inner)
+
     def follow(self) -> None:
         """Look modules up, and read what those import, until nothing is new."""
         while self._todo:
             name, why = self._todo.popleft()
-            for place in own_places(name):
+            self.places[name] = own_places(name)
+            for place in self.places[name]:
                 self._take(place, why)
 
     def _take(self, place: Place, why: str) -> None:
@@ -187,7 +220,7 @@ class Closure:
             with zipfile.ZipFile(path) as archive:
                 for name in archive.namelist():
                     if name.endswith(_SOURCES):
-                        self._want(imported(archive.read(name)), f"imported by {name} in {os.path.basename(path)}")
+                        self._want(marked(archive.read(name)), f"imported by {name} in {os.path.basename(path)}")
         except (OSError, zipfile.BadZipFile, RuntimeError, zlib.error) as error:
             raise PackageError(f"{path} can't be read as an archive of modules: {error}") from error
 
@@ -212,6 +245,11 @@ class Closure:
                     return each
         return None
 
+    def not_found(self) -> dict[str, str]:
+        """Give the modules that somebody imports and that are nowhere here, with who does it; but for what can be done without."""
+        there = {name.partition("/")[0].partition(".")[0] for root in self.roots.values() for name in root.grafts}
+        return {name: why for name, why in sorted(self.needed.items()) if name not in there and not is_importable(name)}
+
     def save(self) -> None:
         """Keep the facts about files for the next time."""
         for known in self._known.values():
@@ -224,7 +262,7 @@ def _imports(item: Item, known: Known) -> tuple[str, ...]:
     if names is None and isinstance(item.source, str):
         try:
             with open(item.source, "rb") as stream:
-                names = imported(stream.read())
+                names = marked(stream.read())
         except OSError:  # gone: what is not there is not shipped either
             return ()
         known.note_imports(digest, names)

@@ -211,17 +211,29 @@ def _below(prefix: str, path: str) -> str:
 
 def _console_scripts(each: Distribution) -> set[str]:
     """Name the scripts that an installer makes from entry points."""
-    names, section = set(), ""
+    return {name for group, name, _ in _entry_points(each) if group in {"console_scripts", "gui_scripts"}}
+
+
+def entry_modules(each: Distribution) -> list[str]:
+    """Name the top-level modules that a distribution's entry points of all groups lead to, sorted."""
+    found = {re.split(r"[.:\[\s]", value, maxsplit=1)[0] for _, _, value in _entry_points(each)}
+    return sorted(name for name in found if name.isidentifier())
+
+
+def _entry_points(each: Distribution) -> list[tuple[str, str, str]]:
+    """Read a distribution's entry points: group, name and value of each."""
+    found, group = [], ""
     try:
         with open(os.path.join(each.metadata, "entry_points.txt"), encoding="utf-8") as stream:
             for line in map(str.strip, stream):
+                name, equals, value = line.partition("=")
                 if line.startswith("["):
-                    section = line.strip("[] ")
-                elif "=" in line and section in {"console_scripts", "gui_scripts"}:
-                    names.add(line.partition("=")[0].strip())
-    except OSError:
-        return set()
-    return names
+                    group = line.strip("[] ")
+                elif equals and line[0] not in "#;":
+                    found.append((group, name.strip(), value.strip()))
+    except (OSError, UnicodeError):
+        return []
+    return found
 
 
 def _neutral(path: str) -> str | bytes:

@@ -11,17 +11,44 @@ from types import CodeType, FunctionType
 from typing import Final
 
 _CALLS: Final = frozenset(("import_module", "__import__", "run_module", "resolve_name", "find_spec"))
+_KEYWORDS: Final = frozenset(("name", "mod_name", "fullname"))  # of their first arguments
+_CONDITIONS: Final = frozenset(("TYPE_CHECKING", "version_info", "platform", "find_spec"))
+OPTIONAL: Final = "?"
+"""Stands before a name that a source can do without: in a ``try``, for type checkers, for another Python or system."""
 
 
 def imported(source: bytes) -> tuple[str, ...]:
     """Name the top-level modules that a source imports, sorted; what is no Python imports nothing. Relative imports stay inside."""
+    return tuple(sorted(name.removeprefix(OPTIONAL) for name in marked(source)))
+
+
+def marked(source: bytes) -> tuple[str, ...]:
+    """Name the same, those that it can do without with a mark."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the user's code, which says so itself when it runs
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    return tuple(sorted({name.partition(".")[0] for node in ast.walk(tree) for name in _names(node)}))
+    firm: dict[str, bool] = {}
+    todo: list[tuple[ast.AST, bool]] = [(tree, True)]
+    while todo:
+        node, needed = todo.pop()
+        for name in _names(node):
+            top = name.partition(".")[0]
+            firm[top] = firm.get(top, False) or needed
+        needed = needed and not _is_conditional(node)
+        todo += [(each, needed) for each in ast.iter_child_nodes(node)]
+    return tuple(sorted(name if needed else OPTIONAL + name for name, needed in firm.items()))
+
+
+def _is_conditional(node: ast.AST) -> bool:
+    """Tell whether what is inside may never run where nothing is wrong."""
+    if isinstance(node, ast.Try | ast.TryStar):
+        return True
+    if not isinstance(node, ast.If):
+        return False
+    return any(_called(each) in _CONDITIONS for each in ast.walk(node.test) if isinstance(each, ast.expr))
 
 
 def _names(node: ast.AST) -> Iterator[str]:
@@ -30,10 +57,11 @@ def _names(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom):
         if node.level == 0 and node.module:
             yield node.module
-    elif isinstance(node, ast.Call) and node.args and _called(node.func) in _CALLS:
-        first = node.args[0]
-        if isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value[:1] not in {"", "."}:
-            yield first.value.partition(":")[0]
+    elif isinstance(node, ast.Call) and _called(node.func) in _CALLS:
+        given = [*node.args[:1], *(each.value for each in node.keywords if each.arg in _KEYWORDS)]
+        for first in given:
+            if isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value[:1] not in {"", "."}:
+                yield first.value.partition(":")[0]
 
 
 def _called(function: ast.expr) -> str:

@@ -25,7 +25,7 @@ class Main:
             return
         self.descriptor = ModuleDescriptor.forModule("__main__")
         file = script_path(module) or ""
-        spec = module.__spec__
+        spec = getattr(module, "__spec__", None)  # a debugger's may have none
         if spec is None or spec.name == "__main__":
             self.start = Start(self.descriptor.dirPath, file, True)
         else:

@@ -12,7 +12,8 @@ from jobsys.manifest import is_inside
 from jobsys.modules import SITE_PACKAGES
 
 Origin = Literal["standard", "installed", "own"]
-_NOT_OURS: Final = frozenset(("jobsys", "__main__", "__mp_main__", "__jobsys_main__"))
+NOT_OURS: Final = frozenset(("jobsys", "__main__", "__mp_main__", "__jobsys_main__"))
+"""Modules that have no own code to find: jobsys travels by itself, and what was started is known."""
 
 
 class Place(NamedTuple):
@@ -82,7 +83,7 @@ def own_places(name: str) -> list[Place]:
 
     A module of the standard library's name counts as well: one that comes before it in ``sys.path`` hides it.
     """
-    if name in _NOT_OURS or name in sys.builtin_module_names:
+    if name in NOT_OURS or name in sys.builtin_module_names:
         return []
     found = [_place(name, path) for path in _paths(name)] + [_inner_place(*each) for each in _inner(name)]
     return [each for each in dict.fromkeys(found) if origin_of(each.source) == "own"]
@@ -136,6 +137,20 @@ def _paths(name: str) -> list[str]:
         found = _locations(_find(name))
     paths = dict.fromkeys(map(os.path.abspath, found))
     return [each for each in paths if os.path.exists(each) or archive_around(each)]  # editable installs have entries that are no paths
+
+
+def is_importable(name: str) -> bool:
+    """Tell whether a top-level module is found here, or belongs to the standard library of some system."""
+    known = name in sys.stdlib_module_names or name in sys.builtin_module_names
+    return known or sys.modules.get(name) is not None or _find(name) is not None
+
+
+def loaded_files(name: str) -> list[str]:
+    """List the file of a module that is loaded, if it says which it is."""
+    facts = _facts(sys.modules.get(name))
+    spec = facts.get("__spec__")
+    file = spec.origin if isinstance(spec, ModuleSpec) and spec.has_location else facts.get("__file__")
+    return [os.path.abspath(file)] if isinstance(file, str) else []
 
 
 def _facts(module: object) -> dict[str, Any]:

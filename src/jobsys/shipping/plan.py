@@ -17,6 +17,7 @@ from jobsys.requirements import format_bytes
 from jobsys.shipping.closure import Closure, Root, Start
 from jobsys.shipping.layers import Environment, Layer, platforms
 from jobsys.shipping.origins import archive_around, import_path, is_standard, site_directories
+from jobsys.shipping.withheld import Withheld, withheld
 from jobsys.tree import Member, Tree, read_members
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Options(NamedTuple):
         limit: bytes of own code at most.
         remote: whether workers run on other hosts; on this one they have the leader's environment.
         facts: the directory in which digests of files are kept from run to run.
+        strict: whether a module that is needed and left out is an error.
     """
 
     ship: Sequence[str] = ()
@@ -42,6 +44,7 @@ class Options(NamedTuple):
     limit: int = LIMIT
     remote: bool = False
     facts: str | None = None
+    strict: bool = True
 
 
 class PathEntry(NamedTuple):
@@ -62,6 +65,7 @@ class Plan:
     path: list[PathEntry]
     system_site: bool  # whether the worker's own distributions come behind the layers
     closure: Closure = field(repr=False)
+    withheld: list[Withheld]  # modules that do not travel though somebody wants them
 
     @property
     def layers(self) -> list[Layer]:
@@ -103,22 +107,26 @@ def make_plan(start: Start, options: Options, *, loaded: bool = True) -> Plan:
 
     Raises:
         PackageError: something can't be read.
-        UsageError: it is more than the limit.
+        UsageError: it is more than the limit, or a module that is needed is left out.
     """
     path = import_path()
     closure = Closure(start, path, options.facts)
     closure.add_asked(options.ship)
     if loaded:
         closure.add_loaded()
+    closure.add_entry_points()
     closure.follow()
     roots = closure.ordered()
     found = [root.members() for root in roots]
     _check_limit(roots, found, options.limit)
+    without = withheld(closure, found, loaded=loaded)
+    if options.strict:
+        _check_withheld(without)
     trees = [read_members(members, closure.known(root)) for root, members in zip(roots, found, strict=True)]
     closure.save()
     whole = options.environment == "always" or (options.environment == "auto" and in_environment())
     environment = Environment(options.facts, whole=whole) if options.remote else None
-    return Plan(roots, trees, environment, _import_path(path, roots, closure), options.remote and not whole, closure)
+    return Plan(roots, trees, environment, _import_path(path, roots, closure), options.remote and not whole, closure, without)
 
 
 def in_environment() -> bool:
@@ -168,6 +176,15 @@ def _below(inside: str, path: str, directory: str) -> str:
     """Name a path in a root, given where a directory around it lies in there; empty for the root itself."""
     found = os.path.normpath(os.path.join(inside, os.path.relpath(path, directory)))
     return "" if found == "." else found
+
+
+def _check_withheld(without: list[Withheld]) -> None:
+    """Refuse to leave behind what is needed for certain; warn of what may be."""
+    certain = [str(each) for each in without if each.certain]
+    if certain:
+        raise UsageError("\n".join(certain))
+    for each in without:
+        logger.warning("%s", each)
 
 
 def _check_limit(roots: list[Root], found: list[list[Member]], limit: int) -> None:

@@ -22,6 +22,8 @@ def show(plan: dict[str, Any]) -> None:
     console.print(table)
     _show_files(console, plan)
     _show_left_out(console, plan["left_out"])
+    for each in plan["not_found"]:
+        console.print(f"not found here: {each['module']} ({each['why']})", markup=False)
     console.print()
     what = "the script's environment" if plan["whole_environment"] else "jobsys and what it needs"
     count, size = many(len(plan["distributions"]), "distribution"), format_bytes(plan["distributions_bytes"])
