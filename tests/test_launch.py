@@ -67,7 +67,7 @@ def test_a_work_directory_that_is_none(tmp_path, monkeypatch):
 # ── another host ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SCRIPT = """
-import glob, os, sys
+import glob, os, subprocess, sys
 import jobsys
 import helper
 
@@ -81,10 +81,15 @@ def command_lines():
         if b"JOBSYS" in line or b"jobsys" in line:
             yield line.decode(errors="replace")
 
+def program(name):
+    done = subprocess.run([sys.executable, "-m", name], capture_output=True, text=True)
+    return done.stdout.strip() or f"{done.returncode}: {done.stderr.strip().rpartition(': ')[2]}"
+
 @jobsys.job
 def look():
     import late
     return {
+        "programs": [program("late"), program("helper")],
         "variables": dict(os.environ), "argv": sys.argv[1:], "helper": helper.VALUE, "late": late.VALUE,
         "prefix": sys.prefix, "lines": list(command_lines()), "files": [helper.__file__, __file__],
     }
@@ -112,7 +117,7 @@ class Away:
         self.folder = folder
         self.put("app/script.py", SCRIPT)
         self.put("app/helper.py", "VALUE = 1\n")
-        self.put("lib/late.py", "VALUE = 'found by its name'\n")
+        self.put("lib/late.py", "VALUE = 'found by its name'\nif __name__ == '__main__': print(VALUE)\n")
         mark = 'JOBSYS_TEST_SESSION="$JOBSYS_TEST_SESSION"'
         self.put("ssh", SSH.replace("{mark}", mark)).chmod(0o755)
         (folder / "away").mkdir()
@@ -148,7 +153,8 @@ def test_a_run_on_another_host_takes_what_was_asked_for_and_no_secret(away):
     assert (seen["variables"]["GIVEN"], seen["variables"]["TAKEN"]) == ("hunter1", "hunter2")
     assert (seen["variables"]["TZ"], seen["variables"]["LANG"]) == ("Asia/Tokyo", "C.UTF-8")
     assert "OF_THE_LEADER" not in seen["variables"]
-    assert "PYTHONPATH" not in seen["variables"]
+    assert seen["variables"]["PYTHONPATH"].startswith(f"{away.folder}/away/"), "where programs that a job starts find lib"
+    assert seen["programs"] == ["found by its name", "1: No module named helper"]
     assert "GIVEN" in seen["argv"]
     assert "hunter" not in " ".join(seen["argv"])
     assert (seen["helper"], seen["late"]) == (1, "found by its name")
@@ -161,7 +167,7 @@ def test_a_run_on_another_host_takes_what_was_asked_for_and_no_secret(away):
     assert {path.relative_to(away.folder / "store").parts[0] for path in kept} <= {"journal", "values", "snapshots"}, (
         "what the job returned"
     )
-    assert re.search(r"shipping \d+ B of own code and \d+ distributions \(.*\); sent ", done.stderr)
+    assert re.search(r"shipping [\d.]+ k?B of own code and \d+ distributions \(.*\); sent ", done.stderr)
 
 
 @pytest.mark.slow
