@@ -60,7 +60,8 @@ def make(launch: Launch) -> BatchSystem:
         "environment": {**asked, URL_VARIABLE: url, TOKEN_VARIABLE: token},
     }
     preamble = json.dumps(start).encode() + b"\n"
-    how = Start(core.bootstrap_command(python), preamble)
+    wanted = f"{interpreter.facts()['implementation']} {sys.version_info[0]}.{sys.version_info[1]}"
+    how = Start(core.bootstrap_command(python), preamble, f"--worker-python names a program that is {wanted}, as the leader's Python is")
     return SshBatchSystem(hosts, how, ssh=shlex.split(config.ssh), patience=config.host_patience)
 
 

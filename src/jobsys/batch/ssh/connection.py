@@ -15,16 +15,28 @@ from jobsys.framing import Frame, FrameReader
 
 _READ: Final = 1 << 20
 _TAIL: Final = 4096
+_NO_PROGRAM: Final = (126, 127)  # by the custom of shells
+_TOO_OLD: Final = "Unknown option: -I"
 _END_SECONDS: Final = 1.0  # for the process to end once its output has
 _KILL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
 class Start:
-    """How an agent is started: a command, and what is written to it before the first frame."""
+    """How an agent is started: a command, what is written to it before the first frame, and what to do where there is no such program."""
 
     command: Sequence[str]
     preamble: bytes = b""
+    way_out: str = "is that on the host?"
+
+    def missing(self, status: int | None, printed: str) -> str:
+        """Say that the host does not have the program, or one that is too old, if that is what it printed; else nothing."""
+        program = self.command[0]
+        if _TOO_OLD in printed:
+            return f"{program!r} is too old a Python there: {self.way_out}"
+        if status in _NO_PROGRAM or any(program in line and "not found" in line for line in printed.splitlines()):
+            return f"its shell can't start {program!r} (exit status {status}): {self.way_out}"
+        return ""
 
 
 class Connection:
