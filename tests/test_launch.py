@@ -15,6 +15,7 @@ from jobsys.jobstores import create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
+from jobsys.launch.ssh import split_store_address
 from jobsys.leader.lease import acquire
 
 
@@ -42,6 +43,7 @@ def refused(tmp_path):
         ({"batch_system": "ssh"}, "--batch-system ssh needs hosts: --hosts NAME"),
         ({"batch_system": "ssh", "hosts": [",", ""]}, "--batch-system ssh needs hosts"),
         ({"batch_system": "ssh", "hosts": "h", "env": "NOT_SET_HERE"}, "--env NOT_SET_HERE: there is no such variable here"),
+        ({"batch_system": "ssh", "hosts": "h", "store_address": "::1:x"}, "--store-address '::1:x' is no address: write NAME, NAME:PORT"),
         ({"batch_system": "ssh", "hosts": "h", "env": "no name"}, "is no name of a variable"),
     ],
 )
@@ -53,6 +55,31 @@ def test_options_that_make_no_sense(refused, options, message):
 def test_a_store_in_memory_can_t_be_seen_by_others(refused, system):
     message = refused(f"memory:launch-{system}", batch_system=system, hosts="h")
     assert message.startswith("a memory: job store can't be seen by other processes")
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("", "", 0),
+        ("head-1.x", "head-1.x", 0),
+        ("head:8080", "head", 8080),
+        (":80", "", 80),
+        ("10.0.0.1:0", "10.0.0.1", 0),
+        ("[::1]:8080", "::1", 8080),
+        ("[fd00::1]", "fd00::1", 0),
+        ("fd00::1", "fd00::1", 0),
+    ],
+)
+def test_where_hosts_reach_the_store(text, address, port):
+    assert split_store_address(text) == (address, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://head:80", "head:", "head:x", "head:99999", "[::1", "[x::1]:80", "fe80::1%eth0", "a b", "[head]:80"]
+)
+def test_what_is_no_address_of_the_store(text):
+    with pytest.raises(UsageError, match=r"--store-address .* is no address"):
+        split_store_address(text)
 
 
 def test_a_work_directory_that_is_none(tmp_path, monkeypatch):
@@ -168,6 +195,22 @@ def test_a_run_on_another_host_takes_what_was_asked_for_and_no_secret(away):
         "what the job returned"
     )
     assert re.search(r"shipping [\d.]+ k?B of own code and \d+ distributions \(.*\); sent ", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="this machine has no IPv6")
+def test_a_store_at_an_ipv6_address(away):
+    done = away.run("--store-address", "[::1]:0")
+    assert done.returncode == 0, done.stderr
+    assert eval(done.stdout)["helper"] == 1
+
+
+@pytest.mark.slow
+def test_a_store_that_hosts_can_t_reach_is_told_with_its_address(away):
+    done = away.run("--store-address", "127.0.0.9999")
+    assert done.returncode == 1
+    assert re.search(r"can't fetch jobsys itself from http://127\.0\.0\.9999:\d+/.* --store-address", done.stderr)
+    assert "to be tried again" not in done.stderr
 
 
 @pytest.mark.slow
