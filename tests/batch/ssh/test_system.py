@@ -32,6 +32,7 @@ SSH = """
         loud) head -c 3000000 /dev/zero >&2;;
         once) test -e "$ONCE_FILE" && { echo "no longer" >&2; exit 1; }; touch "$ONCE_FILE";;
         late) sleep 1;;
+        slow) for i in 1 2 3; do echo "jobsys, host $1: fetching, $i MB are here" >&2; done; sleep 0.5;;
         narrow) shift; exec sh -c "$(printf %s "$1" | sed 's/--max-cores 2/--max-cores 1/')";;
     esac
     shift
@@ -179,6 +180,11 @@ def test_a_host_that_never_answers_keeps_no_one_waiting_that_another_can_serve(m
     assert time.monotonic() - began < 20
     system.shutdown()
     assert time.monotonic() - began < 25, "a host that has no job is not waited for"
+
+
+def test_how_far_a_host_is_with_its_start_is_said_now_and_then(make, caplog):
+    make("slow").check(ONE)
+    assert [record.getMessage() for record in caplog.records if "fetching" in record.getMessage()] == ["host slow: fetching, 1 MB are here"]
 
 
 def test_a_command_that_does_not_exist(make):

@@ -17,6 +17,8 @@ _READ: Final = 1 << 20
 _TAIL: Final = 4096
 _NO_PROGRAM: Final = (126, 127)  # by the custom of shells
 _TOO_OLD: Final = "Unknown option: -I"
+_MARK: Final = b"jobsys, "
+_OF_A_HOST: Final = _MARK + b"host "
 _END_SECONDS: Final = 1.0  # for the process to end once its output has
 _KILL_SECONDS: Final = 5.0
 
@@ -42,8 +44,17 @@ class Start:
 class Connection:
     """A running process that leads to the agent of a host."""
 
-    def __init__(self, argv: Sequence[str], preamble: bytes, selector: selectors.BaseSelector, hear: Callable[[list[Frame]], None]) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        preamble: bytes,
+        selector: selectors.BaseSelector,
+        hear: Callable[[list[Frame]], None],
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Start the process; ``hear`` is called with the frames of whatever arrives, and once more when the stream has ended.
+
+        ``note`` is called with what a host says of itself on its standard error, without the mark by which that is known.
 
         Raises:
             OSError: the program can't be started.
@@ -53,6 +64,8 @@ class Connection:
         )
         self._selector = selector
         self._hear = hear
+        self._note = note
+        self._line = b""  # of the errors, as far as it has come
         self._reader: FrameReader | None = None  # None: the magic line has not come yet
         self._noise = b""
         self._errors = b""
@@ -124,6 +137,11 @@ class Connection:
         data = None if self._over else _read(self._error)
         if data:
             self._errors = (self._errors + data)[-_TAIL:]
+            *lines, rest = (self._line + data).split(b"\n")
+            self._line = rest[:_TAIL]
+            for line in lines:
+                if line.startswith(_OF_A_HOST):
+                    self._note(line.removeprefix(_MARK).decode(errors="replace"))
         elif data is not None:
             self._selector.unregister(self._error)
 

@@ -26,6 +26,7 @@ SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "Se
 _PATIENCE: Final = 30.0
 _START_PATIENCE: Final = 600.0  # the first start on a host fetches all code
 _BALANCE_SECONDS: Final = 1.0
+_NOTE_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 45.0
 _TELL_SECONDS: Final = 10.0  # that a host may be down before that is said, while all may turn out to be
 _FINAL: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
@@ -73,6 +74,7 @@ class SshBatchSystem(BatchSystem):
         self._selector = selectors.DefaultSelector()
         self._next_look = 0.0  # when something is due with some host
         self._next_balance = 0.0
+        self._next_note = 0.0
         self._untold: dict[str, float] = {}  # hosts of whose failure nothing was said yet, and since when
         self._strays = False  # jobs may wait that no host can run any more
         self._error: BatchSystemError | None = None
@@ -229,7 +231,9 @@ class SshBatchSystem(BatchSystem):
     def _connect(self, host: RemoteHost, now: float) -> None:
         argv = arguments(self._ssh, host.name, self._start.command)
         try:
-            host.start(now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host)))
+            host.start(
+                now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host), partial(self._note, host))
+            )
         except OSError as error:
             final = isinstance(error, (FileNotFoundError, PermissionError))
             self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=final)
@@ -263,6 +267,12 @@ class SshBatchSystem(BatchSystem):
             return
         if not connection.open:
             self._lose(host, "the connection ended" if host.greeted else "the connection ended before an agent answered")
+
+    def _note(self, host: RemoteHost, text: str) -> None:
+        """Hand on, now and then, how far hosts are with their start: what they fetch may take minutes."""
+        if not host.greeted and self._clock() >= self._next_note:
+            self._next_note = self._clock() + _NOTE_SECONDS
+            logger.warning("%s", text)
 
     def _obey(self, host: RemoteHost, kind: int, payload: bytes) -> None:
         if kind == framing.UPDATES:
