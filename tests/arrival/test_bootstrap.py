@@ -107,6 +107,8 @@ def test_a_cache_that_others_could_change_is_not_used(tmp_path, store):
     assert status == 1
     assert told(behind).startswith(f"host {HOST} ({PYTHON}): others may write into the cache {home}/open ")
     assert list((home / "open").iterdir()) == []
+    behind, _, _ = start(home, configuration(store, store.as_uri(), HELLO), JOBSYS_CACHE="relative")
+    assert "JOBSYS_CACHE='relative' is not an absolute path" in told(behind)
     shutil.rmtree(home / ".cache")
     (home / ".cache" / "jobsys").mkdir(parents=True)
     (home / ".cache" / "jobsys").chmod(0o777)
