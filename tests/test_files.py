@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsys.errors import StorageError
 from jobsys.files import locked, sync_directory, write_whole
 
 
@@ -67,3 +68,11 @@ def test_the_kernel_frees_the_lock_of_a_dead_process(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(status) == -9, "the lock was not the dead process's"
     os.close(reader)
     os.close(writer)
+
+
+def test_what_can_t_be_a_lock_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "directory.lock").mkdir()
+    (tmp_path / "circle.lock").symlink_to(tmp_path / "circle.lock")
+    for name in ("directory", "circle"):
+        with pytest.raises(StorageError, match=rf"/{name}\.lock can't be opened as a lock: .*remove it"), locked(tmp_path / f"{name}.lock"):
+            pytest.fail("it was locked")
