@@ -118,6 +118,30 @@ def test_two_users_have_two_directories(homes, monkeypatch):
         Cache.of_host()
 
 
+def test_a_relative_path_is_refused(homes, monkeypatch):
+    monkeypatch.setenv("JOBSYS_CACHE", "some/where")
+    with pytest.raises(UsageError, match="JOBSYS_CACHE='some/where' is not an absolute path"):
+        Cache.of_host()
+
+
+def test_a_directory_with_another_use_is_refused_and_left_alone(homes, monkeypatch):
+    thesis = homes / "thesis"
+    (thesis / "code").mkdir(parents=True)
+    thesis.chmod(0o700)
+    monkeypatch.setenv("JOBSYS_CACHE", str(thesis))
+    for name in ("chapter.tex", "code/figure.py", "CACHEDIR.TAG"):
+        (thesis / name).write_text("of another program")
+        with pytest.raises(UsageError, match="name an empty or new directory"):
+            Cache.of_host()
+        assert (thesis / name).read_text() == "of another program"
+        (thesis / name).unlink()
+    for name in (f"core-{'0' * 64}.zip", ".core-0123456789abcdef", ".CACHEDIR.TAG.xyz"):
+        (thesis / name).write_text("of a process that is just making it")
+    root = Cache.of_host().root
+    (thesis / "code" / "place").mkdir()
+    assert Cache.of_host().root == root == str(thesis)
+
+
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_link_will_do_if_it_is_one_s_own(homes, monkeypatch, ours):
     lstat = os.lstat
@@ -193,6 +217,17 @@ def test_an_environment_goes_before_what_it_rests_on(cache):
     put(cache, "d", used=40)
     assert [os.path.basename(place.path)[:5] for place in cache.evict(limit=0)] == ["ddddd", "env-0", "aaaaa", "bbbbb"]
     assert sorted(os.listdir(cache.root)) == ["CACHEDIR.TAG", "code"]
+
+
+def test_core_archives_count_and_go_but_not_while_one_is_written(cache):
+    core, left, written = (Path(cache.root, name) for name in (f"core-{'a' * 64}.zip", f".core-{'1' * 16}", f".core-{'2' * 16}"))
+    for path in (core, left, written):
+        path.write_bytes(b"x" * 100)
+    os.utime(left, (1, 1))
+    assert sorted(place.size for place in cache.places()) == [100, 100]
+    assert [place.path for place in cache.evict(limit=100)] == [str(left)]
+    assert [place.path for place in cache.evict(limit=0)] == [str(core)]
+    assert sorted(os.listdir(cache.root)) == [written.name, "CACHEDIR.TAG", "code"]
 
 
 def test_what_is_held_stays_with_what_it_rests_on(cache):

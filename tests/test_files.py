@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobsys.errors import UsageError
+from jobsys.errors import StorageError, UsageError
 from jobsys.files import locked, sync_directory, working_directory, write_whole
 
 
@@ -77,3 +77,11 @@ def test_a_working_directory_that_was_deleted_is_told(tmp_path: Path, monkeypatc
     (tmp_path / "gone").rmdir()
     with pytest.raises(UsageError, match="the working directory is not there any more"):
         working_directory()
+
+
+def test_what_can_t_be_a_lock_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "directory.lock").mkdir()
+    (tmp_path / "circle.lock").symlink_to(tmp_path / "circle.lock")
+    for name in ("directory", "circle"):
+        with pytest.raises(StorageError, match=rf"/{name}\.lock can't be opened as a lock: .*remove it"), locked(tmp_path / f"{name}.lock"):
+            pytest.fail("it was locked")

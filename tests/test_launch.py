@@ -15,6 +15,7 @@ from jobsys.jobstores import create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
+from jobsys.launch.ssh import split_store_address
 from jobsys.leader.lease import acquire
 
 
@@ -42,6 +43,7 @@ def refused(tmp_path):
         ({"batch_system": "ssh"}, "--batch-system ssh needs hosts: --hosts NAME"),
         ({"batch_system": "ssh", "hosts": [",", ""]}, "--batch-system ssh needs hosts"),
         ({"batch_system": "ssh", "hosts": "h", "env": "NOT_SET_HERE"}, "--env NOT_SET_HERE: there is no such variable here"),
+        ({"batch_system": "ssh", "hosts": "h", "store_address": "::1:x"}, "--store-address '::1:x' is no address: write NAME, NAME:PORT"),
         ({"batch_system": "ssh", "hosts": "h", "env": "no name"}, "is no name of a variable"),
     ],
 )
@@ -53,6 +55,31 @@ def test_options_that_make_no_sense(refused, options, message):
 def test_a_store_in_memory_can_t_be_seen_by_others(refused, system):
     message = refused(f"memory:launch-{system}", batch_system=system, hosts="h")
     assert message.startswith("a memory: job store can't be seen by other processes")
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("", "", 0),
+        ("head-1.x", "head-1.x", 0),
+        ("head:8080", "head", 8080),
+        (":80", "", 80),
+        ("10.0.0.1:0", "10.0.0.1", 0),
+        ("[::1]:8080", "::1", 8080),
+        ("[fd00::1]", "fd00::1", 0),
+        ("fd00::1", "fd00::1", 0),
+    ],
+)
+def test_where_hosts_reach_the_store(text, address, port):
+    assert split_store_address(text) == (address, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://head:80", "head:", "head:x", "head:99999", "[::1", "[x::1]:80", "fe80::1%eth0", "a b", "[head]:80"]
+)
+def test_what_is_no_address_of_the_store(text):
+    with pytest.raises(UsageError, match=r"--store-address .* is no address"):
+        split_store_address(text)
 
 
 def test_a_work_directory_that_is_none(tmp_path, monkeypatch):
@@ -67,7 +94,7 @@ def test_a_work_directory_that_is_none(tmp_path, monkeypatch):
 # ── another host ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SCRIPT = """
-import glob, os, sys
+import glob, os, subprocess, sys
 import jobsys
 import helper
 
@@ -81,10 +108,15 @@ def command_lines():
         if b"JOBSYS" in line or b"jobsys" in line:
             yield line.decode(errors="replace")
 
+def program(name):
+    done = subprocess.run([sys.executable, "-m", name], capture_output=True, text=True)
+    return done.stdout.strip() or f"{done.returncode}: {done.stderr.strip().rpartition(': ')[2]}"
+
 @jobsys.job
 def look():
     import late
     return {
+        "programs": [program("late"), program("helper")],
         "variables": dict(os.environ), "argv": sys.argv[1:], "helper": helper.VALUE, "late": late.VALUE,
         "prefix": sys.prefix, "lines": list(command_lines()), "files": [helper.__file__, __file__],
     }
@@ -112,7 +144,7 @@ class Away:
         self.folder = folder
         self.put("app/script.py", SCRIPT)
         self.put("app/helper.py", "VALUE = 1\n")
-        self.put("lib/late.py", "VALUE = 'found by its name'\n")
+        self.put("lib/late.py", "VALUE = 'found by its name'\nif __name__ == '__main__': print(VALUE)\n")
         mark = 'JOBSYS_TEST_SESSION="$JOBSYS_TEST_SESSION"'
         self.put("ssh", SSH.replace("{mark}", mark)).chmod(0o755)
         (folder / "away").mkdir()
@@ -148,7 +180,8 @@ def test_a_run_on_another_host_takes_what_was_asked_for_and_no_secret(away):
     assert (seen["variables"]["GIVEN"], seen["variables"]["TAKEN"]) == ("hunter1", "hunter2")
     assert (seen["variables"]["TZ"], seen["variables"]["LANG"]) == ("Asia/Tokyo", "C.UTF-8")
     assert "OF_THE_LEADER" not in seen["variables"]
-    assert "PYTHONPATH" not in seen["variables"]
+    assert seen["variables"]["PYTHONPATH"].startswith(f"{away.folder}/away/"), "where programs that a job starts find lib"
+    assert seen["programs"] == ["found by its name", "1: No module named helper"]
     assert "GIVEN" in seen["argv"]
     assert "hunter" not in " ".join(seen["argv"])
     assert (seen["helper"], seen["late"]) == (1, "found by its name")
@@ -161,7 +194,23 @@ def test_a_run_on_another_host_takes_what_was_asked_for_and_no_secret(away):
     assert {path.relative_to(away.folder / "store").parts[0] for path in kept} <= {"journal", "values", "snapshots"}, (
         "what the job returned"
     )
-    assert re.search(r"shipping \d+ B of own code and \d+ distributions \(.*\); sent ", done.stderr)
+    assert re.search(r"shipping [\d.]+ k?B of own code and \d+ distributions \(.*\); sent ", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="this machine has no IPv6")
+def test_a_store_at_an_ipv6_address(away):
+    done = away.run("--store-address", "[::1]:0")
+    assert done.returncode == 0, done.stderr
+    assert eval(done.stdout)["helper"] == 1
+
+
+@pytest.mark.slow
+def test_a_store_that_hosts_can_t_reach_is_told_with_its_address(away):
+    done = away.run("--store-address", "127.0.0.9999")
+    assert done.returncode == 1
+    assert re.search(r"can't fetch jobsys itself from http://127\.0\.0\.9999:\d+/.* --store-address", done.stderr)
+    assert "to be tried again" not in done.stderr
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 import threading
 import zipfile
@@ -245,3 +246,14 @@ def test_the_garbage_collector_is_as_it_was():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_much_is_announced_before_it_is_sent_and_only_then(store, planned, monkeypatch):
+    said: list[tuple[str, int]] = []
+    for much in (10**9, 200, 200):
+        monkeypatch.setattr(sending, "MUCH", much)
+        sender = Sender(store) if much == 200 else Sender(create(f"memory:{much}", StoreInfo(FORMAT, 0.0, "0"), durable=False))
+        make(sender, planned(), Main(), remote=True, say=lambda text, sender=sender: said.append((text, sender.sent)))  # type: ignore[misc]
+    [(text, before)] = said
+    assert before == 0
+    assert re.fullmatch(r"shipping \d+ distributions \(.* k?B\), which the job store does not have yet …", text), text

@@ -28,10 +28,13 @@ logger = logging.getLogger(__name__)
 LIMIT: Final = 10 * 10**9
 _TREE: Final = re.compile(r"[0-9A-Za-z]{32,64}-[0-9a-f]{8}")
 _ENVIRONMENT: Final = re.compile(r"env-[0-9a-f]{8,64}")
+_CORE: Final = re.compile(r"core-[0-9a-f]{64}\.zip|\.core-[0-9a-f]{16}")  # bootstrap.py writes them
+_BEGUN: Final = re.compile(rf"code$|{_CORE.pattern}|\.CACHEDIR\.TAG\.")
 _BESIDE: Final = (".used", ".lock", ".parts", ".transfer")
 _TAG_NAME: Final = "CACHEDIR.TAG"
 _TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n# Shipped code of jobsys, which backups can leave out.\n"
 _OLD: Final = 7 * 86400  # seconds that an interrupted transfer waits to be resumed
+_WRITTEN: Final = 3600  # seconds after which nobody writes a core archive any more
 _NO_LOCKS: Final = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL)
 
 
@@ -69,12 +72,14 @@ class Cache:
 
         Raises:
             StorageError: there is no directory that can be used.
-            UsageError: JOBSYS_CACHE_LIMIT is no size.
+            UsageError: JOBSYS_CACHE_LIMIT is no size, or JOBSYS_CACHE no absolute path, or a directory that has another use.
         """
         limit = _limit()
         problems = []
         for root in _candidates():
             try:
+                if os.environ.get("JOBSYS_CACHE"):
+                    _refuse_another_use(root)
                 found = cls(root, limit)
                 if has_locks(found.code):
                     return found
@@ -105,6 +110,7 @@ class Cache:
     def places(self) -> list[Place]:
         """List what is in the cache, the least recently used first, and environments before what they rest on."""
         found = [_place(path) for path, rest in self._find() if not rest and os.path.isdir(path)]
+        found += [Place(path, size, used, ()) for path, size, used in self._cores()]
         last = {each.path: each.used for each in found}
         for each in found:
             for part in each.parts:
@@ -141,6 +147,14 @@ class Cache:
                 if match and (rest in {"", *_BESIDE} or rest.startswith(PART)):
                     yield f"{directory}/{match[0]}", rest
 
+    def _cores(self) -> Iterator[tuple[str, int, float]]:
+        """Go through the core archives, with size and time; whoever imports one has it open, so that it may vanish at any time."""
+        for name in filter(_CORE.fullmatch, os.listdir(self.root)):
+            with suppress(FileNotFoundError):
+                found = os.lstat(f"{self.root}/{name}")
+                if not name.startswith(".") or time.time() - found.st_mtime > _WRITTEN:
+                    yield f"{self.root}/{name}", found.st_size, found.st_mtime
+
     def _sweep(self) -> None:
         """Remove what killed processes left, and what belongs to places that are no more."""
         for place in sorted({place for place, rest in self._find() if rest.startswith(PART) or not os.path.lexists(place)}):
@@ -171,9 +185,36 @@ def has_locks(directory: str) -> bool:
 
 def _candidates() -> list[str]:
     if chosen := os.environ.get("JOBSYS_CACHE"):
+        if not os.path.isabs(os.path.expanduser(chosen)):
+            raise UsageError(f"JOBSYS_CACHE={chosen!r} is not an absolute path, so that every process would have another cache: name one")
         return [os.path.expanduser(chosen)]
     homes = [os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")]
     return [f"{home}/jobsys" for home in homes if os.path.isabs(home)] + [f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"]
+
+
+def _refuse_another_use(root: str) -> None:
+    """Refuse a directory in which something else is than a cache, finished or just being made; the tag comes before what is cached.
+
+    Raises:
+        UsageError: it is one.
+    """
+    try:
+        strange = [name for name in os.listdir(root) if not _BEGUN.match(name)] or os.listdir(f"{root}/code")
+    except OSError:  # nothing is there yet, or nothing that may be seen: what is wrong with that is told by who makes it
+        return
+    if strange and not _has_our_tag(root):
+        raise UsageError(
+            f"JOBSYS_CACHE={root} is neither empty nor a cache of jobsys: name an empty or new directory "
+            f"(there is {strange[0]!r}, and no {_TAG_NAME} of jobsys)"
+        )
+
+
+def _has_our_tag(root: str) -> bool:
+    try:
+        with open(f"{root}/{_TAG_NAME}", "rb") as stream:
+            return b"jobsys" in stream.read(len(_TAG))
+    except FileNotFoundError:
+        return False
 
 
 def _limit() -> int:
@@ -209,6 +250,9 @@ def _place(path: str) -> Place:
 
 def _remove(place: str) -> bool:
     """Remove a place in one step, unless somebody uses it."""
+    if _CORE.fullmatch(os.path.basename(place)):
+        Path(place).unlink(missing_ok=True)
+        return True
     with unused(place) as free:
         if not free:
             return False

@@ -1,11 +1,17 @@
 """Files of this machine: written whole, synced, locked. Knows nothing of job stores."""
 
+import errno
 import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+from jobsys.errors import StorageError
+
+_ODD: Final = (errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO)
 
 from jobsys.errors import UsageError
 
@@ -70,9 +76,15 @@ def lock_file(path: str | os.PathLike[str], operation: int) -> int:
 
     Raises:
         BlockingIOError: the lock is taken, and the operation says not to wait.
+        StorageError: what is there is no file that can be locked.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in _ODD:
+                raise
+            raise StorageError(f"{path} can't be opened as a lock: {error.strerror}. Something else has made it: remove it") from error
         try:
             fcntl.flock(descriptor, operation)
             if is_file_of(descriptor, path):

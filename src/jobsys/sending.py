@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final, Literal
@@ -18,6 +18,7 @@ from jobsys.arrival import interpreter
 from jobsys.files import working_directory
 from jobsys.jobstores import JobStore
 from jobsys.record import printable
+from jobsys.requirements import format_bytes
 from jobsys.resource import DirectoryResource, FileResource, Resource, ResourceException, explained
 from jobsys.shipment import Parcel, Shipment
 from jobsys.shipping import surroundings
@@ -30,6 +31,8 @@ from jobsys.tree import Tree, read_members
 _ARCHIVE: Final = re.compile(r"resources/([0-9a-f]{64})\.zip")
 ROOM: Final = 10 << 20
 """How many bytes of a layer stay in memory from reading to packing."""
+MUCH: Final = 20_000_000
+"""From this size in bytes on, it is said beforehand what will be sent."""
 UNFINISHED: Final = 8
 """How many files may wait at a time for the disk, or for the network."""
 
@@ -99,15 +102,17 @@ class Sender:
         return self._store.shared_file_url(name) if self._base is None else f"{self._base}/o/{self._store.shared_file_key(name)}"
 
 
-def make(sender: Sender, plan: Plan, main: Main, *, remote: bool) -> Shipment:
-    """Save what travels, unless it is there, and describe it.
+def make(sender: Sender, plan: Plan, main: Main, *, remote: bool, say: Callable[[str], None] = lambda _: None) -> Shipment:
+    """Save what travels, unless it is there, and describe it; ``say`` is told before where that is much.
 
     Raises:
         ResourceException: something can't be read, or does not keep still.
     """
     with sender.overlapping(), uncollected():
+        there = {number: parcel for number, layer in enumerate(plan.layers) if (parcel := _sent(sender, layer))}
+        _announce(sender, plan, [layer for number, layer in enumerate(plan.layers) if number not in there], say)
         roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
-        layers = _send_layers(sender, plan.layers)
+        layers = _send_layers(sender, plan.layers, there)
     plan.save()
     facts = interpreter.facts()
     place = None if main.descriptor is None else plan.locate(main.descriptor.dirPath)
@@ -160,11 +165,20 @@ def _send_root(sender: Sender, root: Root, tree: Tree) -> Parcel:
     return _parcel(root.directory, resource, ".zip", tree.size, root.directory)
 
 
-def _send_layers(sender: Sender, layers: list[Layer]) -> list[Parcel]:
+def _announce(sender: Sender, plan: Plan, layers: list[Layer], say: Callable[[str], None]) -> None:
+    """Say how much has to be sent, where that takes its time."""
+    own = sum(tree.size for tree in plan.trees if not sender.shared_file_exists(f"resources/{tree.sha256}.zip"))
+    size = sum(layer.expected_size for layer in layers)
+    parts = [f"{format_bytes(own)} of own code"] * (own > 0) + [f"{len(layers)} distributions ({format_bytes(size)})"] * bool(layers)
+    if own + size > MUCH:
+        say(f"shipping {' and '.join(parts)}, which the job store does not have yet …")
+
+
+def _send_layers(sender: Sender, layers: list[Layer], there: Mapping[int, Parcel]) -> list[Parcel]:
     """Send layers and list them in their order; what has most files goes first, so that the disk is not waited for in the end."""
-    parcels: dict[int, Parcel | None] = {}
-    for number in sorted(range(len(layers)), key=lambda number: -layers[number].listed):
-        parcels[number] = _sent(sender, layers[number]) or _send_layer(sender, layers[number])
+    parcels: dict[int, Parcel | None] = dict(there)
+    for number in sorted(set(range(len(layers))) - set(there), key=lambda number: -layers[number].listed):
+        parcels[number] = _send_layer(sender, layers[number])
     return [parcel for _, parcel in sorted(parcels.items()) if parcel is not None]
 
 

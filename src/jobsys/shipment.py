@@ -133,6 +133,15 @@ def import_path(shipment: Shipment, roots: Sequence[str], mine: Sequence[str]) -
     return list(dict.fromkeys([*path, *mine]))
 
 
+def path_of_programs(shipment: Shipment, roots: Sequence[str]) -> list[str]:
+    """List the roots where programs that a job starts find own code: not the script's directory, which on the leader only it has."""
+    entries = list(shipment.path)
+    if entries and (shipment.place is None or (entries[0][1], entries[0][2]) == shipment.place):
+        del entries[0]
+    path = [os.path.join(roots[root], inside) if inside else roots[root] for kind, root, inside in entries if kind == "root"]
+    return list(dict.fromkeys(path))
+
+
 def load_main(store: JobStore, shipment: Shipment, roots: Sequence[str]) -> types.ModuleType | None:
     """Import the script that was shipped, under its own name, and let ``__main__`` mean it; for a session, fill it with what it has.
 

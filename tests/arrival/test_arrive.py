@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from arrival.layers import copy_distribution, shipped, write  # type: ignore[imp
 from arrival.store import TOKEN, serving  # type: ignore[import-not-found]
 from jobsys import kept
 from jobsys.arrival import arrive
+from jobsys.arrival.core import core_archive
 from jobsys.arrival.interpreter import facts
 from jobsys.cache import Cache
+from jobsys.errors import StorageError
 from jobsys.holding import is_held
 from jobsys.kept import read_list
 from jobsys.resource import DirectoryResource
@@ -112,10 +115,10 @@ def test_what_a_program_runs_on_is_held_as_long_as_it_lives(tmp_path, store, ser
     while process.stdout.readline() != b"here\n":
         continue
     cache = Cache(home / ".cache" / "jobsys")
-    places = [each.path for each in cache.places()]
+    places = [each.path for each in cache.places() if not each.path.endswith(".zip")]
     assert len(places) == 4
     assert all(map(is_held, places))
-    assert cache.evict(0) == []
+    assert [each.path for each in cache.evict(0)] == [f"{cache.root}/core-{sha256(core_archive()).hexdigest()}.zip"], "it was needed once"
     process.communicate()
     assert len(cache.evict(0)) == 4
 
@@ -192,3 +195,10 @@ def test_of_small_trees_that_are_there_only_own_code_is_read_again(tmp_path, sto
     monkeypatch.setattr(kept, "_content", counted)
     assert arrive.obtain_all(trees.values(), cache, layers) == first == {place: read_list(place) for place in first}
     assert read == [f"{arrive.place(cache, trees['root'])}/root/script.py"]
+
+
+def test_a_cache_from_which_nothing_native_can_be_loaded_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("JOBSYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((0,) * 8 + (os.ST_NOEXEC, 255)))
+    with pytest.raises(StorageError, match=r"cache is on a file system that is mounted noexec.* JOBSYS_CACHE"):
+        arrive.bring({})

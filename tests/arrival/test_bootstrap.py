@@ -1,8 +1,12 @@
 """The bootstrap on a bare Python: what it says, what it fetches, what it believes."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -101,13 +105,79 @@ def test_a_cache_that_others_could_change_is_not_used(tmp_path, store):
     (home / "open").chmod(0o777)
     behind, _, status = start(home, configuration(store, store.as_uri(), HELLO), JOBSYS_CACHE=str(home / "open"))
     assert status == 1
-    assert told(behind) == (
-        f"host {HOST} has no place to keep code in ({home}/open: not writable, or not by you alone). Name one by JOBSYS_CACHE"
-    )
+    assert told(behind).startswith(f"host {HOST} ({PYTHON}): others may write into the cache {home}/open ")
+    assert list((home / "open").iterdir()) == []
+    behind, _, _ = start(home, configuration(store, store.as_uri(), HELLO), JOBSYS_CACHE="relative")
+    assert "JOBSYS_CACHE='relative' is not an absolute path" in told(behind)
+    shutil.rmtree(home / ".cache")
     (home / ".cache" / "jobsys").mkdir(parents=True)
     (home / ".cache" / "jobsys").chmod(0o777)
     assert start(home, configuration(store, store.as_uri(), HELLO))[0] == b"arrived \n"
     assert len(list(home.glob("jobsys-cache-*/core-*.zip"))) == 1
+
+
+@pytest.fixture
+def homes(tmp_path, monkeypatch):
+    """A home and a directory of temporary files for a bootstrap in this process; give what looks for the cache and says which it opened."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("JOBSYS_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def opened():
+        directory = bootstrap.cache_directory()
+        try:
+            return os.path.relpath(os.readlink(f"/proc/self/fd/{directory}"), tmp_path)
+        finally:
+            os.close(directory)
+
+    return opened
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_link_that_another_user_could_let_point_elsewhere_is_passed_over(tmp_path, monkeypatch, homes, ours):
+    link, lstat = tmp_path / "home/.cache/jobsys", os.lstat
+    link.parent.mkdir(parents=True)
+    (tmp_path / "scratch").mkdir(mode=0o700)
+    link.symlink_to(tmp_path / "scratch")
+
+    def planted(path, *arguments, **options):
+        found = lstat(path, *arguments, **options)
+        return os.stat_result((*found[:4], os.getuid() + 1, *found[5:])) if str(path) == str(link) else found
+
+    monkeypatch.setattr(os, "lstat", os.lstat if ours else planted)
+    assert homes() == ("scratch" if ours else f"jobsys-cache-{os.getuid()}")
+
+
+def test_a_directory_with_another_use_gets_no_core(tmp_path, monkeypatch, homes):
+    thesis = tmp_path / "thesis"
+    thesis.mkdir(mode=0o700)
+    monkeypatch.setenv("JOBSYS_CACHE", str(thesis))
+    assert homes() == "thesis"
+    (thesis / "chapter").write_text("")
+    assert homes() == "home/.cache/jobsys"
+    (thesis / "CACHEDIR.TAG").write_text("")
+    assert homes() == "thesis"
+
+
+def test_what_was_verified_is_what_is_imported_whatever_takes_its_name(tmp_path, homes):
+    """Neither a link nor a file that takes the place of the core after the check is read."""
+    data = b"the core"
+    (tmp_path / "core.zip").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    kept = tmp_path / "home/.cache/jobsys" / f"core-{digest}.zip"
+    first = bootstrap.core_archive((tmp_path / "core.zip").as_uri(), digest)
+    assert kept.read_bytes() == data
+    again = bootstrap.core_archive("file:///no/such/file", digest)
+    (tmp_path / "decoy").write_bytes(b"a decoy")
+    (tmp_path / "decoy").replace(kept)
+    assert [Path(path).read_bytes() for path in (first, again)] == [data, data]
+    kept.unlink()
+    kept.symlink_to(tmp_path / "core.zip")
+    third = bootstrap.core_archive((tmp_path / "core.zip").as_uri(), digest)
+    assert not kept.is_symlink()
+    for path in (first, again, third):
+        os.close(int(os.path.basename(path)))
 
 
 @pytest.mark.parametrize(
@@ -131,10 +201,10 @@ def test_another_python_is_told_before_anything_is_fetched(tmp_path, store, serv
 @pytest.mark.parametrize(
     ("spoil", "cause", "asked"),
     [
-        (lambda config, store: config["environment"].update(JOBSYS_STORE_TOKEN="wrong"), "the server answered 401", 1),
-        (lambda config, store: (store / "core.zip").unlink(), "the server answered 404", 1),
+        (lambda config, store: config["environment"].update(JOBSYS_STORE_TOKEN="wrong"), "HTTP Error 401", 1),
+        (lambda config, store: (store / "core.zip").unlink(), "HTTP Error 404", 1),
         (lambda config, store: (store / "core.zip").write_bytes(b"changed"), "changed in the store", 5),
-        (lambda config, store: config["environment"].update(JOBSYS_STORE_URL="http://127"), "the server answered 401", 1),
+        (lambda config, store: config["environment"].update(JOBSYS_STORE_URL="http://127"), "HTTP Error 401", 1),
     ],
 )
 def test_what_does_not_pass_is_told_with_host_cause_and_way_out(tmp_path, store, server, spoil, cause, asked):
@@ -147,7 +217,7 @@ def test_what_does_not_pass_is_told_with_host_cause_and_way_out(tmp_path, store,
     assert status == 1
     assert text.startswith(f"host {HOST} can't fetch jobsys itself from {server.url}/core.zip: ")
     assert cause in text
-    assert text.endswith("Can that host reach the job store's server?")
+    assert text.endswith("Can it be reached there? Else set --store-address")
     assert len(server.asked) == asked
     assert TOKEN not in text
 

@@ -59,6 +59,12 @@ def test_an_empty_one(jobsys, cache):
     assert jobsys("cache").out == f"{cache.root}: 0 entries, 0 B of 5 MB\n"
 
 
+def test_what_a_bare_python_begins_with_is_shown_too(jobsys, cache, tmp_path):
+    (tmp_path / "cache" / f"core-{'a' * 64}.zip").write_bytes(b"x" * 1000)
+    assert jobsys("cache").out.splitlines()[2].endswith("core-aaaaaaaaaaaa….zip (jobsys itself)")
+    assert jobsys("cache", "--clear", "--json").json["removed"] == 3
+
+
 def test_a_limit_that_is_no_size(jobsys, cache, monkeypatch):
     monkeypatch.setenv("JOBSYS_CACHE_LIMIT", "much")
     said = jobsys("cache")

@@ -96,7 +96,7 @@ def test_a_module_run_with_m(tmp_path: Path) -> None:
     [
         ("True", "pass", "jobsys.run was called while a worker imported"),
         ("__name__ == '__main__'", "sys.exit(3)", "called sys.exit(3) while a worker imported it"),
-        ("__name__ == '__main__'", "import not_there_at_all", "not_there_at_all"),
+        ("__name__ == '__main__'", "import not_there_at_all", 'script.py", line 8, in <module>'),
         ("__name__ == '__main__'", "1 / 0", "ZeroDivisionError"),
     ],
     ids=["guardless", "exit", "import", "raises"],
@@ -250,7 +250,9 @@ def test_a_cache_that_can_t_be_used_is_said_by_the_leader(tmp_path: Path, monkey
     (tmp_path / "helper.py").write_text("VALUE = 'seven'\n")
     result = run(tmp_path, CACHED, "store")
     assert result.returncode == 1
-    assert f"others may write into the cache {tmp_path}/cache" in result.stderr
+    assert f"the workers can't start: others may write into the cache {tmp_path}/cache" in result.stderr
+    assert result.stderr.count("others may write") == 1
+    assert "jobsys/worker" not in result.stderr, "no traceback"
 
 
 def test_a_place_for_code_that_was_chosen_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from jobsys.arrival.interpreter import facts, mismatch
 from jobsys.arrival.layout import Layer
 from jobsys.arrival.whereabouts import enter, variables
 from jobsys.cache import Cache
-from jobsys.errors import BatchSystemError
+from jobsys.errors import BatchSystemError, StorageError
 from jobsys.fetch import Wanted, obtain_listed
 from jobsys.holding import hold_over_exec
 from jobsys.kept import Kept
@@ -59,6 +59,11 @@ def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoR
 def bring(shipment: dict[str, Any]) -> Environment:
     """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room."""
     cache = Cache.of_host()
+    if os.statvfs(cache.root).f_flag & os.ST_NOEXEC:  # msgspec is native, if nothing else is
+        raise StorageError(
+            f"the cache {cache.root} is on a file system that is mounted noexec, from which Python can't load native modules: "
+            "let JOBSYS_CACHE name a directory on another (--env JOBSYS_CACHE=/path)"
+        )
     with _no_cycles():
         environment = _brought(shipment, cache)
     cache.evict()

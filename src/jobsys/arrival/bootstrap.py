@@ -8,6 +8,7 @@ import sys
 if __name__ == "__main__" and not sys.flags.isolated and sys.path:
     del sys.path[0]  # the working directory, or that of this file: a json.py there is not meant
 
+import contextlib
 import hashlib
 import http.client
 import importlib
@@ -20,22 +21,21 @@ import tempfile
 import time
 import traceback
 import typing
-import urllib.error
 import urllib.request
 
 MAGIC, CANNOT_START = b"\njobsys stream 1\n", 49
 TRIES, PAUSE, TIMEOUT, PASSING = 5, 0.5, 60, (408, 416, 425, 429)
-HOST = os.uname().nodename
+HOST, OWN = os.uname().nodename, ("code", "core-", ".core-", ".CACHEDIR.TAG.")
 
 
 class Failure(Exception):
     """The worker can't start; the text names the host, the cause and the way out."""
 
 
-def write(data: bytes) -> None:
-    """Write to the leader, past every buffer."""
+def write(data: bytes, to: int = 1) -> None:
+    """Write to the leader, or a file, past every buffer."""
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(to, data) :]
 
 
 def read_line() -> bytes:
@@ -71,18 +71,20 @@ def check_interpreter(leader: typing.Any, python: str) -> None:
     raise Failure(f"host {HOST} has {here}, the leader runs {there}: pickles and packages do not travel between them; {way}")
 
 
-def cache_directory() -> str:
-    """Find the directory where this host keeps what was fetched, as ``cache.py`` does."""
-    reasons, chosen = [], os.environ.get("JOBSYS_CACHE", "")
-    homes = [os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")]
-    spare = f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"
-    for place in [os.path.expanduser(chosen)] if chosen else [f"{home}/jobsys" for home in homes if os.path.isabs(home)] + [spare]:
+def cache_directory() -> int:
+    """Open the first directory where ``cache.py`` looks that is, with a link to it, this user's alone; nobody can exchange it then."""
+    homes, reasons = [os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")], []
+    places = [os.path.expanduser(os.environ.get("JOBSYS_CACHE", "")), *(os.path.join(home, "jobsys") for home in homes)]
+    for place in filter(os.path.isabs, [*places, f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"]):
         try:
             os.makedirs(place, 0o700, exist_ok=True)
-            found = os.stat(place)
-            if found.st_uid == os.getuid() and not found.st_mode & 0o022 and os.access(place, os.W_OK | os.X_OK):
-                return place
-            reasons.append(f"{place}: not writable, or not by you alone")
+            directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            found, names = os.fstat(directory), os.listdir(directory)
+            private = {os.lstat(place).st_uid, found.st_uid} == {os.getuid()} and not found.st_mode & 0o022
+            ours = all(name.startswith(OWN) for name in names) or os.path.isfile(f"{place}/CACHEDIR.TAG")
+            if private and ours and os.access(place, os.W_OK | os.X_OK):
+                return directory
+            reasons.append(f"{place}: {'not writable, or not by you alone' if ours else 'not empty, and no cache'}")
         except OSError as error:
             reasons.append(f"{place}: {error.strerror}")
     raise Failure(f"host {HOST} has no place to keep code in ({'; '.join(reasons)}). Name one by JOBSYS_CACHE")
@@ -107,32 +109,29 @@ def fetch(url: str, sha256: str, what: str = "jobsys itself") -> bytes:
             if hashlib.sha256(data).hexdigest() == sha256:
                 return data
             cause = f"what came does not have the SHA-256 {sha256}: it was cut off, or changed in the store"
-        except urllib.error.HTTPError as error:
-            cause = f"the server answered {error.code} {error.reason}"
-            if error.code < 500 and error.code not in PASSING:
-                break
         except (OSError, http.client.HTTPException) as error:
-            cause = f"{type(error).__name__}: {error}"
-    way = "Is the job store's directory mounted there?" if url.startswith("file:") else "Can that host reach the job store's server?"
+            cause, code = f"{type(error).__name__}: {error}", getattr(error, "code", 500)
+            if code < 500 and code not in PASSING:
+                break
+    way = "Is the job store's directory mounted there?" if url.startswith("file:") else "Can it be reached there? Else set --store-address"
     raise Failure(f"host {HOST} can't fetch {what} from {url.partition('?')[0]}: {cause}. {way}")
 
 
 def core_archive(url: str, sha256: str) -> str:
-    """Have the core archive in this host's cache, verified, and give its path."""
-    path = f"{cache_directory()}/core-{sha256}.zip"
-    if os.path.isfile(path):
-        with open(path, "rb") as stream:
-            if hashlib.sha256(stream.read()).hexdigest() == sha256:
-                return path
+    """Have the core archive in this host's cache; the path given leads to the very file that was verified, whatever its name leads to."""
+    directory, name, beside = cache_directory(), f"core-{sha256}.zip", f".core-{os.urandom(8).hex()}"
+    with contextlib.suppress(OSError):  # what can't be read, or is a link, is replaced
+        core = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        if os.fstat(core).st_uid == os.getuid() and hashlib.sha256(os.read(core, 1 << 24)).hexdigest() == sha256:
+            return f"/proc/self/fd/{core}"
     data = fetch(url, sha256)
     try:
-        descriptor, beside = tempfile.mkstemp(prefix=".core-", dir=os.path.dirname(path))
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-        os.replace(beside, path)
+        core = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=directory)
+        write(data, core)
+        os.replace(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as error:
-        raise Failure(f"host {HOST} can't write {path}: {error.strerror}. Free space, or name another by JOBSYS_CACHE") from error
-    return path
+        raise Failure(f"host {HOST} can't keep {name} in its cache: {error.strerror}. Free space, or set JOBSYS_CACHE") from error
+    return f"/proc/self/fd/{core}"
 
 
 def main() -> None:

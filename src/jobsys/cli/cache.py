@@ -9,6 +9,7 @@ JOBSYS_CACHE names its directory, JOBSYS_CACHE_LIMIT how large it may grow (such
 
 import argparse
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +52,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _described(cache: Cache, place: Place) -> dict[str, Any]:
-    names = [name for name in sorted(os.listdir(place.path)) if not name.startswith(".jobsys-")] if os.path.isdir(place.path) else []
+    if os.path.isdir(place.path):
+        names = [name for name in sorted(os.listdir(place.path)) if not name.startswith(".jobsys-")]
+    else:
+        names = ["jobsys itself"]
     entry = os.path.relpath(place.path, cache.root)
     return {"entry": entry, "name": " ".join(names[:3]), "bytes": place.size, "used": place.used, "in_use": is_held(place.path)}
 
@@ -74,6 +78,4 @@ def _lines(entries: list[dict[str, Any]]) -> Iterator[str]:
 
 def _short(entry: str) -> str:
     """Leave out the middle of a digest."""
-    directory, _, name = entry.rpartition("/")
-    digest, dash, rest = name.partition("-") if directory else ("", "", name)
-    return f"{directory}/{digest[:12]}…{dash}{rest}" if len(digest) > 12 else entry
+    return re.sub(r"[0-9A-Za-z]{32,}", lambda digest: f"{digest[0][:12]}…", entry)

@@ -41,7 +41,7 @@ def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
         made = sending.again(sender, last, remote=remote)
     else:
         plan = make_plan(main.start, _options(config, remote=remote))
-        made = sending.make(sender, plan, main, remote=remote)
+        made = sending.make(sender, plan, main, remote=remote, say=say)
         if main.descriptor is None:
             digest, names = namespace.save(sender, last.names if last else ())
             made = msgspec.structs.replace(made, session=digest, names=names)

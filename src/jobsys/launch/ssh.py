@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import socket
 import sys
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from typing import Any, Final
 
 from jobsys.arrival import core, interpreter
@@ -23,6 +25,8 @@ from jobsys.storage.wire import TOKEN_VARIABLE, URL_VARIABLE
 
 _AGENT_PATIENCE: Final = 2.0
 """How much longer an agent waits for its leader than the leader for a host: both hang on the same network."""
+
+_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]|[\w.-]*)(?::(\d{1,5}))?", re.ASCII)
 
 
 def make(launch: Launch) -> BatchSystem:
@@ -60,7 +64,8 @@ def make(launch: Launch) -> BatchSystem:
         "environment": {**asked, URL_VARIABLE: url, TOKEN_VARIABLE: token},
     }
     preamble = json.dumps(start).encode() + b"\n"
-    how = Start(core.bootstrap_command(python), preamble)
+    wanted = f"{interpreter.facts()['implementation']} {sys.version_info[0]}.{sys.version_info[1]}"
+    how = Start(core.bootstrap_command(python), preamble, f"--worker-python names a program that is {wanted}, as the leader's Python is")
     return SshBatchSystem(hosts, how, ssh=shlex.split(config.ssh), patience=config.host_patience)
 
 
@@ -79,11 +84,31 @@ def _serve(launch: Launch, hosts: Sequence[str]) -> tuple[str, str]:
     root = store.storage.local_path("x")
     if root is None:
         raise UsageError(f"workers on other hosts can't reach {store.locator}: use a file: store, or one behind 'jobsys serve'")
-    address, _, port = (config.store_address or "").partition(":")
-    where, durable = f"0.0.0.0:{port or 0}", config.durability == "power-cut"
+    address, port = split_store_address(config.store_address or "")
+    where, durable = f"{'[::]' if ':' in address else '0.0.0.0'}:{port}", config.durability == "power-cut"
     server = StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), listen=where, durable=durable)
     served = launch.stack.enter_context(server)
     return served.url, served.token
+
+
+def split_store_address(text: str) -> tuple[str, int]:
+    """Read ``NAME[:PORT]``, either of which may be missing; an IPv6 address stands in brackets, or alone.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = _ADDRESS.fullmatch(text)
+    address, port = (found[1].strip("[]"), int(found[2] or 0)) if found else (text, 0)
+    if port > 65535 or not (_is_six(address) if ":" in address else found):
+        raise UsageError(f"--store-address {text!r} is no address: write NAME, NAME:PORT, [IPV6] or [IPV6]:PORT, such as head1:8080")
+    return address, port
+
+
+def _is_six(text: str) -> bool:
+    try:
+        return IPv6Address(text).scope_id is None  # what a scope means, only this machine knows
+    except ValueError:
+        return False
 
 
 def _own_address(host: str) -> str:

@@ -133,6 +133,15 @@ def read_record(each: Distribution) -> list[str]:
     return [row[0] for row in _rows(each)]
 
 
+def record_sizes(each: Distribution) -> dict[str, int]:
+    """Tell the sizes of a distribution's files by their names, as far as its RECORD says them.
+
+    Raises:
+        PackageError: its RECORD can't be read.
+    """
+    return {row[0]: int(row[2]) if len(row) > 2 and row[2].isascii() and row[2].isdigit() else 0 for row in _rows(each)}
+
+
 def top_level(each: Distribution, names: Iterable[str]) -> set[str]:
     """Name what a distribution that has these files occupies in its site-packages, without what is below."""
     return {name.partition("/")[0] for name in names} | {os.path.basename(each.metadata)}

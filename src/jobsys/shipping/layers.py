@@ -42,6 +42,7 @@ class Layer:
         self._tag = tag
         self._summary: Summary | None = None
         self.listed = 0  # how many files it has, as far as that was seen
+        self._listed_size = 0
 
     @property
     def summary(self) -> Summary:
@@ -59,6 +60,11 @@ class Layer:
     def known_summary(self) -> Summary | None:
         """Tell the same as far as it is known; reads nothing."""
         return self._summary
+
+    @property
+    def expected_size(self) -> int:
+        """Tell how many bytes its files have, as far as that is known or listed; reads nothing."""
+        return self._listed_size if self._summary is None else self._summary.size
 
     def read(self, room: int = 0, *, anew: bool = False) -> Tree:
         """Read its files.
@@ -111,9 +117,9 @@ class DistributionLayer(Layer):
 
     def _read_names(self) -> tuple[str, ...]:
         self._known.watch(distributions.record_path(self._each))
-        names = distributions.read_record(self._each)
-        self.listed = len(names)
-        return tuple(sorted(distributions.top_level(self._each, names)))
+        sizes = distributions.record_sizes(self._each)
+        self.listed, self._listed_size = len(sizes), sum(sizes.values())
+        return tuple(sorted(distributions.top_level(self._each, sizes)))
 
     def _members(self, watch: Watch) -> Iterable[Member]:
         watch(distributions.wheel_path(self._each))

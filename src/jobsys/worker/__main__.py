@@ -13,6 +13,7 @@ from typing import cast
 
 from jobsys import framing
 from jobsys.cache import Cache
+from jobsys.errors import JobsysError
 from jobsys.resource import Resource
 from jobsys.slots import Slots
 from jobsys.worker import guard
@@ -58,10 +59,17 @@ def _prepare(name: str, arguments: Sequence[str], control: socket.socket, direct
         prepare = cast(Prepare, getattr(importlib.import_module(module), attribute))
         return prepare(arguments)
     except BaseException as error:  # noqa: BLE001  # the user's code is imported here
-        traceback.print_exc()
-        text = "".join(traceback.format_exception_only(error)).strip()
+        text = str(error)
+        if not _says_all(error):
+            traceback.print_exc()
+            text = "".join(traceback.format_exception_only(error)).strip()
         control.sendall(framing.pack(framing.CANNOT_START, payload=text.encode()))
         return None
+
+
+def _says_all(error: BaseException) -> bool:
+    """Tell whether an error's message needs no traceback: it is no error in the user's code, and does not come from one."""
+    return isinstance(error, JobsysError) and isinstance(error.__cause__, JobsysError | OSError | None)
 
 
 if __name__ == "__main__":

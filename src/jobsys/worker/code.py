@@ -38,6 +38,8 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Resource.prepareSystem()
     roots = _localize(shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
+    if shipped.remote:
+        _tell_programs(shipment.path_of_programs(shipped, roots))
     shipment.load_main(store, shipped, roots)
     _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)])
     sys.argv[:] = shipped.argv
@@ -56,6 +58,12 @@ def _localize(shipped: Shipment) -> list[str]:
         resource.download()
         places.append(os.path.abspath(resource.localPath))
     return places
+
+
+def _tell_programs(path: Sequence[str]) -> None:
+    """Let programs that jobs start find own code as the leader's do; what --env passed comes behind it."""
+    if path:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _settle(held: Sequence[str]) -> None:

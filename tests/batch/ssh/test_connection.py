@@ -25,7 +25,8 @@ class Ear:
     def __init__(self, command: str, preamble: bytes = b""):
         self.selector = selectors.DefaultSelector()
         self.frames: list[Frame] = []
-        self.connection = Connection(["sh", "-c", command], preamble, self.selector, self._hear)
+        self.notes: list[str] = []
+        self.connection = Connection(["sh", "-c", command], preamble, self.selector, self._hear, self.notes.append)
 
     def _hear(self, frames):
         self.frames += frames
@@ -133,3 +134,9 @@ def test_a_remote_shell_sees_the_command_as_it_was_given():
     command = ["printf", "%s|", "two words", "$HOME", "it's", "", "*"]
     argv = arguments(["sh", "-c", 'shift; exec sh -c "$1"', "ssh"], "node1", command)
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "two words|$HOME|it's||*|"
+
+
+def test_what_a_host_says_of_itself_is_noted_line_by_line(ear):
+    there = ear("printf 'noise\\njobsys, ho' >&2; sleep 0.1; printf 'st n1: 5 MB\\njobsys is not meant\\njobsys, host n1: 6' >&2")
+    assert "host n1: 6" in there.until_end()[1]
+    assert there.notes == ["host n1: 5 MB"]

@@ -32,6 +32,7 @@ SSH = """
         loud) head -c 3000000 /dev/zero >&2;;
         once) test -e "$ONCE_FILE" && { echo "no longer" >&2; exit 1; }; touch "$ONCE_FILE";;
         late) sleep 1;;
+        slow) for i in 1 2 3; do echo "jobsys, host $1: fetching, $i MB are here" >&2; done; sleep 0.5;;
         narrow) shift; exec sh -c "$(printf %s "$1" | sed 's/--max-cores 2/--max-cores 1/')";;
     esac
     shift
@@ -150,6 +151,17 @@ def test_one_host_that_cannot_start_is_a_warning(make, caplog):
     assert "Connection refused" in record.getMessage()
 
 
+def test_a_host_that_fails_is_told_after_a_while_where_others_have_still_to_start(make, monkeypatch, caplog):
+    monkeypatch.setattr("jobsys.batch.ssh.system._TELL_SECONDS", 0.2)
+    system = make("refused", "mute")
+    system.submit([job(1, "echo")])
+    deadline = time.monotonic() + 20
+    while "Connection refused" not in caplog.text:
+        assert time.monotonic() < deadline
+        system.updates(0.1)
+    assert "host 'refused' is to be tried again" in caplog.text
+
+
 def test_when_no_host_starts_each_is_named_with_its_cause(make):
     system = make("refused", "mute", start_patience=0.5)
     with pytest.raises(BatchSystemError, match=r"(?s)refused: .*status 255.*Connection refused.*mute: .*did not answer within 0.5 s"):
@@ -170,11 +182,40 @@ def test_a_host_that_never_answers_keeps_no_one_waiting_that_another_can_serve(m
     assert time.monotonic() - began < 25, "a host that has no job is not waited for"
 
 
+def test_how_far_a_host_is_with_its_start_is_said_now_and_then(make, caplog):
+    make("slow").check(ONE)
+    assert [record.getMessage() for record in caplog.records if "fetching" in record.getMessage()] == ["host slow: fetching, 1 MB are here"]
+
+
 def test_a_command_that_does_not_exist(make):
     system = make("a", command=["/not/there/python", "-m", "jobsys.batch.agent"])
     with pytest.raises(BatchSystemError, match=r"(?s)a: its shell can't start '/not/there/python' .*status 127"):
         system.check(ONE)
     assert system._hosts["a"].given_up
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "cause"),
+    [
+        ("zsh: command not found: python9.9", 1, "its shell can't start 'python9.9'"),
+        ("Unknown option: -I", 2, "'python9.9' is too old a Python there"),
+    ],
+)
+def test_a_python_that_is_missing_or_too_old_names_the_way_out(said, status, cause):
+    start = Start(["python9.9"], b"", "name another")
+    host = ["sh", "-c", f"echo '{said}' >&2; exit {status}", "ssh"]
+    system = SshBatchSystem(["a"], start, ssh=host)
+    with pytest.raises(BatchSystemError, match=rf"a: {cause}.*: name another"):
+        system.check(ONE)
+    system.shutdown()
+
+
+def test_what_the_error_says_that_ends_the_run_is_said_nowhere_else(make, caplog):
+    system = make("refused", "gone", command=["/not/there/python"])
+    with caplog.at_level(logging.INFO), pytest.raises(BatchSystemError, match=r"(?s)refused: .*gone: ") as caught:
+        system.check(ONE)
+    assert str(caught.value).count("Connection refused") == 1
+    assert caplog.text == ""
 
 
 def test_an_ssh_that_does_not_exist():

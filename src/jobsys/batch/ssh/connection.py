@@ -15,23 +15,46 @@ from jobsys.framing import Frame, FrameReader
 
 _READ: Final = 1 << 20
 _TAIL: Final = 4096
+_NO_PROGRAM: Final = (126, 127)  # by the custom of shells
+_TOO_OLD: Final = "Unknown option: -I"
+_MARK: Final = b"jobsys, "
+_OF_A_HOST: Final = _MARK + b"host "
 _END_SECONDS: Final = 1.0  # for the process to end once its output has
 _KILL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
 class Start:
-    """How an agent is started: a command, and what is written to it before the first frame."""
+    """How an agent is started: a command, what is written to it before the first frame, and what to do where there is no such program."""
 
     command: Sequence[str]
     preamble: bytes = b""
+    way_out: str = "is that on the host?"
+
+    def missing(self, status: int | None, printed: str) -> str:
+        """Say that the host does not have the program, or one that is too old, if that is what it printed; else nothing."""
+        program = self.command[0]
+        if _TOO_OLD in printed:
+            return f"{program!r} is too old a Python there: {self.way_out}"
+        if status in _NO_PROGRAM or any(program in line and "not found" in line for line in printed.splitlines()):
+            return f"its shell can't start {program!r} (exit status {status}): {self.way_out}"
+        return ""
 
 
 class Connection:
     """A running process that leads to the agent of a host."""
 
-    def __init__(self, argv: Sequence[str], preamble: bytes, selector: selectors.BaseSelector, hear: Callable[[list[Frame]], None]) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        preamble: bytes,
+        selector: selectors.BaseSelector,
+        hear: Callable[[list[Frame]], None],
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Start the process; ``hear`` is called with the frames of whatever arrives, and once more when the stream has ended.
+
+        ``note`` is called with what a host says of itself on its standard error, without the mark by which that is known.
 
         Raises:
             OSError: the program can't be started.
@@ -41,6 +64,8 @@ class Connection:
         )
         self._selector = selector
         self._hear = hear
+        self._note = note
+        self._line = b""  # of the errors, as far as it has come
         self._reader: FrameReader | None = None  # None: the magic line has not come yet
         self._noise = b""
         self._errors = b""
@@ -112,6 +137,11 @@ class Connection:
         data = None if self._over else _read(self._error)
         if data:
             self._errors = (self._errors + data)[-_TAIL:]
+            *lines, rest = (self._line + data).split(b"\n")
+            self._line = rest[:_TAIL]
+            for line in lines:
+                if line.startswith(_OF_A_HOST):
+                    self._note(line.removeprefix(_MARK).decode(errors="replace"))
         elif data is not None:
             self._selector.unregister(self._error)
 

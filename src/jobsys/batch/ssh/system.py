@@ -26,10 +26,10 @@ SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "Se
 _PATIENCE: Final = 30.0
 _START_PATIENCE: Final = 600.0  # the first start on a host fetches all code
 _BALANCE_SECONDS: Final = 1.0
+_NOTE_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 45.0
+_TELL_SECONDS: Final = 10.0  # that a host may be down before that is said, while all may turn out to be
 _FINAL: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
-
-_NO_PROGRAM: Final = (126, 127)  # by the custom of shells
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ class SshBatchSystem(BatchSystem):
         self._selector = selectors.DefaultSelector()
         self._next_look = 0.0  # when something is due with some host
         self._next_balance = 0.0
+        self._next_note = 0.0
+        self._untold: dict[str, float] = {}  # hosts of whose failure nothing was said yet, and since when
         self._strays = False  # jobs may wait that no host can run any more
         self._error: BatchSystemError | None = None
         self._closed = False
@@ -211,7 +213,9 @@ class SshBatchSystem(BatchSystem):
             host.ping(now)
             if cause := host.silence(now):
                 self._lose(host, cause)
+        self._tell_losses(now)
         times = [time for host in self._hosts.values() if (time := host.next_time()) is not None]
+        times += [since + _TELL_SECONDS for since in self._untold.values()]
         if len(self._hosts) > 1 and self._placing.busy():
             times.append(self._balance(now))
         self._next_look = min(times, default=now + _PATIENCE)
@@ -227,7 +231,9 @@ class SshBatchSystem(BatchSystem):
     def _connect(self, host: RemoteHost, now: float) -> None:
         argv = arguments(self._ssh, host.name, self._start.command)
         try:
-            host.start(now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host)))
+            host.start(
+                now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host), partial(self._note, host))
+            )
         except OSError as error:
             final = isinstance(error, (FileNotFoundError, PermissionError))
             self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=final)
@@ -262,6 +268,12 @@ class SshBatchSystem(BatchSystem):
         if not connection.open:
             self._lose(host, "the connection ended" if host.greeted else "the connection ended before an agent answered")
 
+    def _note(self, host: RemoteHost, text: str) -> None:
+        """Hand on, now and then, how far hosts are with their start: what they fetch may take minutes."""
+        if not host.greeted and self._clock() >= self._next_note:
+            self._next_note = self._clock() + _NOTE_SECONDS
+            logger.warning("%s", text)
+
     def _obey(self, host: RemoteHost, kind: int, payload: bytes) -> None:
         if kind == framing.UPDATES:
             for update in wire.unpack_updates(payload, host.name):
@@ -280,6 +292,7 @@ class SshBatchSystem(BatchSystem):
             return
         logger.info("host %r is up: %s, %s", host.name, hello.host, _describe(hello.machine))
         host.greet(hello, self._clock())
+        self._untold.pop(host.name, None)
         self._next_look = 0.0
         self._strays = True
         self._placing.add_host(host.name, hello.machine, host.index)
@@ -305,16 +318,15 @@ class SshBatchSystem(BatchSystem):
         """End a host's connection, report its jobs as lost, and decide how it goes on; what it ``told`` needs no word from its log."""
         if host.connection is not None:
             status, printed = host.connection.end()
-            if status in _NO_PROGRAM and not host.greeted and not final:
-                cause, final = f"its shell can't start {self._start.command[0]!r} (exit status {status}): is that on the host?", True
+            if not host.greeted and not final and (missing := self._start.missing(status, printed)):
+                cause, final = missing, True
             cause += f", with exit status {status}" if status is not None and not final else ""
             cause += f"\n{printed}" if printed and not told else ""
         lost = self._placing.remove_host(host.name)
-        known = cause == host.cause
+        known = cause == host.cause and host.name not in self._untold
         host.fail(cause, self._clock(), final=final)
         self._next_look = 0.0
         self._strays = True
-        self._tell_loss(host, known=known)
         for placed in lost:
             id = placed.job.id
             message = f"host {host.name!r} was lost: {cause}"
@@ -324,16 +336,19 @@ class SshBatchSystem(BatchSystem):
         if all(other.hopeless for other in hosts) or all(other.failures and other.hello is None for other in hosts):
             causes = "\n".join(f"{other.name}: {other.cause}" for other in hosts)
             self._error = BatchSystemError(f"there is no host that jobs can run on; mend one, or name others\n{causes}")
-
-    @staticmethod
-    def _tell_loss(host: RemoteHost, *, known: bool) -> None:
-        """Say once why a host is not there, and once more that it is given up."""
-        what = "not used any more" if host.given_up else "to be tried again"
-        if known:
+        elif known:
             level = logging.WARNING if host.given_up else logging.INFO
-            logger.log(level, "host %r is %s: it failed %d times in that way", host.name, what, host.failures)
+            logger.log(level, "host %r is %s: it failed %d times in that way", host.name, _outlook(host), host.failures)
         else:
-            logger.warning("host %r is %s: %s", host.name, what, host.cause)
+            self._untold.setdefault(host.name, self._clock())
+
+    def _tell_losses(self, now: float) -> None:
+        """Say once why a host is not there, as soon as the run goes on without it: the error that ends a run names its cause as well."""
+        sure = any(host.hello for host in self._hosts.values())
+        for name in [name for name, since in self._untold.items() if sure or now >= since + _TELL_SECONDS]:
+            del self._untold[name]
+            if self._error is None:
+                logger.warning("host %r is %s: %s", name, _outlook(self._hosts[name]), self._hosts[name].cause)
 
     def _drop_strays(self) -> None:
         """End the waiting jobs that no host can run any more."""
@@ -350,6 +365,10 @@ class SshBatchSystem(BatchSystem):
 
 def _canceled(id: int) -> BatchUpdate:
     return BatchUpdate(id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled")
+
+
+def _outlook(host: RemoteHost) -> str:
+    return "not used any more" if host.given_up else "to be tried again"
 
 
 def _describe(machine: Machine) -> str:
