@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from jobsys.errors import StorageError
+from jobsys.errors import StorageError, UsageError
 
 _ODD: Final = (errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO)
-
-from jobsys.errors import UsageError
 
 
 def working_directory() -> str:
