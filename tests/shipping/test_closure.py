@@ -359,3 +359,10 @@ def test_the_closure_is_what_can_be_reached(tmp_path_factory, homes, edges, begi
         found = closure(script(main))
     names = {(os.path.basename(each.directory), name) for each in found.ordered() if not each.whole for name in each.names}
     assert names == {(f"r{homes[each][0]}", f"m{each}x" + ("" if homes[each][1] else ".py")) for each in reached}
+
+
+def test_what_is_installed_and_imported_is_named(tmp_path, path):
+    main = put(tmp_path, "app/main.py", "import json, msgspec, beside\ntry:\n    import psutil\nexcept ImportError:\n    psutil = None\n")
+    put(tmp_path, "app/beside.py", "def later(): import dill")
+    path(tmp_path / "app")
+    assert closure(script(main), loaded=True).installed() == {"dill": "imported by beside.py", "msgspec": "imported by the script"}

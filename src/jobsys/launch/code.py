@@ -16,8 +16,9 @@ from jobsys.requirements import format_bytes
 from jobsys.resource import ResourceException
 from jobsys.sending import Sender
 from jobsys.shipment import Shipment
+from jobsys.shipping.distributions import normal
 from jobsys.shipping.main import Main
-from jobsys.shipping.plan import Options, ShipEnvironment, facts_directory, make_plan
+from jobsys.shipping.plan import Options, Plan, ShipEnvironment, facts_directory, make_plan
 
 
 def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
@@ -41,6 +42,8 @@ def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
         made = sending.again(sender, last, remote=remote)
     else:
         plan = make_plan(main.start, _options(config, remote=remote))
+        if plan.system_site and (staying := _staying(plan)):
+            say(f"{', '.join(staying)}: imported, but not sent; hosts must have it installed, or give --ship-env always")
         made = sending.make(sender, plan, main, remote=remote, say=say)
         if main.descriptor is None:
             digest, names = namespace.save(sender, last.names if last else ())
@@ -52,6 +55,12 @@ def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
         say(_told(made, sender.sent))
     shipment.name_script()
     return made, shipment.write(store, launch.lease.epoch, made)
+
+
+def _staying(plan: Plan) -> list[str]:
+    """Name the modules of installed distributions that the own code needs and that don't travel."""
+    brought = {normal(layer.name.partition(" ")[0]) for layer in plan.layers}
+    return [name for name in plan.closure.installed() if normal(name) not in brought]
 
 
 def _archives() -> Archives | None:

@@ -18,7 +18,7 @@ from jobsys.manifest import PackageError, is_inside
 from jobsys.scan import LeftOut, Scanner
 from jobsys.shipping.distributions import entry_modules, installed, is_editable
 from jobsys.shipping.imports import OPTIONAL, marked
-from jobsys.shipping.origins import Place, is_importable, is_standard, own_places, site_directories
+from jobsys.shipping.origins import Place, is_importable, is_installed, is_standard, own_places, site_directories
 from jobsys.tree import IGNORE_FILE, Item, Member, hash_members, is_system_directory
 
 _SOURCES: Final = (".py", ".pyw")
@@ -249,6 +249,11 @@ class Closure:
         """Give the modules that somebody imports and that are nowhere here, with who does it; but for what can be done without."""
         there = {name.partition("/")[0].partition(".")[0] for root in self.roots.values() for name in root.grafts}
         return {name: why for name, why in sorted(self.needed.items()) if name not in there and not is_importable(name)}
+
+    def installed(self) -> dict[str, str]:
+        """Give the modules of installed distributions that own sources import and can't do without, with who does it."""
+        imported = {name: why for name, why in sorted(self.needed.items()) if why.startswith("imported by")}
+        return {name: why for name, why in imported.items() if not self.places.get(name) and is_installed(name)}
 
     def save(self) -> None:
         """Keep the facts about files for the next time."""

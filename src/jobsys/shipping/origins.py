@@ -78,6 +78,13 @@ def origin_of(path: str) -> Origin:
     return "own"
 
 
+def is_installed(name: str) -> bool:
+    """Tell whether a top-level module belongs to an installed distribution, other than jobsys."""
+    if name in NOT_OURS or name in sys.builtin_module_names:
+        return False
+    return any(origin_of(path) == "installed" for path in _paths(name))
+
+
 def own_places(name: str) -> list[Place]:
     """Find where a top-level module lies, if it is somebody's own: one place, or the portions of a namespace package.
 
