@@ -11,6 +11,9 @@ import pytest
 def path(monkeypatch):
     """Be a program whose own directory stands first in the import path."""
     monkeypatch.setattr(sys, "path", ["/the/program's/own/directory", *sys.path])
+    yield
+    for name in ("pack", "parcel"):  # what -m loads to find a module in it
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
