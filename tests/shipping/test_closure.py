@@ -365,4 +365,4 @@ def test_what_is_installed_and_imported_is_named(tmp_path, path):
     main = put(tmp_path, "app/main.py", "import json, msgspec, beside\ntry:\n    import psutil\nexcept ImportError:\n    psutil = None\n")
     put(tmp_path, "app/beside.py", "def later(): import dill")
     path(tmp_path / "app")
-    assert closure(script(main), loaded=True).installed() == {"dill": "imported by beside.py", "msgspec": "imported by the script"}
+    assert closure(script(main)).installed() == {"dill": "imported by beside.py", "msgspec": "imported by main.py"}
