@@ -14,11 +14,12 @@ import pytest
 
 from jobsys import sending
 from jobsys.archives import Archives
+from jobsys.collecting import uncollected
 from jobsys.errors import StorageError
 from jobsys.jobstores import JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.resource import DirectoryResource, ResourceException
-from jobsys.sending import Sender, make, uncollected
+from jobsys.sending import Sender, make
 from jobsys.shipping.closure import Start
 from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Options, make_plan

@@ -3,14 +3,12 @@
 The one place that statistics, logs and pictures of a graph are made from; works while the run goes on, and after it.
 """
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from jobsys import journal
+from jobsys.collecting import uncollected
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, RunCanceled
 from jobsys.jobstores import JobStore
 from jobsys.message import Report
@@ -114,7 +112,7 @@ def read_history(store: JobStore) -> History:
     """
     store.info()
     reader = _Reader()
-    with _without_collecting():
+    with uncollected():
         for page in journal.pages(store):
             for event in page.events:
                 reader.take(event)
@@ -258,15 +256,3 @@ def _job(number: int, record: JobRecord, maker: int, first: int) -> JobHistory:
 def _numbers(refs: tuple[int, ...], maker: int, first: int) -> tuple[int, ...]:
     """Turn the references of a commit into job numbers."""
     return tuple([maker if ref == SELF else first + ref for ref in refs]) if refs else ()
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Make many objects that all stay: looking for garbage among them costs as much as making them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -15,6 +15,7 @@ from jobsys.errors import JobsysError
 CORE: Final[tuple[str, ...]] = (
     "cache",
     "central",
+    "collecting",
     "digest",
     "errors",
     "fetch",

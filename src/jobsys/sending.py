@@ -1,6 +1,5 @@
 """The leader's side of a shipment: trees become archives in the job store, unless they are there, and are described for workers."""
 
-import gc
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ import msgspec
 
 from jobsys.archives import Archives
 from jobsys.arrival import interpreter
+from jobsys.collecting import uncollected
 from jobsys.files import working_directory
 from jobsys.jobstores import JobStore
 from jobsys.record import printable
@@ -131,18 +131,6 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool, say: Callable[
         main=_described(main),
         place=None if place is None else (place[0], printable(place[1])),
     )
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from looking for circles among the many tuples that describe files: there are none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _described(main: Main) -> tuple[str, str, bool] | None:

@@ -209,7 +209,6 @@ SHAPES: Final = [
         edit={"version.py": "NAME = 'newer'\n"},
         first=("--env", "SETTING=bad"),
         again=("--restart", "--same-code", "--env", "SETTING="),
-        needs="shipping",
     ),
     Shape(
         "the leader's settings",
@@ -217,7 +216,6 @@ SHAPES: Final = [
         "{}",
         ("{python}", "-O", "-X", "utf8", "-W", "ignore::ImportWarning", "flow.py", *START),
         environment={"PYTHONHASHSEED": "7", "TZ": "Asia/Kolkata", "LC_ALL": "C.UTF-8", "LANG": "C"},
-        needs="shipping",
     ),
     Shape(
         "variables handed on",
@@ -225,7 +223,6 @@ SHAPES: Final = [
         "['here', 'along', None]",
         environment={"PASSED": "along", "SECRET": "jobsys-test-secret"},
         options=("--env", "GIVEN=here", "--env", "PASSED"),
-        needs="shipping",
         local=False,
         forbidden=("jobsys-test-secret",),
     ),

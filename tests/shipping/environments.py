@@ -29,7 +29,6 @@ def _editable(name: str, files: dict[str, str], *install: tuple[str, ...]) -> Sh
         ("{python}", "app/flow.py", *START),
         install or (_pip("--editable", "lib"),),
         venv="own",
-        needs="shipping",
     )
 
 
@@ -132,7 +131,7 @@ COMMAND_LINE: Final = ("{venv}/bin/run-flow", *START)
 
 SHAPES: Final = [
     Shape("console script, installed", COMMAND, "42", COMMAND_LINE, (_pip("."),), venv="own", cwd="..", places=0),
-    Shape("console script, editable", OWN_COMMAND, "42", COMMAND_LINE, (_pip("--editable", "."),), venv="own", cwd="..", needs="shipping"),
+    Shape("console script, editable", OWN_COMMAND, "42", COMMAND_LINE, (_pip("--editable", "."),), venv="own", cwd=".."),
     Shape(
         "installed module with -m",
         COMMAND,
@@ -156,7 +155,6 @@ SHAPES: Final = [
             ),
         ),
         venv="own",
-        needs="shipping",
     ),
     _editable("editable, setuptools' finder", HOOK),
     _editable("editable, setuptools' .pth", SRC),
@@ -189,7 +187,6 @@ SHAPES: Final = [
         setup=(_pip("--editable", "{checkout}"),),
         venv="own",
         places=2,
-        needs="shipping",
         local=False,  # here workers have the leader's own jobsys
     ),
     Shape(
@@ -199,14 +196,12 @@ SHAPES: Final = [
         ("{python}", "app/flow.py", *START),
         (_pip("--editable", "lib"),),
         venv="own",
-        needs="shipping",
     ),
     Shape(
         "environment left behind",
         {"helper.py": HELPER, "flow.py": APP["app/flow.py"]},
         "42",
         options=("--ship-env", "never"),
-        needs="shipping",
     ),
     Shape(
         "native library and console script",
@@ -216,7 +211,6 @@ SHAPES: Final = [
         venv="science",
         environment={"PATH": "{venv}/bin:/usr/bin:/bin"},  # an activated environment
         options=("--ship-env", "always"),
-        needs="shipping",
         local=False,  # here nothing ships an environment, and the option is refused
     ),
 ]

@@ -195,7 +195,6 @@ SHAPES: Final = [
         ("{python}", "workflow/main.py", *START),
         environment={"PYTHONPATH": "{project}"},
         places=2,
-        needs="shipping",
     ),
     Shape(
         "namespace beside",
@@ -209,7 +208,6 @@ SHAPES: Final = [
         "left and right",
         environment={"PYTHONPATH": "{project}/one:{project}/two"},
         places=2,
-        needs="shipping",
     ),
     Shape(
         "src layout",
@@ -217,14 +215,12 @@ SHAPES: Final = [
         "42",
         ("{python}", "scripts/flow.py", *START),
         environment={"PYTHONPATH": "src"},
-        needs="shipping",
     ),
     Shape(
         "package on PYTHONPATH",
         {"away/helper/__init__.py": "from helper.more import twice\n", "away/helper/more.py": HELPER, **ELSEWHERE},
         "42",
         environment={"PYTHONPATH": "{project}/away"},
-        needs="shipping",
     ),
     Shape(
         "lazy imports",
@@ -232,14 +228,12 @@ SHAPES: Final = [
         "31",
         environment={"PYTHONPATH": "{project}/away"},
         places=3,
-        needs="shipping",
     ),
     Shape(
         "sys.path extended by the script",
         {"lib/helper.py": HELPER, "bin/flow.py": script(TWICE, EXTENDED)},
         "42",
         ("{python}", "bin/flow.py", *START),
-        needs="shipping",
     ),
     Shape("modules that shadow others", SHADOWS, "['own mean', 'own parse']", places=2),
     Shape("file beside the script", BY_FILE, "beside"),
@@ -250,9 +244,8 @@ SHAPES: Final = [
         "[b'regular', b'namespace', b'\\x00deep']",
         environment={"PYTHONPATH": "{project}/away"},
         places=2,
-        needs="shipping",
     ),
-    Shape("ignored files", IGNORED, "['keep.dat']", needs="shipping"),
+    Shape("ignored files", IGNORED, "['keep.dat']"),
     Shape("never travels", NEVER, "['notes.txt']"),
     Shape(
         "reached by --ship",
@@ -260,7 +253,6 @@ SHAPES: Final = [
         "found by --ship",
         environment={"PYTHONPATH": "{project}/away"},
         options=("--ship", "{project}/away/plug_late.py"),
-        needs="shipping",
     ),
     Shape(
         "a directory around the script",
@@ -268,6 +260,5 @@ SHAPES: Final = [
         "found around it",
         ("{python}", "bin/flow.py", *START),
         options=("--ship", "{project}"),
-        needs="shipping",
     ),
 ]

@@ -40,7 +40,6 @@ class Shape:
     environment: Mapping[str, str] = field(default_factory=dict)
     stdin: str = ""
     options: tuple[str, ...] = ()
-    needs: str = ""  # "shipping": can't pass before code ships from everywhere
     local: bool = True  # says something on this machine, too
     hosts: tuple[str, ...] = ("n3", "n4")
     places: int = 1  # how many lines "at" there must be

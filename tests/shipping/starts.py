@@ -122,7 +122,6 @@ SHAPES: Final = [
         "42",
         ("{python}", "app.pyz", *START),
         setup=(("{python}", "-m", "zipapp", "app", "-o", "app.pyz"),),
-        needs="shipping",
     ),
     Shape("no suffix", {"flow": TWICE_SCRIPT, "helper.py": HELPER}, "42", ("{python}", "flow", *START)),
     Shape(
@@ -151,7 +150,6 @@ SHAPES: Final = [
         {"helper.py": HELPER},
         "42",
         ("{python}", "-c", SESSION + ASK.replace("{argv}", "None"), *START),
-        needs="shipping",
     ),
     Shape(
         "standard input",
@@ -159,9 +157,8 @@ SHAPES: Final = [
         "42",
         ("{python}", "-", *START),
         stdin=SESSION + ASK.replace("{argv}", "None"),
-        needs="shipping",
     ),
-    Shape("interactive, piped", {"helper.py": HELPER}, "42", ("{python}", "-q", "-i"), stdin=TYPED, needs="shipping"),
+    Shape("interactive, piped", {"helper.py": HELPER}, "42", ("{python}", "-q", "-i"), stdin=TYPED),
     Shape(
         "interactive, on a terminal",
         {
@@ -173,7 +170,6 @@ SHAPES: Final = [
         },
         "42",
         ("{python}", "driver.py", *START),
-        needs="shipping",
     ),
     Shape(
         "notebook",
@@ -181,13 +177,11 @@ SHAPES: Final = [
         "42",
         ("{python}", "driver.py", *START),
         venv="science",
-        needs="shipping",
     ),
     Shape(
         "exec of a text",
         {"helper.py": HELPER, "session.txt": SESSION + ASK.replace("{argv}", "None")},
         "42",
         ("{python}", "-c", "exec(open('session.txt').read())", *START),
-        needs="shipping",
     ),
 ]

@@ -15,12 +15,7 @@ from shipping.workshop import Start, Workshop  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.slow
 
-SHIPPING: Final = True
-"""Whether code ships from everywhere, and to hosts: the shapes that need it run, here and there."""
-LOCAL: Final = [shape for shape in SHAPES if shape.local and (SHIPPING or not shape.needs)]
-REMOTE: Final = (
-    SHAPES if SHIPPING else [pytest.param(SHAPES[0], marks=pytest.mark.skip("no batch system ships to hosts yet: see SHIPPING"))]
-)
+LOCAL: Final = [shape for shape in SHAPES if shape.local]
 BESIDE: Final = next(shape for shape in SHAPES if shape.name == "module beside")
 QUIET: Final = ("--progress", "off", "--durability", "kill")
 
@@ -61,7 +56,7 @@ def test_a_leader_finds_on_the_head_all_that_the_workshop_made(workshop: Worksho
     prove(workshop, BESIDE, _on_the_head(hosts), (), [HEAD])
 
 
-@pytest.mark.parametrize("shape", REMOTE, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_shape_runs_on_hosts_without_the_leaders_files(workshop: Workshop, hosts: Hosts, shape: Shape) -> None:
     ssh = ["--batch-system", "ssh", "--hosts", ",".join(shape.hosts), "--worker-python", hosts.python, "--store-address", HEAD_ADDRESS]
     prove(workshop, shape, _on_the_head(hosts), ssh, shape.hosts)
@@ -74,7 +69,6 @@ def test_a_shape_runs_on_hosts_without_the_leaders_files(workshop: Workshop, hos
 def test_every_shape_has_a_name_of_its_own_and_can_be_told_from_others() -> None:
     names = [shape.name for shape in SHAPES]
     assert sorted(set(names)) == sorted(names)
-    assert {shape.needs for shape in SHAPES} <= {"", "shipping"}
     for shape in SHAPES:
         assert shape.local or not shape.again
         assert set(shape.hosts) <= set(BARE)

@@ -3,15 +3,13 @@
 Called by the bootstrap; what goes wrong is raised, and the bootstrap tells the leader. Standard input and output are left alone.
 """
 
-import gc
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from hashlib import md5
 from typing import Any, Final, NoReturn
 
@@ -20,6 +18,7 @@ from jobsys.arrival.interpreter import facts, mismatch
 from jobsys.arrival.layout import Layer
 from jobsys.arrival.whereabouts import enter, variables
 from jobsys.cache import Cache
+from jobsys.collecting import uncollected
 from jobsys.errors import BatchSystemError, StorageError
 from jobsys.fetch import Wanted, obtain_listed
 from jobsys.holding import hold_over_exec
@@ -64,22 +63,10 @@ def bring(shipment: dict[str, Any]) -> Environment:
             f"the cache {cache.root} is on a file system that is mounted noexec, from which Python can't load native modules: "
             "let JOBSYS_CACHE name a directory on another (--env JOBSYS_CACHE=/path)"
         )
-    with _no_cycles():
+    with uncollected():
         environment = _brought(shipment, cache)
     cache.evict()
     return environment
-
-
-@contextmanager
-def _no_cycles() -> Iterator[None]:
-    """Spare the time of looking for cycles: the lists of an environment are many objects, and none of them is in one."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _brought(shipment: dict[str, Any], cache: Cache) -> Environment:
