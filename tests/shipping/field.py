@@ -1,6 +1,8 @@
 """Runs that a leader on the head starts on the bare hosts, to be watched and disturbed while they go on. Decides nothing about them."""
 
 import json
+import os
+import pwd
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -91,7 +93,7 @@ def added(numbers):
 """
 ANSWER: Final = "def answer():\n    return 42\n"
 WAIT: Final = 40.0
-CACHE: Final = "/root/.cache/jobsys"
+CACHE: Final = f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/jobsys"  # on a host, where ssh starts at home
 
 
 @dataclass

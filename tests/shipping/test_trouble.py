@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shipping.field import FAMILY, GATED, WHERE, Field, attempts, said, until  # type: ignore[import-not-found]
+from shipping.field import CACHE, FAMILY, GATED, WHERE, Field, attempts, said, until  # type: ignore[import-not-found]
 from shipping.hosts import BARE  # type: ignore[import-not-found]
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
@@ -31,7 +31,7 @@ def test_a_host_that_is_not_there_is_told_once_and_the_others_go_on(field: Field
 
 def test_with_no_host_left_each_is_named_with_its_cause(field: Field) -> None:
     script = field.script(WHERE)
-    with small_disk(field, "n4", "/root/.cache"):
+    with small_disk(field, "n4", os.path.dirname(CACHE)):
         done = field.run(script, hosts=("nowhere", "stranger@n3", "n4"))
         assert done.returncode in (1, 2), said(done)
         assert "Traceback" not in done.stderr
