@@ -434,12 +434,12 @@ def test_a_report_that_finds_no_leader_is_saved(monkeypatch, tmp_path):
     place = tmp_path / "report"
     monkeypatch.setenv("UNDELIVERED", str(place))
     system = LocalBatchSystem(command(), machine=TWO)
-    system.submit([job(1, "hold_gil", seconds=3)])
+    system.submit([job(1, "hold_gil", seconds=1)])
     wait_for(system, 1, BatchState.MESSAGE)
     time.sleep(0.5)  # from here on the job holds the GIL: its worker can't notice
     worker = next(iter(system._workers.values()))
     worker.link.close()  # as if the leader were gone, before the host notices
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 10
     while not place.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     system.shutdown()
