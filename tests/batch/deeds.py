@@ -50,6 +50,7 @@ def fork_shares(channel, megabytes):
 def hold_gil(channel, seconds):
     channel.say(str(os.getpid()).encode())
     time.sleep(0.2)
+    sys.setswitchinterval(100)  # else the listening thread, which waits for the lock, may get it before this job has returned
     ctypes.PyDLL(None).sleep(int(seconds))
     return b"survived"
 
