@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from jobsys import session, shipment
 from jobsys.batch.base import BatchSystem
+from jobsys.clock import SYSTEM, Clock
 from jobsys.config import Config
 from jobsys.display import make_display
 from jobsys.display.uncaught import tell_uncaught_errors_plainly
@@ -41,6 +42,7 @@ from jobsys.journal import replay, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, release
+from jobsys.leader.lease import HERE, Here
 from jobsys.leader.listener import Listener
 from jobsys.message import Report
 from jobsys.progress import Progress
@@ -146,16 +148,16 @@ def _cleaning(store: JobStore, clean: str) -> Iterator[None]:
 
 
 @contextmanager
-def _leading(store: JobStore) -> Iterator[Lease]:
+def _leading(store: JobStore, clock: Clock = SYSTEM, here: Here = HERE) -> Iterator[Lease]:
     """Hold the lease; give it back in any case in which the store can still be written."""
-    lease = acquire(store, say=_say)
+    lease = acquire(store, _say, clock, here)
     try:
         yield lease
     except BaseException:
         with suppress(StorageError, JobStoreError):
-            release(store, lease)
+            release(store, lease, clock, here)
         raise
-    release(store, lease)
+    release(store, lease, clock, here)
 
 
 def _stored(config: Config) -> dict[str, Any]:
@@ -173,21 +175,23 @@ def _command() -> list[str]:
     return [os.path.abspath(sys.argv[0]), *sys.argv[1:]] if sys.argv and sys.argv[0] else []
 
 
-def _lead(workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]) -> Leader | None:
+def _lead(
+    workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener], clock: Clock = SYSTEM
+) -> Leader | None:
     """Begin or resume the run and lead it to its end; None if it was finished before."""
     with ExitStack() as stack:
-        return _lead_with(stack, workflow, config, store, lease, listeners)
+        return _lead_with(stack, workflow, config, store, lease, listeners, clock)
 
 
 def _lead_with(
-    stack: ExitStack, workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener]
+    stack: ExitStack, workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener], clock: Clock
 ) -> Leader | None:
     progress, last = replay(store)
     if progress.finished:
         _say("the run was finished before: this is its stored value")
         return None
     try:
-        first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
+        first = _first_commit(workflow, store, lease.epoch, clock) if progress.nodes[0].value is None else None
         batch = launch(Launch(config, store, lease, stack, _say))
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
@@ -196,7 +200,7 @@ def _lead_with(
             store.destroy()  # nothing was submitted: the mended script begins anew
         raise
     started = take_over(store, lease, config.policy, progress, last)
-    leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners])
+    leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners], clock)
     try:
         with _signals(leader):
             leader.start(first, config.stop_on_first_failure)
@@ -209,7 +213,7 @@ def _lead_with(
     return leader
 
 
-def _first_commit(workflow: Any, store: JobStore, epoch: int) -> tuple[Report, bytes]:
+def _first_commit(workflow: Any, store: JobStore, epoch: int, clock: Clock) -> tuple[Report, bytes]:
     """Turn the script's graph into the commit of job 0. Its objects bear the epoch: a leader that was replaced can't overwrite them."""
     if isinstance(workflow, Job):
         workflow = workflow.rv()
@@ -222,7 +226,7 @@ def _first_commit(workflow: Any, store: JobStore, epoch: int) -> tuple[Report, b
             f"there is no job in what jobsys.run was given ({workflow!r}): give a promise, a Job, or something that holds promises"
         )
     report = Report(
-        job=0, attempt=1, started=time.time(), seconds=0.0, token=token, value=encoded.value, refs=encoded.refs, jobs=encoded.jobs
+        job=0, attempt=1, started=clock.time(), seconds=0.0, token=token, value=encoded.value, refs=encoded.refs, jobs=encoded.jobs
     )
     return report, b"".join(encoded.payload)
 

@@ -12,7 +12,7 @@ from jobsys.events import Committed
 from jobsys.job import Service
 from jobsys.jobstores import JobStore
 from jobsys.journal import pages, replay
-from jobsys.leader import lease
+from jobsys.leader.lease import HERE
 from jobsys.leader.listener import Listener
 from jobsys.storage.faulty import Crash, Fault, FaultyStorage
 from jobsys.storage.memory import MemoryStorage
@@ -139,7 +139,7 @@ def test_every_storage_call(when, effect, monkeypatch, record_property, capsys):
         except JobsysError as error:
             ends[type(error).__name__] += 1
         if effect == "crash":
-            lease._held.clear()  # as in a new process
+            HERE.held.clear()  # as in a new process
         done = {event.report.job for event in bench.commits()}
         finished = replay(bench.store)[0].finished
         shown = bench.store.read_status()
@@ -177,7 +177,7 @@ def test_a_listener_that_raises_costs_nothing_but_this_leader(what, error, monke
 
     setattr(Raising, what, strike)
     for nth in range(1, 100):
-        lease._held.clear()
+        HERE.held.clear()
         bench, listener = Bench(monkeypatch), Raising(nth)
         with contextlib.suppress(ValueError, CanceledError):
             bench.run(listeners=[listener])

@@ -9,11 +9,11 @@ import psutil
 import pytest
 
 from jobsys import processes
+from jobsys.clock import Clock
 from jobsys.errors import LeaderRunningError
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.leader import lease as lease_module
-from jobsys.leader.lease import SILENCE, acquire, alive, process_lives, release
+from jobsys.leader.lease import HERE, SILENCE, acquire, alive, process_lives, release
 from jobsys.storage.memory import MemoryStorage
 
 
@@ -22,6 +22,13 @@ def store():
     made = JobStore("memory:test", MemoryStorage())
     made.create(StoreInfo(FORMAT, 0.0, "test"))
     return made
+
+
+class Waiting(Clock):
+    """The clock of this machine; who sleeps by it does something else."""
+
+    def __init__(self, instead):
+        self.sleep = instead
 
 
 def foreign(store, epoch=1):
@@ -56,7 +63,7 @@ def test_a_living_leader_of_this_host_is_not_replaced(store):
 def test_a_dead_leader_of_this_host_is_replaced_at_once(store):
     pid, started = dead_process()
     store.take_lease(Lease(1, "dead", socket.gethostname(), pid, started, 0.0))
-    assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2
+    assert acquire(store, clock=Waiting(lambda _: pytest.fail("it waited"))).epoch == 2
 
 
 def test_another_process_with_the_same_number_is_not_the_leader(store):
@@ -68,7 +75,7 @@ def test_a_silent_leader_of_another_host_is_replaced_after_watching_it(store):
     foreign(store)
     waited: list[float] = []
     said: list[str] = []
-    assert acquire(store, wait=waited.append, say=said.append).epoch == 2
+    assert acquire(store, clock=Waiting(waited.append), say=said.append).epoch == 2
     assert waited == [SILENCE]
     assert "another-host" in said[0]
 
@@ -76,13 +83,13 @@ def test_a_silent_leader_of_another_host_is_replaced_after_watching_it(store):
 def test_a_leader_of_another_host_whose_heart_beats_is_not_replaced(store):
     lease = foreign(store)
     with pytest.raises(LeaderRunningError, match="another-host"):
-        acquire(store, wait=lambda _: store.beat(lease.epoch, 6, 0.0))
+        acquire(store, clock=Waiting(lambda _: store.beat(lease.epoch, 6, 0.0)))
 
 
 def test_a_leader_of_another_host_that_left_is_replaced_at_once(store):
     lease = foreign(store)
     store.beat(lease.epoch, 6, 0.0, released=True)
-    assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2
+    assert acquire(store, clock=Waiting(lambda _: pytest.fail("it waited"))).epoch == 2
 
 
 def test_of_two_that_come_at_the_same_time_one_leads(store):
@@ -93,7 +100,7 @@ def test_of_two_that_come_at_the_same_time_one_leads(store):
         assert store.take_lease(Lease(2, "quicker", "third-host", 1, 0.0, 0.0))
 
     with pytest.raises(LeaderRunningError, match="this very moment"):
-        acquire(store, wait=quicker)
+        acquire(store, clock=Waiting(quicker))
 
 
 def test_whether_a_leader_lives(store):
@@ -118,8 +125,8 @@ def test_setting_the_clock_makes_nobody_dead(store, monkeypatch):
 
 def test_a_lease_that_this_process_lost_sight_of_is_no_other_leaders(store):
     gone = acquire(store)
-    lease_module._held.discard(gone.owner)
-    assert acquire(store, wait=lambda _: pytest.fail("it waited")).epoch == 2
+    HERE.held.discard(gone.owner)
+    assert acquire(store, clock=Waiting(lambda _: pytest.fail("it waited"))).epoch == 2
 
 
 def test_a_request_to_stop_is_meant_for_the_leader_of_its_time(store):

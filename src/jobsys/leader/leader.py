@@ -1,8 +1,6 @@
 """The leader's loop: submit what is ready, take in what came back, journal it, and only then act on it."""
 
 import logging
-import socket
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -10,7 +8,8 @@ from typing import Final
 import msgspec
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import IntegrityError, NotFoundError, RequirementError
+from jobsys.clock import SYSTEM, Clock
+from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import Started, attempts_over, write_snapshot
@@ -33,13 +32,16 @@ TICK: Final = 0.25
 STATUS_EVERY: Final = 1.0
 SNAPSHOT_EVERY: Final = 50_000  # events
 SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends without its result
+PATIENCE: Final = 60.0  # seconds for which a heartbeat, a status or a snapshot may fail to be written
 DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
 
 
 class Leader:
     """Runs one run to its end. Everything it decides comes from ``progress``, everything it knows is in the journal."""
 
-    def __init__(self, store: JobStore, lease: Lease, started: Started, batch: BatchSystem, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(
+        self, store: JobStore, lease: Lease, started: Started, batch: BatchSystem, listeners: Sequence[Listener] = (), clock: Clock = SYSTEM
+    ) -> None:
         """Lead the run in ``store`` that ``take_over`` started."""
         self.store = store
         self.progress = progress = started.progress
@@ -47,6 +49,7 @@ class Leader:
         self._lease = lease
         self._journal = started.journal
         self._batch = batch
+        self._clock = clock
         self._listeners = listeners
         self._attempts = Attempts(progress, lease.epoch)
         self._effects = started.effects
@@ -55,10 +58,11 @@ class Leader:
         self._stop_on_failure = False
         self._checked: dict[Requirements, str] = {}
         self._beats = 0
-        self._due = dict.fromkeys(("beat", "status", "kill"), 0.0)
+        self._due = dict.fromkeys(("beat", "status", "kill", "snapshot"), 0.0)
+        self._troubled: dict[str, float] = {}  # of these, what fails, and since when
         self._since_snapshot = 0
         self._only_services_since: float | None = None
-        self._view = View(progress, store, lease)
+        self._view = View(progress, store, lease, clock)
 
     # -- the way in ------------------------------------------------------------------------------------------
 
@@ -84,7 +88,7 @@ class Leader:
             self._tick()
         self._stop_services()
         if self.canceled:
-            self._record(RunCanceled(time.time(), self.canceled))
+            self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
 
     def cancel(self, reason: str) -> None:
@@ -112,7 +116,7 @@ class Leader:
 
     def deadlocked(self) -> str:
         """Say why nothing can go on, where that is so although nothing failed; else an empty text."""
-        if self._only_services_since is not None and time.monotonic() - self._only_services_since > DEADLOCK_AFTER:
+        if self._only_services_since is not None and self._clock.monotonic() - self._only_services_since > DEADLOCK_AFTER:
             return (
                 "only services run, and their clients find no room beside them: run where there is more, or ask for less "
                 "(a job holds a tenth of a core at least)"
@@ -130,17 +134,17 @@ class Leader:
 
     def _timeout(self) -> float:
         due = self._attempts.next_due()
-        return TICK if due is None else max(0.0, min(TICK, due - time.monotonic()))
+        return TICK if due is None else max(0.0, min(TICK, due - self._clock.monotonic()))
 
     def _submit(self) -> None:
         room = WINDOW - len(self._attempts.out)
         if room < WINDOW // 8 or not self._attempts.waiting:
             return
         jobs = []
-        for node in self._attempts.due(time.monotonic(), room):
+        for node in self._attempts.due(self._clock.monotonic(), room):
             problem = self._problem(node)
             if problem:
-                self._fail(node, AttemptFailed(node.id, 0, Reason.FAILED, time.time(), message=problem))
+                self._fail(node, AttemptFailed(node.id, 0, Reason.FAILED, self._clock.time(), message=problem))
             else:
                 jobs.append(self._attempts.order(node))
         if jobs:
@@ -178,6 +182,8 @@ class Leader:
                 self._said(attempt, update)
             case BatchState.RUNNING:
                 pass  # what runs is asked for when it is shown
+            case unknown:
+                logger.warning("job %s: the batch system says %r, an unknown state", attempt.job, unknown, extra={"event": "state"})
 
     def _completed(self, attempt: Attempt, update: BatchUpdate) -> None:
         report, payload = decode_report(update.payload)
@@ -202,7 +208,7 @@ class Leader:
             job=attempt.job,
             attempt=attempt.number,
             reason=failure.reason,
-            time=time.time(),
+            time=self._clock.time(),
             token=attempt.token,
             host=report.host,
             message=failure.message,
@@ -229,9 +235,9 @@ class Leader:
             job=attempt.job,
             attempt=attempt.number,
             reason=update.reason or Reason.LOST,
-            time=time.time(),
+            time=self._clock.time(),
             token=attempt.token,
-            host=update.host or socket.gethostname(),
+            host=update.host or self._lease.host,
             exit_status=update.exit_status,
             message=update.message,
             log=self._journal.place(update.log) if update.log else None,
@@ -288,7 +294,7 @@ class Leader:
     def _act(self) -> None:
         """Do what follows from what is durable now."""
         effects, self._effects = self._effects, []
-        now = time.monotonic()
+        now = self._clock.monotonic()
         discarded: list[str] = []
         for effect in effects:
             match effect:
@@ -314,8 +320,8 @@ class Leader:
         up = {id for job in self.progress.up if (id := self._attempts.id_of(job)) is not None}
         for id in up:
             self._batch.tell(id, STOP)
-        deadline = time.monotonic() + SERVICE_GRACE
-        while up and time.monotonic() < deadline:
+        deadline = self._clock.monotonic() + SERVICE_GRACE
+        while up and self._clock.monotonic() < deadline:
             ended = (BatchState.COMPLETED, BatchState.ENDED)
             up -= {update.id for update in self._batch.updates(TICK) if update.state in ended}
 
@@ -340,23 +346,36 @@ class Leader:
     # -- now and then ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._every("beat", BEAT, now, self._beat)
         self._every("status", STATUS_EVERY, now, self._show)
         self._every("kill", 2.0, now, self._look_for_kill)
         if self._since_snapshot > SNAPSHOT_EVERY + 2 * len(self.progress.nodes):
-            self._since_snapshot = 0
-            write_snapshot(self.store, self.progress, self._journal.segment - 1)
+            self._every("snapshot", 1.0, now, self._take_snapshot)
         self._watch_services(now)
 
     def _every(self, what: str, seconds: float, now: float, act: Callable[[], None]) -> None:
-        if now >= self._due[what]:
-            self._due[what] = now + seconds
+        """Do what is no part of the run's outcome: that it fails now and then must not end the run."""
+        if now < self._due[what]:
+            return
+        self._due[what] = now + seconds
+        try:
             act()
+        except StorageError as error:
+            if what not in self._troubled:
+                logger.warning("%s: %s; the run goes on", what, error, extra={"event": "trouble"})
+            if now - self._troubled.setdefault(what, now) > PATIENCE:
+                raise
+        else:
+            self._troubled.pop(what, None)
+
+    def _take_snapshot(self) -> None:
+        write_snapshot(self.store, self.progress, self._journal.segment - 1)
+        self._since_snapshot = 0
 
     def _beat(self) -> None:
         self._beats += 1
-        self.store.beat(self._lease.epoch, self._beats, time.time())
+        self.store.beat(self._lease.epoch, self._beats, self._clock.time())
 
     def _show(self, final: bool = False) -> None:
         status = self.status(final)

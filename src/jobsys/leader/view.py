@@ -1,11 +1,11 @@
 """What the leader shows of a run: counts, what runs, what failed."""
 
-import time
 from typing import Final
 
 import msgspec
 
 from jobsys.batch.base import BatchSystem
+from jobsys.clock import Clock
 from jobsys.events import AttemptFailed
 from jobsys.jobstores import JobStore, Lease
 from jobsys.leader.attempts import Attempts
@@ -19,8 +19,9 @@ SHOWN_FAILURES: Final = 100
 class View:
     """Makes statuses, and keeps the newest in the job store for others to read."""
 
-    def __init__(self, progress: Progress, store: JobStore, lease: Lease) -> None:
+    def __init__(self, progress: Progress, store: JobStore, lease: Lease, clock: Clock) -> None:
         """Show ``progress``."""
+        self._clock = clock
         self._progress = progress
         self._store = store
         self._lease = lease
@@ -52,7 +53,7 @@ class View:
             host=self._lease.host,
             pid=self._lease.pid,
             started=self._lease.time,
-            updated=time.time(),
+            updated=self._clock.time(),
             done_before=self._done_before,
         )
 

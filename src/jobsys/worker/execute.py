@@ -2,12 +2,12 @@
 
 import os
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from jobsys import pickling
+from jobsys.clock import SYSTEM, Clock
 from jobsys.context import Context, run_deferred
 from jobsys.errors import GraphError
 from jobsys.function import JobFunction
@@ -28,16 +28,20 @@ _INLINE_LOG: Final = 64 * 1024
 class JobExecutor:
     """Runs orders against one job store, in an interpreter that has the user's code."""
 
-    def __init__(self, store: JobStore, max_log: int = 10 * 1024 * 1024, places: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, store: JobStore, max_log: int = 10 * 1024 * 1024, places: Sequence[tuple[str, str]] = (), clock: Clock = SYSTEM
+    ) -> None:
         """Read from and write to ``store``.
 
         Args:
             store: the run's job store.
             max_log: how many bytes are kept of what an attempt prints, from its end.
             places: directories of this machine, and where their content lies on the leader: so tracebacks name the user's own files.
+            clock: by which reports tell when, and how long.
         """
         self._store = store
         self._max_log = max_log
+        self._clock = clock
         self._host = socket.gethostname()
         self._explainer = Explainer(places)
         self._surroundings: Surroundings | None = None
@@ -45,7 +49,7 @@ class JobExecutor:
     def run(self, order: bytes, channel: Channel) -> bytes:
         """Run one attempt; whatever the job's code does ends up in the report."""
         todo = decode_order(order)
-        started, clock, cpu = time.time(), time.perf_counter(), _cpu()
+        started, began, cpu = self._clock.time(), self._clock.monotonic(), _cpu()
         fields: dict[str, Any]
         payload: list[bytes] = []
         surroundings = self._noted(channel.log)
@@ -64,7 +68,7 @@ class JobExecutor:
             job=todo.job,
             attempt=todo.attempt,
             started=started,
-            seconds=time.perf_counter() - clock,
+            seconds=self._clock.monotonic() - began,
             token=todo.token,
             cpu=_cpu() - cpu,
             host=self._host,
