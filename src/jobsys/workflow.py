@@ -180,19 +180,18 @@ def _lead(
 ) -> Leader | None:
     """Begin or resume the run and lead it to its end; None if it was finished before."""
     with ExitStack() as stack:
-        return _lead_with(stack, workflow, config, store, lease, listeners, clock)
+        return _lead_with(Launch(config, store, lease, stack, _say), workflow, listeners, clock)
 
 
-def _lead_with(
-    stack: ExitStack, workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener], clock: Clock
-) -> Leader | None:
+def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clock) -> Leader | None:
+    config, store, lease = what.config, what.store, what.lease
     progress, last = replay(store)
     if progress.finished:
         _say("the run was finished before: this is its stored value")
         return None
     try:
         first = _first_commit(workflow, store, lease.epoch, clock) if progress.nodes[0].value is None else None
-        batch = launch(Launch(config, store, lease, stack, _say))
+        batch = launch(what)
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
     except BaseException as error:

@@ -28,7 +28,10 @@ class Waiting(Clock):
     """The clock of this machine; who sleeps by it does something else."""
 
     def __init__(self, instead):
-        self.sleep = instead
+        self.instead = instead
+
+    def sleep(self, seconds):
+        self.instead(seconds)
 
 
 def foreign(store, epoch=1):

@@ -34,6 +34,7 @@ SNAPSHOT_EVERY: Final = 50_000  # events
 SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends without its result
 PATIENCE: Final = 60.0  # seconds for which a heartbeat, a status or a snapshot may fail to be written
 DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
+_STATES: Final = frozenset(BatchState)
 
 
 class Leader:
@@ -169,6 +170,9 @@ class Leader:
         if attempt is None:
             logger.info("news of an attempt that is closed: %s", update.state, extra={"event": "late-update"})
             return
+        if update.state not in _STATES:
+            logger.warning("job %s: the batch system says %r, an unknown state", attempt.job, update.state, extra={"event": "state"})
+            return
         match update.state:
             case BatchState.COMPLETED:
                 self._attempts.take(update.id)
@@ -182,8 +186,6 @@ class Leader:
                 self._said(attempt, update)
             case BatchState.RUNNING:
                 pass  # what runs is asked for when it is shown
-            case unknown:
-                logger.warning("job %s: the batch system says %r, an unknown state", attempt.job, unknown, extra={"event": "state"})
 
     def _completed(self, attempt: Attempt, update: BatchUpdate) -> None:
         report, payload = decode_report(update.payload)
