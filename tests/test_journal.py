@@ -105,6 +105,16 @@ def test_an_older_leader_does_not_take_over_from_a_newer_one(store):
         take_over(store, lease(2), Policy(), seen, last)
 
 
+def test_a_leader_that_reads_the_journal_only_after_a_newer_one_has_begun_does_not_take_over(store):
+    """It was quicker to take its lease, and then so slow that what it reads is the other's work."""
+    newer = take_over(store, lease(3), Policy(), *replay(store)).journal
+    seen, last = replay(store)
+    with pytest.raises(LeaseLostError, match="epoch 3"):
+        take_over(store, lease(2), Policy(), seen, last)
+    newer.add(RunCanceled(0.0, "still the leader"))
+    newer.flush()
+
+
 def test_ones_own_write_whose_answer_was_lost_is_no_defeat(store):
     journal, _ = begin(store)
     journal.add(RunCanceled(1.0, "test"))

@@ -179,15 +179,14 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
     """
     fence = LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy)
     while True:
+        if progress.epoch > lease.epoch:  # a later leader had begun before this one read the journal
+            raise LeaseLostError(f"another leader (epoch {progress.epoch}) took over the run in {store.locator}: this one stops")
         journal = Journal(store, lease.epoch, lease.owner, last + 1)
         journal.add(fence)
         try:
             journal.flush()
         except LeaseLostError:
-            page = read(store, last + 1)
-            if page.epoch > lease.epoch:
-                raise
-            for event in page.events:  # an earlier leader was still writing
+            for event in read(store, last + 1).events:  # an earlier leader was still writing, or a later one was quicker
                 progress.apply(event)
             last += 1
         else:

@@ -103,3 +103,18 @@ def test_a_damaged_commit_does_not_count(store, data):
     assert leader.progress.finished
     assert [order.job for order in batch.orders] == [1]
     assert list(store.commits()) == []
+
+
+def test_a_left_commit_that_another_leader_takes_away_meanwhile_is_passed_over(store, monkeypatch):
+    """A leader that was replaced, and does not know it yet, had taken it in and deletes it between the list and the read."""
+    store.put_commit(1, b"first")
+    store.put_commit(2, b"second")
+    found = store.storage.list
+
+    def vanishing(prefix, after=""):
+        listed = list(found(prefix, after))
+        store.storage.delete(listed[:1])
+        return iter(listed)
+
+    monkeypatch.setattr(store.storage, "list", vanishing)
+    assert [data for _, data in store.commits()] == [b"second"]

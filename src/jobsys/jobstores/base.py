@@ -212,7 +212,9 @@ class JobStore:
     def commits(self) -> Iterator[tuple[str, bytes]]:
         """Go through the commits left by workers without a leader, with their keys."""
         for key in list(self.storage.list(keys.COMMITS)):
-            yield key, self.storage.get(key)
+            data = self._get_or_none(key)
+            if data is not None:  # else a leader that was replaced, and does not know it yet, has taken it in
+                yield key, data
 
     def delete(self, objects: Iterable[str]) -> None:
         """Delete objects by key."""

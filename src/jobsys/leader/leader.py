@@ -62,7 +62,8 @@ class Leader:
         self._due = dict.fromkeys(("beat", "status", "kill", "snapshot"), 0.0)
         self._troubled: dict[str, float] = {}  # of these, what fails, and since when
         self._since_snapshot = 0
-        self._only_services_since: float | None = None
+        self._only_services_for = 0.0  # seconds, of those in which this leader was awake to see it
+        self._services_seen = 0.0
         self._view = View(progress, store, lease, clock)
 
     # -- the way in ------------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ class Leader:
 
     def deadlocked(self) -> str:
         """Say why nothing can go on, where that is so although nothing failed; else an empty text."""
-        if self._only_services_since is not None and self._clock.monotonic() - self._only_services_since > DEADLOCK_AFTER:
+        if self._only_services_for > DEADLOCK_AFTER:
             return (
                 "only services run, and their clients find no room beside them: run where there is more, or ask for less "
                 "(a job holds a tenth of a core at least)"
@@ -392,8 +393,10 @@ class Leader:
 
     def _watch_services(self, now: float) -> None:
         up = self.progress.up
-        stuck = bool(up) and bool(self._attempts.out) and set(self._batch.running()) <= {self._attempts.id_of(job) for job in up}
+        clients_wait = bool(up) and len(self._attempts.out) > len(up)
+        stuck = clients_wait and set(self._batch.running()) <= {self._attempts.id_of(job) for job in up}
+        passed, self._services_seen = now - self._services_seen, now
         if not stuck or self._attempts.next_due() is not None:
-            self._only_services_since = None
-        elif self._only_services_since is None:
-            self._only_services_since = now
+            self._only_services_for = 0.0
+        else:
+            self._only_services_for += min(passed, STATUS_EVERY)  # a leader that was stopped for long knows nothing of that time
