@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check fix bench docs clean
+.PHONY: help dev demo test simulate check fix bench docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests with coverage; ARGS='tests/test_x.py -k y' runs some
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+simulate: $(STAMP)  ## simulate bad days: SEEDS=N workflows from FIRST=n on, or SEED=n again and made small
+	cd tests && ../$(BIN)/python -m simulation.system $(if $(SEED),--replay $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
 
 check: $(STAMP)  ## lint, formatting, types, layers
 	$(BIN)/ruff check

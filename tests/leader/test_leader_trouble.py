@@ -72,7 +72,7 @@ def test_a_state_that_nobody_knows_is_told_and_changes_nothing(store, caplog):
 
 
 class Serving:
-    """A client whose child needs a service; the child finds no room as long as ``room`` says so, and the service stops when ``stops`` says so."""
+    """A client whose child finds no room before ``room`` says so, beside a service that stops when ``stops`` says so."""
 
     def __init__(self, store, room, stops):
         self.clock = Stepping()

@@ -1,0 +1,144 @@
+"""The whole system under simulated time, storage, workers and network: nothing is lost, doubled or shown too early, whatever happens."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from jobsys.events import Committed
+from jobsys.jobstores import JobStore, keys
+from jobsys.journal import write_snapshot
+from jobsys.leader import leader as leader_module
+from jobsys.leader import lease as lease_module
+from jobsys.leader.attempts import Attempts
+from jobsys.leader.leader import Leader
+from jobsys.message import decode_order, encode_order
+from simulation.system.run import simulated  # type: ignore[import-not-found]
+from simulation.system.simulate import Case, look, shrink, simulate  # type: ignore[import-not-found]
+
+TESTS = Path(__file__).parent.parent
+SEEDS = 2000  # more: make simulate SEEDS=100000
+
+
+def command(*arguments, **environment):
+    """Run the command behind ``make simulate``."""
+    return subprocess.run(
+        [sys.executable, "-m", "simulation.system", *map(str, arguments)],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def number(pattern, text):
+    """Find a number in what was printed."""
+    found = re.search(pattern, text)
+    assert found, pattern
+    return int(found[1])
+
+
+@pytest.mark.timeout(900)
+def test_random_workflows_on_bad_days_end_as_on_good_ones(capsys):
+    done = command("--seeds", SEEDS)
+    with capsys.disabled():
+        print(f"\n{done.stdout}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SEEDS} random workflows" in done.stdout
+    for kind in ("checkpoint", "service", "that make jobs"):
+        assert number(rf"(\d+) {kind}", done.stdout) > 100
+    assert number(r"at (\d+) different points", done.stdout) > 40
+
+
+def test_a_seed_is_the_same_in_another_process():
+    seeds = (1, 2, 3, 4, 5, 6, 7, 8)
+    first, second = (command("--digest", *seeds, PYTHONHASHSEED=hashes).stdout for hashes in ("1", "2"))
+    assert first == second
+    assert len(set(first.split())) == len(seeds)
+
+
+# -- what is broken on purpose must be seen --------------------------------------------------------------------------
+
+
+def act_then_write(self):
+    self._act()
+    if self._journal.pending:
+        self._journal.flush()
+
+
+def overwrite(self, segment, data):
+    self.storage.put(keys.journal(segment), data)
+    return True
+
+
+def without_reading_back(self, key, data):
+    return self.storage.put(key, data, if_absent=True)
+
+
+def with_a_token_of_an_earlier_leader(order):
+    def changed(self, node):
+        job = order(self, node)
+        told = decode_order(job.order)
+        attempt = self.out[job.id]
+        token = f"1.{job.id:x}"
+        self.out[job.id] = attempt._replace(token=token)
+        return type(job)(job.id, job.name, job.requirements, encode_order(type(told)(**{**_fields(told), "token": token})), job.service)
+
+    return changed
+
+
+def _fields(struct):
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def accept_all(self, report, payload):
+    self._record(Committed(report, self._journal.place(payload), self.progress.next_id))
+    return True
+
+
+def one_too_late(store, progress, segment):
+    write_snapshot(store, progress, segment + 1)
+
+
+BROKEN = {
+    "effects before the journal": (Leader, "_flush", act_then_write),
+    "segments are overwritten": (JobStore, "append", overwrite),
+    "an own write is not recognised": (JobStore, "_create_once", without_reading_back),
+    "tokens come again": (Attempts, "order", with_a_token_of_an_earlier_leader(Attempts.order)),
+    "every commit counts": (Leader, "_commit", accept_all),
+    "snapshots claim too much": (leader_module, "write_snapshot", one_too_late),
+    "nobody looks whether a leader lives": (lease_module, "_check_dead", lambda *_: None),
+    "no attempt was ever given up": (leader_module, "attempts_over", lambda store: {}),
+}
+
+
+@contextmanager
+def broken(what):
+    target, name, instead = BROKEN[what]
+    with simulated(), patch.object(target, name, instead):
+        yield
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_broken_on_purpose_is_seen(what):
+    with broken(what):
+        for start in range(0, 4000, 10):
+            if simulate(range(start, start + 10)).failures:
+                return
+    pytest.fail(f"{what}, and 4000 workflows show nothing of it")
+
+
+def test_a_failing_seed_becomes_small():
+    with broken("segments are overwritten"):
+        seed = next(seed for seed in range(1000) if look(Case.of(seed))[0])
+        case = Case.of(seed)
+        small = shrink(case)
+        assert look(small)[0]
+    assert len(small.only) < 10
+    assert sum(1 for _ in small.root.walk()) <= 3 < sum(1 for _ in case.root.walk())
