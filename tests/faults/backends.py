@@ -58,7 +58,7 @@ class BackEnd:
 BACK_ENDS = {
     "memory": BackEnd(Places.memory),
     "file": BackEnd(Places.directory),
-    "file, not synced": BackEnd(Places.directory, durability="kill"),
+    "file, not synced": BackEnd(Places.directory, durability="kill", stride=3),
     "served over HTTP": BackEnd(Places.served, stride=3),
 }
 

@@ -22,6 +22,7 @@ FEWER_CALLS, NO_MATTER = 3, 4  # how a process ends that was not killed
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Make benches on a back end, of which each clears up behind the one before."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
     with places(tmp_path, monkeypatch) as ready, contextlib.ExitStack() as stack:
 
         def bench(back_end):
