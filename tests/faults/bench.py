@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from jobsys.events import Committed
 from jobsys.jobstores import JobStore, locators
 from jobsys.journal import pages, replay
 from jobsys.leader import lease
+from jobsys.storage.base import Storage
 from jobsys.storage.faulty import Crash, Fault, FaultyStorage
 
 locate = locators.locate
@@ -43,6 +47,7 @@ class Bench:
         monkeypatch.setenv(small.RAN, str(ran))
         monkeypatch.setattr(locators, "locate", self._locate)
         monkeypatch.setattr("jobsys.leader.leader.TICK", 0.01)
+        monkeypatch.setattr("jobsys.leader.leader.SNAPSHOT_EVERY", -16)  # two in a run of this size
         self.forget()
 
     def _locate(self, locator: str, durable: bool = True) -> JobStore:
@@ -52,10 +57,14 @@ class Bench:
             self.faulty.inner = locate(locator, durable).storage
         return JobStore(locator, self.faulty)
 
+    def around(self, inner: Storage, faults: tuple[Fault, ...]) -> FaultyStorage:
+        """Put faults around a storage."""
+        interrupted = any(fault.effect == "interrupt" for fault in faults)
+        return (Interrupting if interrupted else FaultyStorage)(inner, faults)
+
     def run(self, *faults: Fault, **options: Any) -> Any:
         """Run the small workflow, or go on with it, inline unless another batch system is asked for."""
-        interrupted = any(fault.effect == "interrupt" for fault in faults)
-        self.faulty = (Interrupting if interrupted else FaultyStorage)(self.faulty.inner, faults)
+        self.faulty = self.around(self.faulty.inner, faults)
         asked = {"batch_system": "inline", "durability": self.durability, "progress": "off", "backoff": 0.0, "retries": 2} | options
         return jobsys.run(small.workflow(), self.locator, **asked)
 
@@ -121,6 +130,18 @@ def check_resumed(bench: Bench, point: str, least: int, **options: Any) -> None:
     assert len(ran) <= 2 + len(set(commits) - done), f"{point}: {ran}, with {len(done)} done before"
     assert list(bench.store.commits()) == [], point
     assert len(bench.objects()) >= least, f"{point}: something that is needed was deleted"
+
+
+def forked(run: Callable[[], int]) -> int:
+    """Run in a process of its own, of which no exception comes back into this test; give its exit status, or 0 - signal."""
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(run())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def told(what: str, ends: Counter[str]) -> str:

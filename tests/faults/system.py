@@ -53,8 +53,9 @@ class Plan:
 
 
 class System:
-    """In the place of the module ``os``; what is not about files is handed on to it. Nothing is really synced: power is cut in the model only.
+    """In the place of the module ``os``; what is not about files is handed on to it.
 
+    Nothing is really synced: power is cut in the model only.
     After a crash every further call crashes too, but ``close``: the end of a process closes its files.
     """
 
@@ -85,6 +86,12 @@ class System:
                 stack.callback(setattr, kind, "__bases__", kind.__bases__)
                 kind.__bases__ = (made,)
             yield self
+
+    def look(self) -> None:
+        """Have the disk looked at as it is now."""
+        with self._lock:
+            if self._see is not None and not self._crashed:
+                self._see()
 
     def call(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
         """Make a call, or have it fail."""

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from faults.backends import BACK_ENDS, places  # type: ignore[import-not-found]
-from faults.bench import Bench, check_resumed, told  # type: ignore[import-not-found]
+from faults.bench import Bench, check_resumed, forked, told  # type: ignore[import-not-found]
 from faults.small import EXPECTED  # type: ignore[import-not-found]
 from jobsys.errors import CanceledError
 from jobsys.leader import lease
@@ -63,11 +63,12 @@ def test_the_process_ends_at_every_storage_call(when, make, capsys):
     least, ends = left_undisturbed(make, "file"), Counter()
     for point in itertools.count(1):
         bench = make("file")
-        child = os.fork()
-        if not child:
-            end = bench.end_of(Fault("any", point, when, "exit"))
-            os._exit(FEWER_CALLS if bench.faulty.calls.total() < point else NO_MATTER if end == "no matter" else 1)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        def lead(bench=bench, fault=Fault("any", point, when, "exit")):
+            end = bench.end_of(fault)
+            return FEWER_CALLS if bench.faulty.calls.total() < fault.nth else NO_MATTER if end == "no matter" else 1
+
+        status = forked(lead)
         if status == FEWER_CALLS:
             break
         ends[{KILLED: "killed", NO_MATTER: "no matter"}[status]] += 1

@@ -1,4 +1,4 @@
-"""Each call by which local storage asks something of the operating system fails, or is the process's last: resumed, the run ends as ever."""
+"""Each call of the operating system that local storage makes fails, or is the process's last: resumed, the run ends as ever."""
 
 import itertools
 import os
