@@ -59,7 +59,7 @@ class Bench:
 
     def around(self, inner: Storage, faults: tuple[Fault, ...]) -> FaultyStorage:
         """Put faults around a storage."""
-        interrupted = any(fault.effect == "interrupt" for fault in faults)
+        interrupted = any(str(fault.effect) == "interrupt" for fault in faults)
         return (Interrupting if interrupted else FaultyStorage)(inner, faults)
 
     def run(self, *faults: Fault, **options: Any) -> Any:

@@ -52,8 +52,9 @@ def prepare(arguments: Sequence[str]) -> JobExecutor:
     """Prepare as ever, on storage that fails."""
     locate = locators.locate
 
-    def planned(locator: str, durable: bool = True) -> JobStore:
-        return JobStore(locator, PlannedStorage(locate(locator, durable).storage))
+    def planned(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
+        found = locate(locator, durable)
+        return JobStore(found.locator, PlannedStorage(found.storage))
 
     locators.locate = planned
     return code.prepare(arguments)

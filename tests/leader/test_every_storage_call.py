@@ -44,7 +44,8 @@ def left_undisturbed(make, back_end):
 @pytest.mark.parametrize(("effect", "when"), WAYS)
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 def test_every_storage_call(back_end, when, effect, make, capsys):
-    least, ends = left_undisturbed(make, back_end), Counter()
+    ends: Counter[str] = Counter()
+    least = left_undisturbed(make, back_end)
     way = WAYS.index((effect, when))
     for point in filter(lambda point: BACK_ENDS[back_end].takes(way, point), itertools.count(1)):
         bench = make(back_end)
@@ -60,13 +61,14 @@ def test_every_storage_call(back_end, when, effect, make, capsys):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_process_ends_at_every_storage_call(when, make, capsys):
-    least, ends = left_undisturbed(make, "file"), Counter()
+    ends: Counter[str] = Counter()
+    least = left_undisturbed(make, "file")
     for point in itertools.count(1):
         bench = make("file")
 
-        def lead(bench=bench, fault=Fault("any", point, when, "exit")):
-            end = bench.end_of(fault)
-            return FEWER_CALLS if bench.faulty.calls.total() < fault.nth else NO_MATTER if end == "no matter" else 1
+        def lead(bench=bench, point=point):
+            end = bench.end_of(Fault("any", point, when, "exit"))
+            return FEWER_CALLS if bench.faulty.calls.total() < point else NO_MATTER if end == "no matter" else 1
 
         status = forked(lead)
         if status == FEWER_CALLS:

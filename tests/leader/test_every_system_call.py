@@ -22,7 +22,9 @@ def make(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("way", ["EIO before", "ENOSPC before", "EIO after", "short", "crash after"])
 def test_every_system_call(way, make, capsys):
-    bench, ends, struck = make(), Counter(), Counter()
+    ends: Counter[str] = Counter()
+    struck: Counter[str] = Counter()
+    bench = make()
     assert bench.run() == EXPECTED
     least = len(bench.objects())
     for point in itertools.count(1):

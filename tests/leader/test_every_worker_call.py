@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-import faults  # type: ignore[import-not-found]
 from faults import executor  # type: ignore[import-not-found]
 from faults.backends import EVERY_POINT, BackEnd, Places, places  # type: ignore[import-not-found]
 from faults.bench import Bench, check_resumed, forked, told  # type: ignore[import-not-found]
@@ -21,7 +20,7 @@ from jobsys.launch.base import Launch
 
 MEANING = {"error": "error at", "exit": "end of the worker at", "leader": "end of the leader at"}
 WAYS = list(itertools.product(MEANING, ("before", "after")))
-TESTS = str(Path(next(iter(faults.__path__))).parent)
+TESTS = str(Path(__file__).parent.parent)
 
 
 @pytest.fixture
