@@ -143,6 +143,14 @@ def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple
     return progress, last
 
 
+def confirm(store: JobStore, segment: int) -> None:
+    """Have the journal up to a segment survive a power cut before anybody is told of it: who wrote it may have been killed before that.
+
+    To create it again is refused, and leaves it as durable as if this process had written it.
+    """
+    store.append(segment, store.segment(segment))
+
+
 def attempts_over(store: JobStore) -> dict[str, bool]:
     """Tell, by token, which attempts have ended according to the whole journal, and whether with a commit."""
     over: dict[str, bool] = {}

@@ -38,7 +38,7 @@ from jobsys.graph import encode
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.journal import replay, take_over
+from jobsys.journal import confirm, replay, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, release
@@ -187,6 +187,7 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
     config, store, lease = what.config, what.store, what.lease
     progress, last = replay(store)
     if progress.finished:
+        confirm(store, last)
         _say("the run was finished before: this is its stored value")
         return None
     try:

@@ -1,167 +1,88 @@
 """Each storage call of a run fails, or is its last, before it happens or with its answer lost: resumed, it ends as an undisturbed run."""
 
 import contextlib
-import threading
+import itertools
+import os
 from collections import Counter
 
 import pytest
 
-import jobsys
-from jobsys.errors import CanceledError, JobsysError, NoSuchJobStoreError
-from jobsys.events import Committed
-from jobsys.job import Service
-from jobsys.jobstores import JobStore
-from jobsys.journal import pages, replay
+from faults.backends import BACK_ENDS, places  # type: ignore[import-not-found]
+from faults.bench import Bench, check_resumed, forked, told  # type: ignore[import-not-found]
+from faults.small import EXPECTED  # type: ignore[import-not-found]
+from jobsys.errors import CanceledError
 from jobsys.leader.lease import HERE
 from jobsys.leader.listener import Listener
-from jobsys.storage.faulty import Crash, Fault, FaultyStorage
-from jobsys.storage.memory import MemoryStorage
+from jobsys.storage.faulty import KILLED, Fault
 
-LARGE = 300_000  # bytes: into an object of its own
-ran: list[str] = []
-
-
-@jobsys.job
-def write(name):
-    ran.append(name)
-    return jobsys.current().write_file(__file__, name=name), name * LARGE
+WAYS = list(itertools.product(("error", "crash", "interrupt"), ("before", "after")))
+FEWER_CALLS, NO_MATTER = 3, 4  # how a process ends that was not killed
 
 
-@jobsys.job
-def measure(pair):
-    file, text = pair
-    ran.append(f"measure {file.name}")
-    with jobsys.current().read_stream(file) as stream:
-        return len(stream.read()) > 1000, len(text)
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Make benches on a back end, of which each clears up behind the one before."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
+    with places(tmp_path, monkeypatch) as ready, contextlib.ExitStack() as stack:
+
+        def bench(back_end):
+            stack.close()
+            made = Bench(monkeypatch, BACK_ENDS[back_end], ready, tmp_path / "ran")
+            stack.callback(made.close)
+            return made
+
+        yield bench
 
 
-@jobsys.job
-def drop(pair):
-    ran.append(f"drop {pair[0].name}")
-    jobsys.current().delete_file(pair[0])
+def left_undisturbed(make, back_end):
+    """Tell how many objects of jobs an undisturbed run leaves."""
+    bench = make(back_end)
+    assert bench.run() == EXPECTED
+    return len(bench.objects())
 
 
-@jobsys.job
-def stumble(value):
-    ran.append("stumble")
-    if jobsys.current().attempt == 1:
-        jobsys.current().write_file(__file__, name="left")
-        raise ValueError("the first time")
-    return value
-
-
-class Address(Service):
-    def start(self, context):
-        return "address " * 50_000
-
-    def stop(self, context):
-        pass
-
-
-@jobsys.job
-def client(address):
-    ran.append("client")
-    return address.split()[0]
-
-
-@jobsys.job
-def fan(names):
-    ran.append("fan")
-    pairs = [write(name) for name in names]
-    measured = [measure(pair) for pair in pairs]
-    for pair in pairs:
-        drop(pair, after=measured)
-    return measured
-
-
-EXPECTED = [[(True, LARGE), (True, LARGE)], "well", "address"]
-
-
-def workflow():
-    beside = jobsys.FunctionJob(list)
-    address = beside.add_service(Address())
-    beside.add_child(served := jobsys.FunctionJob(client, (address,)))
-    return [fan(["a", "b"]), stumble("well"), served.rv()]
-
-
-class Interrupting(FaultyStorage):
-    """Ctrl-C for the second time in the middle of a call; the process goes on, and cleans up."""
-
-    def _strike(self, faults, when, operation, key):
-        if any(fault.when == when for fault in faults) and threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
-
-
-class Bench:
-    """One storage, and runs on it that meet faults."""
-
-    def __init__(self, monkeypatch):
-        self.storage = MemoryStorage()
-        self.faulty = FaultyStorage(self.storage)
-        monkeypatch.setattr("jobsys.jobstores.memory.storage", lambda name: self.faulty)
-        monkeypatch.setattr("jobsys.leader.leader.TICK", 0.01)
-
-    @property
-    def store(self):
-        return JobStore("memory:x", self.storage)
-
-    def run(self, *faults, **options):
-        interrupted = [fault for fault in faults if fault.effect == "interrupt"]
-        self.faulty = Interrupting(self.storage, faults) if interrupted else FaultyStorage(self.storage, faults)
-        return jobsys.run(workflow(), "memory:x", batch_system="inline", progress="off", backoff=0.0, retries=2, **options)
-
-    def commits(self):
-        return [event for page in pages(self.store) for event in page.events if isinstance(event, Committed)]
-
-    def resume(self):
-        try:
-            return self.run(restart=True)
-        except NoSuchJobStoreError:
-            return self.run()
-
-
-@pytest.mark.parametrize("effect", ["error", "crash", "interrupt"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_every_storage_call(when, effect, monkeypatch, record_property, capsys):
-    undisturbed = Bench(monkeypatch)
-    assert undisturbed.run() == EXPECTED
-    left = len([key for key in undisturbed.storage.list("") if key.startswith(("files/", "values/", "commits/"))])
-    points = undisturbed.faulty.calls.total()
+@pytest.mark.parametrize(("effect", "when"), WAYS)
+@pytest.mark.parametrize("back_end", BACK_ENDS)
+def test_every_storage_call(back_end, when, effect, make, capsys):
     ends: Counter[str] = Counter()
-    for point in range(1, points + 1):
-        ran.clear()
-        bench = Bench(monkeypatch)
-        try:
-            assert bench.run(Fault("any", point, when, effect)) == EXPECTED
-            ends["no matter"] += 1
-        except Crash as end:
-            ends[type(end).__name__] += 1
-        except JobsysError as error:
-            ends[type(error).__name__] += 1
-        if effect == "crash":
-            HERE.held.clear()  # as in a new process
-        done = {event.report.job for event in bench.commits()}
-        finished = replay(bench.store)[0].finished
-        shown = bench.store.read_status()
-        assert finished or shown is None or b'"state":"done"' not in shown, f"point {point}: shown as done, and it is not"
-        ran.clear()
-        assert bench.resume() == EXPECTED, f"point {point}"
-        assert not (finished and ran), f"point {point}: {ran} ran again"
-        commits = [event.report.job for event in bench.commits()]
-        assert len(commits) == len(set(commits)), f"point {point}: two commits of one job"
-        assert done <= set(commits)
-        assert len(ran) <= 2 + len(set(commits) - done), f"point {point}: {ran}, with {len(done)} done before"
-        assert list(bench.store.commits()) == []
-        found = [key for key in bench.storage.list("") if key.startswith(("files/", "values/", "commits/"))]
-        assert len(found) >= left, f"point {point}: something that is needed was deleted"
-    assert points > 50
+    least = left_undisturbed(make, back_end)
+    way = WAYS.index((effect, when))
+    for point in filter(lambda point: BACK_ENDS[back_end].takes(way, point), itertools.count(1)):
+        bench = make(back_end)
+        end = bench.end_of(Fault("any", point, when, effect))
+        if bench.faulty.calls.total() < point:
+            break
+        ends[end] += 1
+        check_resumed(bench, f"{effect} {when} call {point}", least)
+    assert ends.total() > 15
     with capsys.disabled():
-        print(f"\n{points} storage calls failed {when} ({effect}): {dict(ends)}")
+        print(told(f"{back_end}: {effect} {when} each storage call", ends))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_process_ends_at_every_storage_call(when, make, capsys):
+    ends: Counter[str] = Counter()
+    least = left_undisturbed(make, "file")
+    for point in itertools.count(1):
+        bench = make("file")
+
+        def lead(bench=bench, point=point):
+            end = bench.end_of(Fault("any", point, when, "exit"))
+            return FEWER_CALLS if bench.faulty.calls.total() < point else NO_MATTER if end == "no matter" else 1
+
+        status = forked(lead)
+        if status == FEWER_CALLS:
+            break
+        ends[{KILLED: "killed", NO_MATTER: "no matter"}[status]] += 1
+        check_resumed(bench, f"exit {when} call {point}", least)
+    assert ends.total() > 50
+    with capsys.disabled():
+        print(told(f"file: end of the process {when} each storage call", ends))
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("what", ["on_event", "on_status", "on_log"])
-def test_a_listener_that_raises_costs_nothing_but_this_leader(what, error, monkeypatch):
+def test_a_listener_that_raises_costs_nothing_but_this_leader(what, error, make):
     class Raising(Listener):
         def __init__(self, nth):
             self.left = nth
@@ -178,12 +99,12 @@ def test_a_listener_that_raises_costs_nothing_but_this_leader(what, error, monke
     setattr(Raising, what, strike)
     for nth in range(1, 100):
         HERE.held.clear()
-        bench, listener = Bench(monkeypatch), Raising(nth)
+        bench, listener = make("memory"), Raising(nth)
         with contextlib.suppress(ValueError, CanceledError):
             bench.run(listeners=[listener])
         assert listener.closed
         assert bench.resume() == EXPECTED
-        commits = [event.report.job for event in bench.commits()]
+        commits = bench.commits()
         assert len(commits) == len(set(commits))
         if listener.left > 0:
             break

@@ -256,14 +256,23 @@ class LocalStorage(Storage):
         self._folders.add(folder)
 
     def _make_root(self) -> None:
+        """Make the root and what is missing above it, each synced before the next is made; each process once.
+
+        So of directories that others have made and were killed at, only the last can lack its sync.
+        """
         self._check_root()
-        if not self._seen:
-            parent = os.path.dirname(self.root)
-            os.makedirs(parent, exist_ok=True)
+        place, missing = self.root, []
+        while not os.path.isdir(place):
+            missing.append(place)
+            place = os.path.dirname(place)
+        if self.durable and not os.path.ismount(place):
+            with suppress(PermissionError):  # it is not for this user to make anything there
+                sync_directory(os.path.dirname(place))
+        for folder in reversed(missing):
             with suppress(FileExistsError):
-                os.mkdir(self.root, 0o700)
-                if self.durable:
-                    sync_directory(parent)
+                os.mkdir(folder, 0o700 if folder == self.root else 0o777)
+            if self.durable:
+                sync_directory(os.path.dirname(folder))
         self._seen = True
         self._folders.add(self.root)
 
