@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, Final, final
 
 import msgspec
 
-from jobsys.errors import FormatError, JobStoreError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
+from jobsys import runkey
+from jobsys.digest import short
+from jobsys.errors import (
+    FormatError,
+    IntegrityError,
+    JobStoreError,
+    JobStoreExistsError,
+    NoSuchJobStoreError,
+    NotFoundError,
+    RunKeyError,
+    StorageError,
+)
 from jobsys.jobstores import keys
 from jobsys.jobstores.file import strangers
-from jobsys.record import Blob
+from jobsys.record import Blob, printable
+from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class FileId(str):
@@ -64,16 +77,27 @@ class StoreInfo(msgspec.Struct, frozen=True):
     config: dict[str, Any] = {}
     command: tuple[str, ...] = ()  # how to start the leader again
     directory: str = ""
+    run: str = ""  # its id
+    key_host: str = ""  # where the run's key was made: for people; nothing is ever read from where this points
+    key_path: str = ""
 
 
 @final
 class JobStore:
     """Everything that a run must remember, over any storage."""
 
-    def __init__(self, locator: str, storage: Storage) -> None:
-        """Use what is in ``storage``; nothing is read or written yet."""
+    def __init__(self, locator: str, storage: Storage, key_file: str | None = None) -> None:
+        """Use what is in ``storage``; nothing is read or written yet.
+
+        Args:
+            locator: how people call it.
+            storage: where its objects lie.
+            key_file: where the run's key lies, if not where keys are kept by themselves.
+        """
         self.locator = locator
         self.storage = storage
+        self.key_file = key_file
+        self._key: RunKey | None = runkey.IN_MEMORY if locator.startswith("memory:") else None
         self._serial = itertools.count()
 
     # -- the store itself ------------------------------------------------------------------------------------
@@ -84,11 +108,68 @@ class JobStore:
         Raises:
             JobStoreExistsError: there is one already.
         """
-        if not self.storage.put(keys.STORE, msgspec.json.encode(info), if_absent=True):
-            raise JobStoreExistsError(
-                f"there is a job store at {self.locator} already: resume its run with --restart, remove it with "
-                f"'jobsys clean', or choose another locator"
-            )
+        key, path = self._key, ""
+        if key is None:
+            info, path = self._named(info)
+            key = runkey.make(info.run, path)
+        created = False
+        try:
+            created = self._create_once(keys.STORE, key.seal(keys.STORE, msgspec.json.encode(info)))
+        finally:
+            if not created and path and not self._may_be(info.run):
+                runkey.forget(info.run, path)
+        if not created:
+            raise self.exists()
+        self._key = key
+
+    def _may_be(self, run: str) -> bool:
+        """Tell whether a run's store may be here although an error came back: then its key is needed."""
+        try:
+            return self.info().run == run
+        except (NoSuchJobStoreError, FormatError):
+            return False
+        except StorageError:
+            return True
+
+    def exists(self) -> JobStoreExistsError:
+        """Say that there is a store already, and what can be done."""
+        return JobStoreExistsError(
+            f"there is a job store at {self.locator} already: resume its run with --restart, remove it with "
+            f"'jobsys clean', or choose another locator"
+        )
+
+    def _named(self, info: StoreInfo) -> tuple[StoreInfo, str]:
+        """Give a new run its id; say where its key will lie."""
+        run = runkey.new_run()
+        path = runkey.place(run, self.key_file)
+        return msgspec.structs.replace(info, run=run, key_host=socket.gethostname(), key_path=printable(path)), path
+
+    @property
+    def key(self) -> RunKey:
+        """The run's key, which whoever leads the run must hold; read once.
+
+        Raises:
+            RunKeyError: it is not on this host, or can't be used.
+        """
+        if self._key is None:
+            info = self.info()
+            path = runkey.place(info.run, self.key_file)
+            try:
+                self._key = runkey.read(info.run, path)
+            except FileNotFoundError:
+                raise runkey.missing(self.locator, path, info.key_host, info.key_path) from None
+        return self._key
+
+    def sealed_info(self) -> StoreInfo:
+        """Read what the store is, as the run's first leader wrote it.
+
+        Raises:
+            RunKeyError: the run's key is not on this host, or can't be used.
+            IntegrityError: somebody else wrote it.
+        """
+        if not self.key.bears_seal(keys.STORE, self.storage.get(keys.STORE)):
+            raise IntegrityError(f"{keys.STORE} in {self.locator} can't be trusted: {NO_SEAL}; put it back from a copy of the store")
+        return self.info()
 
     def info(self) -> StoreInfo:
         """Read what the store is.
@@ -107,7 +188,10 @@ class JobStore:
         except msgspec.DecodeError as error:
             raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
         if version != FORMAT:
-            raise FormatError(f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only")
+            raise FormatError(
+                f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only: "
+                f"go on with the version that began the run ({found.get('jobsys', 'unknown')}), or begin a new run in another job store"
+            )
         try:
             return msgspec.convert(found, StoreInfo)
         except msgspec.ValidationError as error:
@@ -121,7 +205,7 @@ class JobStore:
             FormatError: it is of another format.
             JobStoreError: files of somebody else's lie in its directory.
         """
-        self.info()
+        info, sealed = self.info(), self._sealed()
         mark = self.storage.local_path(keys.STORE)
         if mark is not None:
             others = strangers(os.path.dirname(mark))
@@ -131,6 +215,16 @@ class JobStore:
             raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
         self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()
+        if info.run and sealed:
+            runkey.forget(info.run, runkey.place(info.run, self.key_file))
+
+    def _sealed(self) -> bool:
+        """Tell whether this store and the key found for it belong together, so that the key may go with it."""
+        try:
+            self.sealed_info()
+        except (RunKeyError, IntegrityError):
+            return False
+        return True
 
     # -- who leads -------------------------------------------------------------------------------------------
 
@@ -187,23 +281,38 @@ class JobStore:
     # -- values, logs, commits -------------------------------------------------------------------------------
 
     def read(self, blob: Blob) -> bytes:
-        """Read the bytes at a place."""
-        if blob.length == 0:
-            return b""
-        key = blob.where if isinstance(blob.where, str) else keys.journal(blob.where)
-        return self.storage.get(key, blob.offset, blob.length)
+        """Read the bytes at a place, which are what was written there.
+
+        Raises:
+            IntegrityError: they are not; the message names the object and the way out.
+        """
+        data = self.peek(blob)
+        if blob.length and short(data) != blob.digest:
+            raise IntegrityError(
+                f"{self._key_of(blob)} in {self.locator} is not what was written there ({blob.length} bytes from byte {blob.offset}): "
+                f"it is damaged, or was changed by somebody who can write to the store; put it back from a copy of the store, then "
+                f"--restart, or begin a new run"
+            )
+        return data
+
+    def peek(self, blob: Blob) -> bytes:
+        """Read what is only looked at, such as a log: whatever lies there now."""
+        return self.storage.get(self._key_of(blob), blob.offset, blob.length) if blob.length else b""
+
+    def _key_of(self, blob: Blob) -> str:
+        return blob.where if isinstance(blob.where, str) else keys.journal(blob.where)
 
     def write_value(self, job: int, token: str, data: bytes) -> Blob:
         """Keep a large value of an attempt."""
         key = keys.value(job, token, next(self._serial))
         self.storage.put(key, data)
-        return Blob(key, 0, len(data))
+        return Blob.of(data, key)
 
     def write_log(self, job: int, token: str, data: bytes) -> Blob:
         """Keep a large log of an attempt."""
         key = keys.log(job, token)
         self.storage.put(key, data)
-        return Blob(key, 0, len(data))
+        return Blob.of(data, key)
 
     def put_commit(self, job: int, data: bytes) -> bool:
         """Leave a commit for the next leader; False if the job has one."""
