@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, BinaryIO, Final, final
+from typing import Any, BinaryIO, Final, cast, final
 
 import msgspec
 
@@ -25,36 +25,12 @@ from jobsys.errors import (
 )
 from jobsys.jobstores import keys
 from jobsys.jobstores.file import strangers
+from jobsys.jobstores.files import FileId, HashingWriter, checked, digest_of
 from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
 
 FORMAT: Final = 2
-
-
-class FileId(str):
-    """Name a global file; ``size`` in bytes and ``name`` come along."""
-
-    __slots__ = ("executable", "size")
-
-    size: int
-    executable: bool
-
-    def __new__(cls, key: str, size: int, executable: bool = False) -> FileId:
-        """Take the file's key in the job store."""
-        made = super().__new__(cls, key)
-        made.size = size
-        made.executable = executable
-        return made
-
-    @property
-    def name(self) -> str:
-        """The name it was written under."""
-        return keys.file_name(str(self))
-
-    def __reduce__(self) -> Any:
-        """Travel with the size."""
-        return FileId, (str(self), self.size, self.executable)
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -338,17 +314,30 @@ class JobStore:
         """Write a global file as a stream; its id is complete when the block ends."""
         made = FileId(keys.file(job, token, next(self._serial), name), 0, executable)
         with self.storage.writer(str(made), executable=executable) as stream:
-            yield stream, made
+            hashing = HashingWriter(stream)
+            yield cast("BinaryIO", hashing), made
             closed = stream.closed  # by the user's code
             if not closed:
                 stream.flush()
                 made.size = stream.tell()
         if closed:
             made.size = self.storage.stat(str(made)).size
+        made.digest = hashing.digest or self._digest_of(made)
 
-    def read_file(self, file: FileId | str) -> AbstractContextManager[BinaryIO]:
-        """Read a global file as a stream."""
-        return self.storage.reader(str(file))
+    def _digest_of(self, file: FileId) -> bytes:
+        with self.storage.reader(str(file)) as stream:
+            return digest_of(stream)
+
+    @contextmanager
+    def read_file(self, file: FileId | str, *, once: bool = False) -> Iterator[BinaryIO]:
+        """Read a global file as a stream; with ``once`` from its beginning to its end.
+
+        Raises:
+            IntegrityError: it is not what was written. What is read once, or comes from another host, is known when all of it was read:
+                what the block leaves is read at its end.
+        """
+        with self.storage.reader(str(file)) as stream, checked(stream, file, once=once) as reading:
+            yield reading
 
     def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Write a file with a known name, such as shipped code."""

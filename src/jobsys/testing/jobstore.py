@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from jobsys.errors import FormatError, IntegrityError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
 from jobsys.jobstores import keys
-from jobsys.jobstores.base import FORMAT, FileId, JobStore, Lease, StoreInfo
+from jobsys.jobstores.base import FORMAT, JobStore, Lease, StoreInfo
+from jobsys.jobstores.files import FileId
 from jobsys.record import Blob
 from jobsys.storage.base import Storage
 
