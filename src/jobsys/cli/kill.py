@@ -18,6 +18,7 @@ import msgspec
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import LeaderStanding, Standing, look
+from jobsys.display.harmless import colourless
 from jobsys.display.words import duration, many
 from jobsys.errors import JobStoreError
 from jobsys.jobstores import JobStore, open_store
@@ -101,10 +102,9 @@ def _report(standing: Standing, as_json: bool, stopped: bool) -> None:
         )
     elif leader is None:
         print(f"there is nothing to stop: no leader has begun the run in {standing.locator}")
-    elif leader.left:
-        print(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) has left, the run is {standing.state}")
     else:
-        print(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) died without a word")
+        end = f"has left, the run is {standing.state}" if leader.left else "died without a word"
+        print(colourless(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) {end}"))
     left = counts.total - counts.done
     print(
         f"{counts.done:,} of {many(counts.total, 'job')} done, {left:,} left"
