@@ -9,6 +9,7 @@ import pytest
 
 from jobsys import runkey
 from jobsys.errors import JobStoreExistsError, RunKeyError, StorageError
+from jobsys.files import KEY_SUFFIX
 from jobsys.jobstores import JobStore, create, file, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.sealing import RunKey
@@ -35,7 +36,7 @@ def test_a_key_is_kept_for_its_user_only(tmp_path, state, umask):
         os.umask(before)
     [path] = state.iterdir()
     assert (mode(state), mode(path)) == (0o700, 0o600)
-    assert path.name == store.info().run
+    assert path.name == store.info().run + KEY_SUFFIX
     assert str(path) == store.info().key_path
     again = open_store(store.locator)
     assert again.key.attempt(1, "1") == store.key.attempt(1, "1")
@@ -49,7 +50,7 @@ def test_it_goes_with_its_store(tmp_path, state):
     store = create(tmp_path / "store", INFO, durable=False)
     other = create(tmp_path / "other", INFO, durable=False)
     open_store(store.locator).destroy()
-    assert [path.name for path in state.iterdir()] == [other.info().run]
+    assert [path.name for path in state.iterdir()] == [other.info().run + KEY_SUFFIX]
 
 
 def test_a_store_that_names_another_run_does_not_take_its_key_along(tmp_path, state):
@@ -79,23 +80,23 @@ def test_of_many_that_begin_at_once_one_has_a_store_and_each_other_leaves_no_key
     for thread in threads:
         thread.join()
     assert (len(made), len(refused)) == (1, 7)
-    assert [path.name for path in state.iterdir()] == [made[0].info().run]
+    assert [path.name for path in state.iterdir()] == [made[0].info().run + KEY_SUFFIX]
 
 
 def test_another_file(tmp_path, state, monkeypatch):
-    store = create(tmp_path / "store", INFO, durable=False, key_file=str(tmp_path / "my key"))
-    assert mode(tmp_path / "my key") == 0o600
+    store = create(tmp_path / "store", INFO, durable=False, key_file=str(tmp_path / "my.jobsys-key"))
+    assert mode(tmp_path / "my.jobsys-key") == 0o600
     assert not state.exists()
-    with pytest.raises(RunKeyError, match=f"is not on this host .* it was made on .* as {tmp_path}/my key; .* --key-file"):
+    with pytest.raises(RunKeyError, match=f"is not on this host .* it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"):
         _ = open_store(store.locator).key
-    assert isinstance(open_store(store.locator, key_file=str(tmp_path / "my key")).key, RunKey)
-    monkeypatch.setenv(runkey.VARIABLE, str(tmp_path / "my key"))
+    assert isinstance(open_store(store.locator, key_file=str(tmp_path / "my.jobsys-key")).key, RunKey)
+    monkeypatch.setenv(runkey.VARIABLE, str(tmp_path / "my.jobsys-key"))
     assert isinstance(open_store(store.locator).key, RunKey)
     with pytest.raises(RunKeyError, match="is there already"):
         create(tmp_path / "other", INFO, durable=False)
     assert not (tmp_path / "other").exists()
     open_store(store.locator).destroy()
-    assert not (tmp_path / "my key").exists()
+    assert not (tmp_path / "my.jobsys-key").exists()
 
 
 def test_an_error_leaves_no_key_where_there_is_no_store(tmp_path, state):
@@ -148,7 +149,7 @@ WRONG = {
 @pytest.mark.parametrize("harm", WRONG, ids=lambda harm: harm.__name__)
 def test_what_is_wrong_with_a_key_is_said(tmp_path, state, harm):
     store = create(tmp_path / "store", INFO, durable=False)
-    harm(state / store.info().run)
+    harm(state / (store.info().run + KEY_SUFFIX))
     with pytest.raises(RunKeyError, match=WRONG[harm]):
         _ = open_store(store.locator).key
 
@@ -173,3 +174,9 @@ def test_runs_in_memory_have_no_file(state):
     store = create("memory:", INFO)
     assert store.key is runkey.IN_MEMORY
     assert not Path(state).exists()
+
+
+def test_a_name_by_which_it_would_be_shipped_is_refused(tmp_path):
+    with pytest.raises(RunKeyError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
+        create(tmp_path / "store", INFO, key_file=str(tmp_path / "run.key"))
+    assert list(tmp_path.iterdir()) == []

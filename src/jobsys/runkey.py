@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from jobsys.errors import RunKeyError
+from jobsys.files import KEY_SUFFIX
 from jobsys.sealing import RunKey
 
 VARIABLE: Final = "JOBSYS_KEY_FILE"
@@ -46,7 +47,11 @@ def place(run: str, key_file: str | None = None) -> str:
     if _RUN.fullmatch(run) is None:
         raise RunKeyError(f"{run!r} is no id of a run: the job store's own description was changed; put it back from a copy of the store")
     asked = key_file or os.environ.get(VARIABLE, "")
-    return os.path.abspath(os.path.expanduser(asked)) if asked else os.path.join(directory(), run)
+    if not asked:
+        return os.path.join(directory(), run + KEY_SUFFIX)
+    if not asked.endswith(KEY_SUFFIX):
+        raise RunKeyError(f"{asked!r} can't hold a run's key: its name must end in {KEY_SUFFIX}, by which it is never shipped to workers")
+    return os.path.abspath(os.path.expanduser(asked))
 
 
 def make(run: str, path: str) -> RunKey:
@@ -57,7 +62,7 @@ def make(run: str, path: str) -> RunKey:
     """
     secret = secrets.token_bytes(32)
     folder = os.path.dirname(path)
-    beside = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _check_folder(folder)
@@ -116,7 +121,7 @@ def missing(locator: str, path: str, made_on: str, made_at: str) -> RunKeyError:
     )
 
 
-_ELSEWHERE: Final = f"name another file with --key-file PATH, or {VARIABLE}"
+_ELSEWHERE: Final = f"name another file with --key-file PATH{KEY_SUFFIX}, or {VARIABLE}"
 
 
 def _write(path: str, data: bytes) -> None:

@@ -81,6 +81,8 @@ def run(
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     try:
         store = _open(config)
+        if others := store.openness():
+            _say(f"{others}: whoever can may stop, roll back or delete this run, and read it; no code of theirs will run")
         with _cleaning(store, config.clean), _leading(store) as lease, session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store)

@@ -3,7 +3,7 @@
 Examples:
   jobsys restart file:my-store
   jobsys restart file:my-store --dry-run     only show the command
-  jobsys restart file:my-store --key-file my.key      the run's key was copied here from another host
+  jobsys restart file:my-store --key-file my.jobsys-key      the run's key was copied here from another host
 
 The process of this command becomes the new leader: Ctrl-C stops the run, and the exit status is the script's.
 """

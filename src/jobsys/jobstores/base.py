@@ -24,7 +24,7 @@ from jobsys.errors import (
     StorageError,
 )
 from jobsys.jobstores import keys
-from jobsys.jobstores.file import strangers
+from jobsys.jobstores.file import openness, strangers
 from jobsys.jobstores.files import FileId, HashingWriter, checked, digest_of
 from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
@@ -172,6 +172,11 @@ class JobStore:
             return msgspec.convert(found, StoreInfo)
         except msgspec.ValidationError as error:
             raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
+
+    def openness(self) -> str:
+        """Say who else can write to the store's directory; an empty text if nobody can, or that can't be seen from here."""
+        mark = self.storage.local_path(keys.STORE)
+        return "" if mark is None else openness(os.path.dirname(mark))
 
     def destroy(self) -> None:
         """Delete everything. The mark that makes it a job store goes last.
