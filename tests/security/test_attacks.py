@@ -4,6 +4,7 @@ import hashlib
 import logging
 import pickle
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 import jobsys
-from jobsys import cli, journal, sealing
+from jobsys import cli, journal, processes, sealing
 from jobsys.batch.inline import InlineChannel
 from jobsys.errors import FailedJobsError, IntegrityError, JobsysError, RunKeyError
 from jobsys.events import Committed
@@ -338,6 +339,22 @@ def test_nothing_is_read_from_where_he_says_that_the_key_lies(site, tmp_path):
     site.attacker.write(keys.STORE, sealing.RunKey(secret).seal(keys.STORE, msgspec.json.encode(found)))
     with pytest.raises(RunKeyError, match="is not on this host"):
         site.resume()
+
+
+def test_kill_signals_no_process_that_he_names(site, capsys):
+    """His lease names a process of the user's own that has nothing to do with the run."""
+    victim = subprocess.Popen(["sleep", "100"])
+    try:
+        found = msgspec.json.decode(site.attacker.read(keys.lease(1)))
+        found |= {"epoch": 2, "pid": victim.pid, "process_started": processes.started(victim.pid)}
+        site.attacker.write(keys.lease(2), msgspec.json.encode(found))
+        assert cli.main(["kill", str(site.directory), "--wait", "0.1"]) == 1
+        assert "asked the leader in the job store only" in capsys.readouterr().err
+        with pytest.raises(subprocess.TimeoutExpired):
+            victim.wait(0.3)
+    finally:
+        victim.kill()
+        victim.wait()
 
 
 def test_who_only_looks_needs_no_key_and_unpickles_nothing(site, capsys, monkeypatch):

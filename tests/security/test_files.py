@@ -9,9 +9,8 @@ import pytest
 
 import jobsys
 from jobsys.errors import FailedJobsError, IntegrityError
-from jobsys.jobstores import FileId, create, open_store
+from jobsys.jobstores import create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.jobstores.files import HashingWriter, checked
 from jobsys.jobstores.serving import StoreServer
 from jobsys.storage.served import ServedStorage
 
@@ -113,18 +112,3 @@ def test_an_id_that_went_through_a_text_is_not_checked(tmp_path):
     store.storage.put(str(file), b"other")
     with store.read_file(str(file)) as stream:
         assert stream.read() == b"other"
-
-
-def test_the_streams_are_streams():
-    below = io.BytesIO()
-    writer = HashingWriter(below)
-    assert writer.writable()
-    assert writer.seekable()
-    writer.write(memoryview(b"abcdef"))
-    assert writer.tell() == 6
-    assert writer.digest is not None
-    writer.truncate(3)
-    assert writer.digest is None
-    assert below.getvalue() == b"abc"
-    with checked(io.BytesIO(b"abc"), FileId("files/1-1/0/a", 3), once=True) as stream:
-        assert stream.read() == b"abc"

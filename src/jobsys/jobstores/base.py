@@ -218,8 +218,16 @@ class JobStore:
 
     def take_lease(self, lease: Lease) -> bool:
         """Become leader of an epoch, unless somebody else did."""
-        data = msgspec.json.encode(lease)
-        return self._create_once(keys.lease(lease.epoch), data)
+        key = keys.lease(lease.epoch)
+        return self._create_once(key, self.key.seal(key, msgspec.json.encode(lease)))
+
+    def lease_is_sealed(self, epoch: int) -> bool:
+        """Tell whether a leader of this run took that lease; False where the run's key is not on this host."""
+        key = keys.lease(epoch)
+        try:
+            return self.key.bears_seal(key, self.storage.get(key))
+        except RunKeyError:
+            return False
 
     def beat(self, epoch: int, count: int, time: float, released: bool = False) -> None:
         """Say that the leader lives, or has left."""
