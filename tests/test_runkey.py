@@ -61,6 +61,14 @@ def test_a_store_that_names_another_run_does_not_take_its_key_along(tmp_path, st
     assert isinstance(open_store(other.locator).key, RunKey)
 
 
+def test_a_store_that_bears_another_s_description_does_not_take_its_key_along(tmp_path, state):
+    store, other = (create(tmp_path / name, INFO, durable=False) for name in ("store", "other"))
+    store.storage.put("jobsys-store.json", other.storage.get("jobsys-store.json"))
+    open_store(store.locator).destroy()
+    assert len(list(state.iterdir())) == 2
+    assert isinstance(open_store(other.locator).key, RunKey)
+
+
 def test_of_many_that_begin_at_once_one_has_a_store_and_each_other_leaves_no_key(tmp_path, state):
     made, refused = [], []
     gate = threading.Barrier(8)

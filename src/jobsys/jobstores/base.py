@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, BinaryIO, Final, cast, final
 
 import msgspec
@@ -53,6 +53,7 @@ class StoreInfo(msgspec.Struct, frozen=True):
     config: dict[str, Any] = {}
     command: tuple[str, ...] = ()  # how to start the leader again
     directory: str = ""
+    locator: str = ""  # where it was made
     run: str = ""  # its id
     key_host: str = ""  # where the run's key was made: for people; nothing is ever read from where this points
     key_path: str = ""
@@ -118,7 +119,8 @@ class JobStore:
         """Give a new run its id; say where its key will lie."""
         run = runkey.new_run()
         path = runkey.place(run, self.key_file)
-        return msgspec.structs.replace(info, run=run, key_host=socket.gethostname(), key_path=printable(path)), path
+        where = {"locator": printable(self.locator), "key_host": socket.gethostname(), "key_path": printable(path)}
+        return msgspec.structs.replace(info, run=run, **where), path
 
     @property
     def key(self) -> RunKey:
@@ -186,7 +188,8 @@ class JobStore:
             FormatError: it is of another format.
             JobStoreError: files of somebody else's lie in its directory.
         """
-        info, sealed = self.info(), self._sealed()
+        info = self.info()
+        owned = self._owns_key(info)
         mark = self.storage.local_path(keys.STORE)
         if mark is not None:
             others = strangers(os.path.dirname(mark))
@@ -196,16 +199,15 @@ class JobStore:
             raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
         self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()
-        if info.run and sealed:
+        if owned:
             runkey.forget(info.run, runkey.place(info.run, self.key_file))
 
-    def _sealed(self) -> bool:
-        """Tell whether this store and the key found for it belong together, so that the key may go with it."""
+    def _owns_key(self, info: StoreInfo) -> bool:
+        """Tell whether the key found for this store is its own, to go with it: not where somebody put another store's description."""
         try:
-            self.sealed_info()
+            return bool(info.run) and self.sealed_info().locator == printable(self.locator)
         except (RunKeyError, IntegrityError):
             return False
-        return True
 
     # -- who leads -------------------------------------------------------------------------------------------
 
@@ -214,7 +216,10 @@ class JobStore:
         last = None
         for last in self.storage.list(keys.LEASES):  # noqa: B007
             pass
-        return None if last is None else msgspec.json.decode(self.storage.get(last), type=Lease)
+        try:
+            return None if last is None else msgspec.json.decode(self.storage.get(last), type=Lease)
+        except msgspec.DecodeError as error:
+            raise IntegrityError(f"{last} in {self.locator} can't be read: {error}; delete it if no leader is at work") from error
 
     def take_lease(self, lease: Lease) -> bool:
         """Become leader of an epoch, unless somebody else did."""
@@ -235,10 +240,10 @@ class JobStore:
 
     def last_beat(self, epoch: int) -> dict[str, Any]:
         """Read when the leader last said that it lives."""
-        try:
-            return msgspec.json.decode(self.storage.get(keys.heartbeat(epoch)), type=dict[str, Any])
-        except NotFoundError:
-            return {"count": 0, "time": 0.0, "released": False}
+        beat = {"count": 0, "time": 0.0, "released": False}
+        with suppress(NotFoundError, msgspec.DecodeError):  # what can't be read is no sign of life
+            beat |= msgspec.json.decode(self.storage.get(keys.heartbeat(epoch)), type=dict[str, Any])
+        return beat
 
     # -- the journal -----------------------------------------------------------------------------------------
 
