@@ -51,7 +51,7 @@ class ScriptedBatch(BatchSystem):
 
 
 def done(job: Any, order: Any, value: bytes = b"v", **fields: Any) -> BatchUpdate:
-    report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", value=Blob(0, 0, len(value)), **fields)
+    report = Report(order.job, order.attempt, 1.0, 0.5, token=order.token, host="h", value=Blob.of(value), **fields)
     return BatchUpdate(job.id, BatchState.COMPLETED, encode_message(report, value))
 
 

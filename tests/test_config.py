@@ -35,6 +35,7 @@ def test_defaults_of_the_command_line_and_of_keywords_are_the_same() -> None:
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "clean": ("always", "always"),
+    "key_file": ("/tmp/a.jobsys-key", "/tmp/a.jobsys-key"),
     "durability": ("kill", "kill"),
     "retries": ("3", 3),
     "backoff": ("0.5", 0.5),

@@ -8,7 +8,7 @@ from jobsys.errors import IntegrityError, LeaseLostError
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, RunCanceled
 from jobsys.jobstores import JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.journal import pages, read, replay, take_over, write_snapshot
+from jobsys.journal import pages, read, replay, tag_of, take_over, write_snapshot
 from jobsys.message import Report
 from jobsys.progress import Progress, Submit
 from jobsys.record import Blob, JobRecord
@@ -52,7 +52,7 @@ def test_events_come_back_in_order_with_their_payloads(store):
     assert [type(event) for event in events] == [LeaderStarted, Committed, Committed, Committed]
     for event in events[2:]:
         assert isinstance(event, Committed)
-        assert store.read(event.payload) == b"value of %d" % event.report.job
+        assert store.peek(event.payload) == b"value of %d" % event.report.job
 
 
 def test_what_was_not_flushed_did_not_happen(store):
@@ -135,7 +135,7 @@ def test_ones_own_write_whose_answer_was_lost_is_no_defeat(store):
     assert replay(store)[0].canceled
 
 
-@pytest.mark.parametrize("place", [0, 8, -1, -20, -45, "middle"])
+@pytest.mark.parametrize("place", [0, 8, -1, -20, -45, -70, "middle"])
 def test_a_flipped_bit_is_found(store, place):
     begin(store)
     key = "journal/0000000002"
@@ -143,7 +143,7 @@ def test_a_flipped_bit_is_found(store, place):
     data[len(data) // 2 if place == "middle" else place] ^= 4
     store.storage.put(key, bytes(data))
     with pytest.raises(IntegrityError, match="segment 2"):
-        read(store, 2)
+        read(store, 2, tag_of(store, 1))
 
 
 def test_a_truncated_segment_is_found(store):
@@ -189,20 +189,23 @@ def test_a_snapshot_stands_for_what_was_before_it(store):
 def test_a_damaged_snapshot_is_passed_over(store):
     journal, progress = begin(store)
     write_snapshot(store, progress, journal.segment - 1)
-    store.storage.put("snapshots/0000000002", b"{}" + bytes(32))
+    store.storage.put("snapshots/0000000002", b"{}" + bytes(96))
     assert replay(store)[0].snapshot() == progress.snapshot()
 
 
 def test_a_snapshot_of_another_version_is_passed_over(store):
     journal, progress = begin(store)
     body = b'{"nodes": []}'
-    store.write_snapshot(journal.segment - 1, body + hashlib.sha256(body).digest())
+    digest, last = hashlib.sha256(body).digest(), journal.segment - 1
+    store.write_snapshot(last, body + digest + journal.tag + store.key.snapshot(last, digest, journal.tag))
     assert replay(store)[0].snapshot() == progress.snapshot()
 
 
 def test_only_two_snapshots_are_kept(store):
-    _, progress = begin(store)
+    journal, progress = begin(store)
     for segment in (1, 2, 3, 4):
+        if segment >= journal.segment:
+            journal.flush()
         write_snapshot(store, progress, segment)
     assert store.snapshots() == [4, 3]
 

@@ -86,7 +86,7 @@ def test_a_work_directory_that_is_none(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     store = create(tmp_path / "store", StoreInfo(FORMAT, 0.0, "0"), durable=False)
     config = Config.of(store.locator, work_dir=tmp_path / "file")
-    monkeypatch.setattr("jobsys.launch.local.ship", lambda *_: None)
+    monkeypatch.setattr("jobsys.launch.local.ship", lambda *_: (None, b""))
     with contextlib.ExitStack() as stack, pytest.raises(UsageError, match="/file is no directory: make it first"):
         launch(Launch(config, store, acquire(store), stack, lambda _: None))
 

@@ -132,7 +132,7 @@ def test_what_never_travels(tmp_path):
     for name in ("__pycache__", ".git", ".hg", ".tox", "node_modules", "pkg/__pycache__", "pkg/node_modules", ".ssh", ".aws"):
         write(tmp_path, f"{name}/x.py")
     write(tmp_path, ".env.example", ".env.local", ".envrc")
-    write(tmp_path, ".env", ".netrc", "pkg/.pypirc", "pkg/id_rsa")
+    write(tmp_path, ".env", ".netrc", "pkg/.pypirc", "pkg/id_rsa", "run.jobsys-key", ".x.jobsys-key")
     write(tmp_path, "venv/pyvenv.cfg", "venv/lib/x.py", "conda/conda-meta/history", "conda/x.py", "store/jobsys-store.json", "store/v/1")
     write(tmp_path, f"jobsys-{os.getuid()}-x/y.py", "host/CACHEDIR.TAG", "host/code/x.py")
     assert found(tmp_path) == [".env.example", ".envrc.py", "a.py", "b.pyc", "docker/f", "environment.yml", "pkg/x.py"]

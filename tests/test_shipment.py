@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from jobsys import sending, shipment
+from jobsys.digest import sha256
 from jobsys.errors import FormatError, IntegrityError, JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore, create
@@ -118,12 +119,14 @@ def test_a_script_that_is_gone_can_t_be_shipped(store: JobStore, script: Path) -
 
 
 def test_what_another_version_wrote_or_nobody_did(store: JobStore) -> None:
-    store.write_code(1, msgspec.json.encode({"format": 1}))
+    store.write_code(1, store.key.seal(store.code_key(1), msgspec.json.encode({"format": 1})))
     with pytest.raises(FormatError, match=r"epoch 1 was shipped by another version of jobsys \(format 1\)"):
         shipment.read(store, 1)
     for epoch, data in enumerate((b"{", b"[]", b'{"format": 2}'), 2):
         store.write_code(epoch, data)
         with pytest.raises(IntegrityError, match=f"epoch {epoch} can't be read"):
+            shipment.read(store, epoch, sha256(data))
+        with pytest.raises(IntegrityError, match="does not bear the seal"):
             shipment.read(store, epoch)
 
 

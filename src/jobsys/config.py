@@ -81,6 +81,9 @@ class Config:
     job_store: str = ""
     restart: bool = option(False, "resume the run in this job store; jobs that are done do not run again", parse=_flag)
     clean: str = option("never", "when to delete the job store at the end (default: never)", choices=("never", "on-success", "always"))
+    key_file: str | None = option(
+        None, "where the run's key is kept, without which nobody can resume it; *.jobsys-key (default: in ~/.local/state/jobsys/keys)"
+    )
     durability: str = option(
         "power-cut",
         "what the store survives: 'power-cut' syncs to disk, 'kill' only survives the death of processes (default: power-cut)",

@@ -21,6 +21,7 @@ from jobsys.digest import chunks
 from jobsys.errors import PromiseError, UsageError
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
+from jobsys.jobstores.files import check
 from jobsys.jobstores.keys import is_file
 from jobsys.message import Order
 from jobsys.requirements import Requirements
@@ -112,6 +113,7 @@ class Context:
 
         Raises:
             NotFoundError: it was deleted.
+            IntegrityError: it is not what was written.
             FileExistsError: there is something at ``path``.
         """
         _check_file(file)
@@ -156,7 +158,7 @@ class Context:
         """
         _check_file(file)
         place = os.fspath(url)
-        with self._store.read_file(file) as source, write_url(place) as target:
+        with self._store.read_file(file, once=True) as source, write_url(place) as target:
             for piece in chunks(source):
                 target.write(piece)
         local = local_file(place)
@@ -165,16 +167,20 @@ class Context:
 
     def _copy(self, file: FileId, target: Path, stored: str | None, writable: int) -> None:
         mode = 0o444 | writable | (_EXECUTABLE if getattr(file, "executable", False) else 0)
-        with self._store.read_file(file) as source:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    if stored is None or not _clone(stored, stream):
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                cloned = stored is not None and _clone(stored, stream)
+                if not cloned:
+                    with self._store.read_file(file, once=True) as source:
                         for piece in chunks(source):
                             stream.write(piece)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
+            if cloned:
+                with target.open("rb") as copy:
+                    check(file, copy)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
     # -- clean-up --------------------------------------------------------------------------------------------
 

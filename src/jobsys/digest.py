@@ -18,6 +18,11 @@ def sha256(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def short(data: bytes | memoryview) -> bytes:
+    """Give the first 16 bytes of the SHA-256: what a record says of bytes that lie elsewhere."""
+    return hashlib.sha256(data).digest()[:16]
+
+
 class ContentDigest:
     """Both hashes of a stream, taken in one pass."""
 

@@ -15,6 +15,7 @@ JobsysError
 │   ├── NoSuchJobStoreError    there is no job store at that locator
 │   ├── JobStoreExistsError    there is one already
 │   ├── FormatError            it was written in a format this version does not know
+│   ├── RunKeyError            the key of its run is not here, or can't be used
 │   ├── LeaderRunningError     another leader holds the run
 │   └── LeaseLostError         this leader was replaced by another one
 ├── BatchSystemError           a batch system can't do its work
@@ -87,6 +88,10 @@ class JobStoreExistsError(JobStoreError):
 
 class FormatError(JobStoreError):
     """The job store was written in a format that this version does not know."""
+
+
+class RunKeyError(JobStoreError):
+    """The key of a run is not here, or can't be used."""
 
 
 class LeaderRunningError(JobStoreError):

@@ -14,6 +14,10 @@ from jobsys.errors import StorageError, UsageError
 _ODD: Final = (errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO)
 
 
+KEY_SUFFIX: Final = ".jobsys-key"
+"""How the name of a file ends that holds the key of a run: by it such files are never shipped."""
+
+
 def working_directory() -> str:
     """Give the directory that this process stands in.
 

@@ -79,7 +79,7 @@ class _Payload:
     def add(self, data: bytes) -> Blob:
         if len(data) >= SPILL:
             return self._spill(data)
-        place = Blob(0, self._size, len(data))
+        place = Blob.of(data, 0, self._size)
         if data:
             self.pieces.append(data)
             self._size += len(data)

@@ -121,7 +121,7 @@ def read_history(store: JobStore) -> History:
 
 def read_log(store: JobStore, attempt: Attempt) -> str | None:
     """Read what an attempt printed; None where nothing was kept."""
-    return None if attempt.log is None else store.read(attempt.log).decode(errors="replace")
+    return None if attempt.log is None else store.peek(attempt.log).decode(errors="replace")
 
 
 class _Reader:
@@ -174,9 +174,7 @@ class _Reader:
         job = self._jobs.get(report.job)
         if job is not None:
             payload = event.payload
-            log = report.log
-            if log is not None and log.where == 0 and log.length:
-                log = Blob(payload.where, payload.offset + log.offset, log.length)
+            log = None if report.log is None else report.log.within(payload)
             job.value_refs = _numbers(report.refs, report.job, first)
             job.attempts.append(
                 Attempt(

@@ -1,10 +1,12 @@
 """The durable log of events over the job store, and with it the fence between leaders.
 
 A segment is ``magic, payloads, events (JSON), footer``; it is created once under the next number. A leader that was replaced
-finds the number taken, and can write no more.
+finds the number taken, and can write no more. The footer holds a SHA-256, by which anybody sees damage, and a tag made with the run's
+key, which signs the segment and all before it: a leader believes nothing else.
 """
 
 import hashlib
+import logging
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,13 +17,18 @@ import msgspec
 from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
+from jobsys.message import Report, decode_report
 from jobsys.progress import Effect, Progress
 from jobsys.progress.machine import Snapshot
 from jobsys.record import Blob
+from jobsys.sealing import BEGINNING, TAG, RunKey, check_signed, same, signed
 
-_MAGIC: Final = b"jobsys1\n"
+logger = logging.getLogger(__name__)
+
+_MAGIC: Final = b"jobsys2\n"
 RESCUE: Final = "put the file back from a copy of the store, or begin a new run in another job store"
-_FOOTER: Final = struct.Struct("<Q32s")
+_FOOTER: Final = struct.Struct("<Q32s32s")
+_BEHIND_SNAPSHOT: Final = struct.Struct("<32s32s32s")
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -41,11 +48,18 @@ class Journal:
     """Collects events and writes many at once."""
 
     def __init__(self, store: JobStore, epoch: int, owner: str, segment: int) -> None:
-        """Write for the leader of ``epoch``; ``segment`` is the next number."""
+        """Write for the leader of ``epoch``; ``segment`` is the next number.
+
+        Raises:
+            RunKeyError: the run's key is not on this host.
+            IntegrityError: the segment before is not there.
+        """
         self._store = store
         self._epoch = epoch
         self._owner = owner
         self.segment = segment
+        self.tag = tag_of(store, segment - 1)
+        self._key = store.key
         self._events: list[Event] = []
         self._payloads: list[bytes] = [_MAGIC]
         self._size = len(_MAGIC)
@@ -55,9 +69,12 @@ class Journal:
         """How many events are not written yet."""
         return len(self._events)
 
-    def place(self, payload: bytes) -> Blob:
-        """Put bytes into the segment that is being collected; say where they will lie."""
-        blob = Blob(self.segment, self._size, len(payload))
+    def place(self, payload: bytes, *, whole: bool = True) -> Blob:
+        """Put bytes into the segment that is being collected; say where they will lie.
+
+        They are described as a whole, unless they are a message's payload, whose parts are described by the message.
+        """
+        blob = Blob.of(payload, self.segment, self._size) if whole else Blob(self.segment, self._size, len(payload))
         if payload:
             self._payloads.append(payload)
             self._size += len(payload)
@@ -76,22 +93,39 @@ class Journal:
         """
         events = _encode(Page(self.segment, self._epoch, self._owner, self._events))
         body = b"".join((*self._payloads, events))
-        if not self._store.append(self.segment, body + _FOOTER.pack(len(events), hashlib.sha256(body).digest())):
+        digest = hashlib.sha256(body).digest()
+        tag = self._key.segment(self.segment, len(events), digest, self.tag)
+        if not self._store.append(self.segment, body + _FOOTER.pack(len(events), digest, tag)):
             page = read(self._store, self.segment)
             raise LeaseLostError(
                 f"another leader (epoch {page.epoch}) took over the run in {self._store.locator}: this one stops; "
                 f"what it had not written will be done again by the other"
             )
         self.segment += 1
+        self.tag = tag
         self._events, self._payloads, self._size = [], [_MAGIC], len(_MAGIC)
 
 
-def read(store: JobStore, segment: int) -> Page:
+def read(store: JobStore, segment: int, previous: bytes | None = None) -> Page:
     """Read one segment.
+
+    Args:
+        store: where the run is.
+        segment: its number.
+        previous: the tag of the one before: given, this one must bear its own. Otherwise only damage is seen, which is enough to look.
 
     Raises:
         IntegrityError: it is not what was written, or it is not there.
     """
+    return _read(store, segment, previous)[0]
+
+
+def tag_of(store: JobStore, segment: int) -> bytes:
+    """Read the tag of a segment as it stands there; what was before the first has one, too."""
+    return _read(store, segment, None)[1] if segment else BEGINNING
+
+
+def _read(store: JobStore, segment: int, previous: bytes | None) -> tuple[Page, bytes]:
     try:
         data = store.segment(segment)
     except NotFoundError:
@@ -101,40 +135,61 @@ def read(store: JobStore, segment: int) -> Page:
     end = len(data) - _FOOTER.size
     if end < len(_MAGIC) or not data.startswith(_MAGIC):
         raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: it is no segment; {RESCUE}")
-    length, digest = _FOOTER.unpack_from(data, end)
+    length, digest, tag = _FOOTER.unpack_from(data, end)
     if hashlib.sha256(memoryview(data)[:end]).digest() != digest:
         raise IntegrityError(f"segment {segment} of the journal in {store.locator} is damaged: its SHA-256 does not match; {RESCUE}")
-    return _decode(memoryview(data)[end - length : end])
+    if previous is not None and not same(store.key.segment(segment, length, digest, previous), tag):
+        raise IntegrityError(
+            f"segment {segment} of the journal in {store.locator} does not bear the tag of this run's key: it, or one before it, was not "
+            f"written by a leader of this run, but by somebody who can write to the store; {RESCUE}"
+        )
+    try:
+        return _decode(memoryview(data)[max(0, end - length) : end]), tag
+    except msgspec.DecodeError as error:
+        raise IntegrityError(f"segment {segment} of the journal in {store.locator} can't be read: {error}; {RESCUE}") from error
 
 
-def pages(store: JobStore, after: int = 0) -> Iterator[Page]:
+def pages(store: JobStore, after: int = 0, tag: bytes | None = None) -> Iterator[Page]:
     """Read the segments after a number, in order and without a gap.
 
     A list made while a leader writes may lack a segment, although it has a later one: so what it lacks is read all the same.
 
+    Args:
+        store: where the run is.
+        after: the number.
+        tag: the tag of that segment: given, all others must bear theirs. Otherwise only damage is seen, which is enough to look.
+
     Raises:
-        IntegrityError: one is damaged or missing.
+        IntegrityError: one is not what was written, or missing.
     """
     next_one = after + 1
     for found in store.segments(after):
         for segment in range(next_one, found + 1):
-            yield read(store, segment)
+            page, its = _read(store, segment, tag)
+            tag = None if tag is None else its
+            yield page
         next_one = found + 1
 
 
-def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple[Progress, int]:
+def replay(store: JobStore, see: Callable[[Event], None] | None = None, *, look: bool = False) -> tuple[Progress, int]:
     """Restore the state of a run: the last readable snapshot, then the journal.
 
     Args:
         store: where the run is.
         see: called with every event; given, the whole journal is read and no snapshot.
+        look: the state is only shown: the run's key is not needed, and nothing is believed that follows from it.
 
     Returns:
         the state, and the number of the last segment.
+
+    Raises:
+        IntegrityError: it is not what leaders of this run wrote.
+        RunKeyError: the run's key is not on this host.
     """
-    progress, last = (None, 0) if see else _from_snapshot(store)
+    key = None if look else store.key
+    progress, last, tag = (None, 0, BEGINNING) if see else _from_snapshot(store, key)
     progress = progress or Progress()
-    for page in pages(store, last):
+    for page in pages(store, last, None if look else tag):
         for event in page.events:
             progress.apply(event)
             if see is not None:
@@ -154,7 +209,7 @@ def confirm(store: JobStore, segment: int) -> None:
 def attempts_over(store: JobStore) -> dict[str, bool]:
     """Tell, by token, which attempts have ended according to the whole journal, and whether with a commit."""
     over: dict[str, bool] = {}
-    for page in pages(store):
+    for page in pages(store, 0, BEGINNING):
         for event in page.events:
             if isinstance(event, Committed):
                 over[event.report.token] = True
@@ -194,24 +249,47 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
         try:
             journal.flush()
         except LeaseLostError:
-            for event in read(store, last + 1).events:  # an earlier leader was still writing, or a later one was quicker
+            for event in read(store, last + 1, journal.tag).events:  # an earlier leader was still writing, or a later one was quicker
                 progress.apply(event)
             last += 1
         else:
             return Started(progress, progress.apply(fence), journal)
 
 
-def write_snapshot(store: JobStore, progress: Progress, segment: int) -> None:
-    """Keep the state after a segment, so that a restart need not read what came before."""
+def write_snapshot(store: JobStore, progress: Progress, segment: int, tag: bytes | None = None) -> None:
+    """Keep the state after a segment, so that a restart need not read what came before; ``tag`` is the segment's, read if not given."""
     body = _encode(progress.snapshot())
-    store.write_snapshot(segment, body + hashlib.sha256(body).digest())
+    digest = hashlib.sha256(body).digest()
+    tag = tag_of(store, segment) if tag is None else tag
+    store.write_snapshot(segment, body + _BEHIND_SNAPSHOT.pack(digest, tag, store.key.snapshot(segment, digest, tag)))
 
 
-def _from_snapshot(store: JobStore) -> tuple[Progress | None, int]:
+def _from_snapshot(store: JobStore, key: RunKey | None) -> tuple[Progress | None, int, bytes]:
+    """Restore the newest snapshot that is as it was written: without one, the journal has all that is in it."""
     for segment in store.snapshots():
         data = store.snapshot(segment)
-        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+        body = data[: -_BEHIND_SNAPSHOT.size]
+        if len(body) + _BEHIND_SNAPSHOT.size != len(data):
             continue
-        with suppress(msgspec.DecodeError):  # another version wrote it; the journal has all that is in it
-            return Progress.restore(msgspec.json.decode(data[:-32], type=Snapshot)), segment
-    return None, 0
+        digest, tag, seal = _BEHIND_SNAPSHOT.unpack_from(data, len(body))
+        if hashlib.sha256(body).digest() != digest:
+            continue
+        if key is not None and not same(key.snapshot(segment, digest, tag), seal):
+            logger.warning("the snapshot of segment %d does not count: no leader of this run wrote it", segment)
+            continue
+        with suppress(msgspec.DecodeError):  # another version wrote it
+            return Progress.restore(msgspec.json.decode(body, type=Snapshot)), segment, tag
+    return None, 0, BEGINNING
+
+
+def open_commit(key: RunKey, data: bytes) -> tuple[Report, bytes]:
+    """Read a commit that a worker left in the store without a leader; give the report and its payload.
+
+    Raises:
+        IntegrityError: it is damaged, or no attempt of this run signed it.
+    """
+    if len(data) < TAG:
+        raise IntegrityError("it is cut off")
+    report, payload = decode_report(signed(data))
+    check_signed(key.attempt(report.job, report.token), data)
+    return report, payload

@@ -31,6 +31,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[int, Value] = {}
     requirements: Requirements = Requirements()
     service: bool = False
+    key: bytes = b""  # of this attempt: signs what it leaves without a leader
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

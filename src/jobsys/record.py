@@ -1,9 +1,10 @@
 """A job as it is stored: frozen, JSON, without the user's objects. Knows nobody who reads it."""
 
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
+from jobsys.digest import short
 from jobsys.requirements import Requirements
 
 SELF: Final = -1
@@ -24,6 +25,18 @@ class Blob(msgspec.Struct, frozen=True, array_like=True):
     where: int | str
     offset: int
     length: int
+    digest: bytes = b""  # 16 bytes of the SHA-256; without it nothing is unpickled
+
+    @classmethod
+    def of(cls, data: bytes, where: int | str = 0, offset: int = 0) -> Self:
+        """Describe bytes that lie, or will lie, at a place."""
+        return cls(where, offset, len(data), short(data) if data else b"")
+
+    def within(self, payload: "Blob") -> "Blob":
+        """Turn a place inside a message into the place in the store where the message's payload lies."""
+        if self.where != 0 or self.length == 0:
+            return self
+        return Blob(payload.where, payload.offset + self.offset, self.length, self.digest)
 
 
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):

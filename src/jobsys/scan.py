@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from jobsys.files import KEY_SUFFIX
 from jobsys.manifest import UNPORTABLE, ChangedError, PackageError, is_inside, is_safe_link
 from jobsys.tree import IGNORE_FILE, Member, Tree, is_system_directory, naming, read_members
 
@@ -255,7 +256,7 @@ def _excluded(name: str, siblings: Collection[str]) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return name in _SECRETS or (name.startswith(".env.") and name not in _NO_SECRETS)
+    return name in _SECRETS or name.endswith(KEY_SUFFIX) or (name.startswith(".env.") and name not in _NO_SECRETS)
 
 
 def _read_rules(path: str) -> list[tuple[re.Pattern[str], bool]]:

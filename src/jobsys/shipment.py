@@ -10,11 +10,13 @@ import msgspec
 
 from jobsys import namespace, session
 from jobsys.arrival import interpreter
+from jobsys.digest import sha256
 from jobsys.errors import FormatError, IntegrityError, JobsysError, UsageError
 from jobsys.job import loading
 from jobsys.jobstores import JobStore
 from jobsys.modules import loaded_name
 from jobsys.resource import DirectoryResource, FileResource, ModuleDescriptor, Resource, ResourceException
+from jobsys.sealing import NO_SEAL
 from jobsys.shipping.origins import is_standard, site_directories
 
 FORMAT: Final = 2
@@ -56,8 +58,12 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(store: JobStore, epoch: int, shipment: Shipment) -> bytes:
-    """Keep what was shipped for an epoch; return the bytes, whose digest a worker is told."""
-    data = msgspec.json.encode(shipment)
+    """Keep what was shipped for an epoch, sealed for later leaders; return the bytes, whose digest a worker is told.
+
+    Raises:
+        RunKeyError: the run's key is not on this host.
+    """
+    data = store.key.seal(store.code_key(epoch), msgspec.json.encode(shipment))
     store.write_code(epoch, data)
     return data
 
@@ -78,13 +84,28 @@ def name_script() -> None:
 # ── a worker ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read(store: JobStore, epoch: int) -> Shipment:
+def read(store: JobStore, epoch: int, digest: str | None = None) -> Shipment:
     """Read what was shipped for an epoch.
+
+    Args:
+        store: the job store.
+        epoch: the leader's.
+        digest: the SHA-256 that the leader told this worker; a leader, which is told none, checks the seal of the run's key.
 
     Raises:
         FormatError: another version of jobsys wrote it.
+        IntegrityError: it is not what was written; no code was loaded.
+        RunKeyError: the run's key is not on this host, and no digest was given.
     """
     data = store.read_code(epoch)
+    wrong = "" if digest in (None, sha256(data)) else f"it does not have the SHA-256 {digest}"
+    if digest is None and not store.key.bears_seal(store.code_key(epoch), data):
+        wrong = NO_SEAL
+    if wrong:
+        raise IntegrityError(
+            f"{store.code_key(epoch)} in {store.locator}, which says what code belongs to epoch {epoch}, is not what the leader wrote, and "
+            f"no code was loaded: {wrong}; start the run again with --restart"
+        )
     try:
         found = msgspec.json.decode(data, type=dict[str, Any])
         if found.get("format") != FORMAT:

@@ -83,6 +83,8 @@ def run(
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     try:
         store = _open(config)
+        if others := store.openness():
+            _say(f"{others}: whoever can may stop, roll back or delete this run, and read it; no code of theirs will run")
         with _cleaning(store, config.clean), _leading(store) as lease, session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store)
@@ -117,10 +119,12 @@ def _check_place() -> None:
 def _open(config: Config) -> JobStore:
     durable = config.durability == "power-cut"
     if config.restart:
-        return open_store(config.job_store, durable)
+        store = open_store(config.job_store, durable, config.key_file)
+        store.sealed_info()  # before anything is written: without the key, nothing in it can be believed
+        return store
     command = tuple(printable(word) for word in without_values((sys.executable, *_command())))
     info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(working_directory()))
-    return create(config.job_store, info, durable)
+    return create(config.job_store, info, durable, config.key_file)
 
 
 def _destroy(store: JobStore) -> None:

@@ -50,12 +50,12 @@ class Bench:
         monkeypatch.setattr("jobsys.leader.leader.SNAPSHOT_EVERY", -16)  # two in a run of this size
         self.forget()
 
-    def _locate(self, locator: str, durable: bool = True) -> JobStore:
+    def _locate(self, locator: str, durable: bool = True, key_file: str | None = None) -> JobStore:
         assert locator == self.locator
         if not self.faulty.calls:  # else somebody looks at the store once more at the end of a run
             getattr(self.faulty.inner, "close", lambda: None)()
             self.faulty.inner = locate(locator, durable).storage
-        return JobStore(locator, self.faulty)
+        return JobStore(locator, self.faulty, key_file)
 
     def around(self, inner: Storage, faults: tuple[Fault, ...]) -> FaultyStorage:
         """Put faults around a storage."""

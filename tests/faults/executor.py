@@ -52,9 +52,9 @@ def prepare(arguments: Sequence[str]) -> JobExecutor:
     """Prepare as ever, on storage that fails."""
     locate = locators.locate
 
-    def planned(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
-        found = locate(locator, durable)
-        return JobStore(found.locator, PlannedStorage(found.storage))
+    def planned(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None) -> JobStore:
+        found = locate(locator, durable, key_file)
+        return JobStore(found.locator, PlannedStorage(found.storage), key_file)
 
     locators.locate = planned
     return code.prepare(arguments)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -98,8 +99,8 @@ def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
 
 def test_a_format_from_the_future_is_not_destroyed(tmp_path: Path) -> None:
     store = create(str(tmp_path / "store"), INFO, durable=False)
-    store.storage.put("jobsys-store.json", b'{"format": 2}')
-    with pytest.raises(FormatError, match="format 2; this version of jobsys knows format 1 only"):
+    store.storage.put("jobsys-store.json", b'{"format": 3}')
+    with pytest.raises(FormatError, match=r"format 3; this version of jobsys knows format 2 only: .* begin a new run"):
         open_store(store.locator)
     with pytest.raises(FormatError):
         store.destroy()
@@ -107,7 +108,8 @@ def test_a_format_from_the_future_is_not_destroyed(tmp_path: Path) -> None:
 
 
 def test_a_place_where_one_may_not_write() -> None:
-    place = tempfile.mkdtemp(dir="/tmp")  # nobody else may look into pytest's own
+    place, home = tempfile.mkdtemp(dir="/tmp"), tempfile.mkdtemp(dir="/tmp")  # nobody else may look into pytest's own
+    os.chmod(home, 0o777)
     os.chmod(place, 0o555)
     child = os.fork()
     if not child:
@@ -115,6 +117,7 @@ def test_a_place_where_one_may_not_write() -> None:
         try:
             if os.geteuid() == 0:
                 os.setuid(65534)  # root may write anywhere
+            os.environ["XDG_STATE_HOME"] = home
             create(f"{place}/store", INFO)
         except StorageError as error:
             status = 0 if "permission denied" in str(error) else 2
@@ -123,8 +126,10 @@ def test_a_place_where_one_may_not_write() -> None:
     _, status = os.waitpid(child, 0)
     left = os.listdir(place)
     os.rmdir(place)
+    keys_left = os.listdir(f"{home}/jobsys/keys")
+    shutil.rmtree(home)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert left == []
+    assert left == keys_left == []
 
 
 def test_a_place_where_nobody_may_write() -> None:

@@ -24,7 +24,7 @@ def test_a_store_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with StoreServer(tmp_path / "store", **HERE, durable=False) as server:
         monkeypatch.setenv("JOBSYS_STORE_TOKEN", server.token)
         far = open_store(server.url)
-        assert far.info() == INFO
+        assert far.info().jobsys == INFO.jobsys
         assert far.append(1, b"segment")
         assert near.segment(1) == b"segment"
         with far.write_shared_file("code/pack age.zip") as stream:
@@ -38,11 +38,11 @@ def test_a_store_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(NoSuchJobStoreError):
             near.info()
         assert create(server.url, INFO).locator == server.url
-        assert near.info() == INFO
+        assert near.info().jobsys == INFO.jobsys
         (tmp_path / "store" / "thesis.txt").write_text("mine")
         with pytest.raises(JobStoreError, match=r"nothing was deleted: move thesis.txt elsewhere"):
             far.destroy()
-        assert near.info() == INFO
+        assert near.info().jobsys == INFO.jobsys
         assert isinstance(far.storage, ServedStorage)
         far.storage.close()
 

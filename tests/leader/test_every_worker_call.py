@@ -27,7 +27,7 @@ TESTS = str(Path(__file__).parent.parent)
 def make(tmp_path, monkeypatch):
     """Make benches on files, of which the workers fail as planned."""
     arguments = Launch.arguments
-    monkeypatch.setattr(Launch, "arguments", lambda self, locator: ["--executor", "faults.executor:prepare", *arguments(self, locator)])
+    monkeypatch.setattr(Launch, "arguments", lambda *told: ["--executor", "faults.executor:prepare", *arguments(*told)])
     monkeypatch.setenv("PYTHONPATH", TESTS)
     monkeypatch.setenv(executor.CALLS, str(tmp_path / "calls"))
     with places(tmp_path, monkeypatch) as ready:

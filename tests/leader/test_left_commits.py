@@ -7,8 +7,14 @@ from jobsys.events import Committed, Policy, Reason
 from jobsys.jobstores import JobStore
 from jobsys.message import Failure, Report, encode_message
 from jobsys.record import Blob
+from jobsys.sealing import sign
 from jobsys.storage.faulty import Fault, FaultyStorage
 from scripted import done, ended, journaled, lead  # type: ignore[import-not-found]
+
+
+def put(store, report, payload=b""):
+    """Leave a commit as a worker does that was given an attempt."""
+    return store.put_commit(report.job, sign(store.key.attempt(report.job, report.token), encode_message(report, payload)))
 
 
 def test_commits_left_by_workers_are_taken_in(store):
@@ -17,8 +23,8 @@ def test_commits_left_by_workers_are_taken_in(store):
     leader.run()
     order = batch.orders[0] if batch.orders else None
     assert order is None or order.job == 1
-    report = Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4))
-    assert store.put_commit(1, encode_message(report, b"left"))
+    report = Report(1, 1, 0.0, 0.0, value=Blob.of(b"left"))
+    assert put(store, report, b"left")
     leader, batch = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     leader.run()
     assert leader.progress.finished
@@ -30,7 +36,7 @@ def test_commits_left_by_workers_are_taken_in(store):
 def test_a_left_commit_of_a_job_that_is_done_is_thrown_away(store):
     leader, _ = lead(store, lambda job, order: [done(job, order, b"won")])
     leader.run()
-    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4)), b"lost"))
+    put(store, Report(1, 1, 0.0, 0.0, value=Blob.of(b"lost")), b"lost")
     leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     value = leader.progress.values_for((0,))[1]
     assert store.read(value.blob) == b"won"
@@ -42,8 +48,8 @@ def leave(store, token, value, **fields):
     """Have a worker whose leader is gone leave a commit and a file."""
     with store.write_file(1, token, "result"):
         pass
-    report = Report(1, 1, 0.0, 0.0, token, value=Blob(0, 0, len(value)), **fields)
-    assert store.put_commit(1, encode_message(report, value))
+    report = Report(1, 1, 0.0, 0.0, token, value=Blob.of(value), **fields)
+    assert put(store, report, value)
 
 
 def test_the_commit_of_an_attempt_that_was_given_up_comes_too_late(store):
@@ -79,7 +85,7 @@ def test_a_left_commit_of_a_job_that_another_attempt_did_leaves_nothing(store):
 
 def test_a_failure_is_no_commit(store):
     lead(store, lambda job, order: [])
-    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
+    put(store, Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong")))
     leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
     leader.run()
     assert [order.job for order in batch.orders] == [1]
@@ -94,7 +100,10 @@ def test_a_left_commit_is_deleted_only_when_the_journal_has_it(store):
     assert len(list(store.commits())) == 1
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"garbage", encode_message(Report(1, 1, 0.0, 0.0))[:-3]])
+RIGHT = encode_message(Report(1, 1, 0.0, 0.0, "1.1", value=Blob.of(b"v")), b"v")
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"garbage", RIGHT[:-3], RIGHT, sign(b"", RIGHT), sign(bytes(16), RIGHT), RIGHT + bytes(32)])
 def test_a_damaged_commit_does_not_count(store, data):
     lead(store, lambda job, order: [])
     store.put_commit(1, data)

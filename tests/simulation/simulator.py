@@ -266,7 +266,7 @@ class Simulator(Checked):  # type: ignore[misc]
             if large:
                 return self.store.write_value(job, token, data)
             payload.extend(data)
-            return Blob(0, len(payload) - len(data), len(data))
+            return Blob.of(data, 0, len(payload) - len(data))
 
         records = [
             JobRecord(

@@ -22,6 +22,7 @@ from jobsys.jobstores import FileId, JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.message import STOP, Failure, Order, Report, Said, decode_report, decode_said, encode_message, encode_order
 from jobsys.record import Blob
+from jobsys.sealing import signed
 from jobsys.worker.execute import JobExecutor
 
 
@@ -57,8 +58,8 @@ class Bench:
         self.segments += 1
         assert self.store.append(self.segments, b"".join(encoded.payload))
         record = encoded.jobs[0]
-        where = self.segments if record.body.where == 0 else record.body.where
-        return Order(self.segments, 1, record.name, Blob(where, record.body.offset, record.body.length), f"1.{self.segments:x}")
+        body = record.body.within(Blob(self.segments, 0, 0))
+        return Order(self.segments, 1, record.name, body, f"1.{self.segments:x}")
 
     def run(self, promise: Any, told: list[bytes | None] | None = None) -> "Outcome":
         order = self.order(promise)
@@ -448,7 +449,8 @@ def undelivered(bench: Bench, job: int, token: str, value: bytes) -> FileId:
     """Have an attempt write a file, and find its leader gone when it reports."""
     with bench.store.write_file(job, token, "result") as (stream, file):
         stream.write(value)
-    bench.executor.undelivered(encode_message(Report(job, 1, 0.0, 0.0, token, value=Blob(0, 0, len(value))), value))
+    bench.executor._signs = (token, b"key")  # as the order said
+    bench.executor.undelivered(encode_message(Report(job, 1, 0.0, 0.0, token, value=Blob.of(value)), value))
     return file
 
 
@@ -456,7 +458,7 @@ def test_of_two_attempts_without_a_leader_the_first_leaves_its_commit_and_the_se
     bench = Bench(tmp_path)
     won, lost = (undelivered(bench, 7, token, token.encode()) for token in ("1.1", "1.2"))
     [(_, commit)] = bench.store.commits()
-    assert decode_report(commit)[1] == b"1.1"
+    assert decode_report(signed(commit))[1] == b"1.1"
     assert list(bench.store.storage.list("files/")) == [won]
     assert won != lost
 

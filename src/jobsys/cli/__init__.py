@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from jobsys.cli.parser import parse
+from jobsys.display.harmless import for_stream
 from jobsys.display.uncaught import CANCELED, exit_status
 from jobsys.errors import JobsysError
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.execute(arguments)
         sys.stdout.flush()
     except JobsysError as error:
-        print(f"jobsys: error: {error}", file=sys.stderr)
+        print(for_stream(f"jobsys: error: {error}", sys.stderr), file=sys.stderr)
         return exit_status(error)
     except BrokenPipeError:
         # what is still buffered would fail again when the interpreter ends

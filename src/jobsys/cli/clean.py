@@ -22,12 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_locator(parser)
     parser.add_argument("--force", action="store_true", help="delete it even if its leader can't be seen to be dead from this host")
+    parser.add_argument("--key-file", metavar="PATH", help="where the run's key is, if not where keys are kept: it goes, too")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Delete it."""
-    store = open_store(arguments.locator)
+    store = open_store(arguments.locator, key_file=arguments.key_file)
     leader = living_leader(store)
     if leader is not None and not (arguments.force and leader.alive is None):
         seen = "is alive" if leader.alive else "can't be seen from here"

@@ -24,6 +24,7 @@ from jobsys.cli.picture.fold import fold
 from jobsys.cli.picture.model import Picture, by_job
 from jobsys.cli.picture.svg import to_html, to_svg
 from jobsys.cli.standing import look
+from jobsys.display.harmless import for_stream
 from jobsys.display.words import many
 from jobsys.errors import StorageError, UsageError
 from jobsys.history import read_history
@@ -56,7 +57,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"jobs": picture.jobs, "boxes": list(picture.boxes.values()), "arrows": [arrow._asdict() for arrow in picture.arrows]})
     elif output is None:
-        sys.stdout.write(to_dot(picture))
+        sys.stdout.write(for_stream(to_dot(picture), sys.stdout))
     return 0
 
 

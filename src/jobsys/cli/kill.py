@@ -18,6 +18,7 @@ import msgspec
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import LeaderStanding, Standing, look
+from jobsys.display.harmless import colourless
 from jobsys.display.words import duration, many
 from jobsys.errors import JobStoreError
 from jobsys.jobstores import JobStore, open_store
@@ -59,6 +60,9 @@ def _ask(store: JobStore, leader: LeaderStanding) -> None:
     store.ask_to_stop(who.encode())
     lease = store.last_lease()
     if lease is not None and lease.epoch == leader.epoch and lease.host == socket.gethostname() and process_lives(lease):
+        if not store.lease_is_sealed(lease.epoch):  # a forged one could name any process of this user
+            print("jobsys: the run's key can't vouch for its lease: asked the leader in the job store only", file=sys.stderr)
+            return
         try:
             os.kill(lease.pid, signal.SIGTERM)
         except ProcessLookupError:
@@ -101,10 +105,9 @@ def _report(standing: Standing, as_json: bool, stopped: bool) -> None:
         )
     elif leader is None:
         print(f"there is nothing to stop: no leader has begun the run in {standing.locator}")
-    elif leader.left:
-        print(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) has left, the run is {standing.state}")
     else:
-        print(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) died without a word")
+        end = f"has left, the run is {standing.state}" if leader.left else "died without a word"
+        print(colourless(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) {end}"))
     left = counts.total - counts.done
     print(
         f"{counts.done:,} of {many(counts.total, 'job')} done, {left:,} left"

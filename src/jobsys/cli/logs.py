@@ -21,6 +21,7 @@ from jobsys.cli.find import find_jobs
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_jobs, add_json, add_locator
 from jobsys.cli.standing import look
+from jobsys.display.harmless import for_stream
 from jobsys.display.words import duration, many, moment
 from jobsys.errors import JobStoreError
 from jobsys.history import DONE, Attempt, History, JobHistory, read_history, read_log
@@ -55,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if number and found[1]:
             sys.stdout.write("\n")
         for piece in _tell(store, *found):
-            sys.stdout.write(piece)
+            sys.stdout.write(for_stream(piece, sys.stdout))
     if not shown:
         print("no job failed" if arguments.failed else "no job printed anything, and no attempt failed", file=sys.stderr)
     return 0

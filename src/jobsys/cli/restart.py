@@ -3,6 +3,7 @@
 Examples:
   jobsys restart file:my-store
   jobsys restart file:my-store --dry-run     only show the command
+  jobsys restart file:my-store --key-file my.jobsys-key      the run's key was copied here from another host
 
 The process of this command becomes the new leader: Ctrl-C stops the run, and the exit status is the script's.
 """
@@ -14,6 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from jobsys import runkey
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import look
@@ -28,19 +30,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_locator(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the command and the directory, start nothing")
+    parser.add_argument("--key-file", metavar="PATH", help="where the run's key is, if not where it was made")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Become the command that started the run."""
-    store = open_store(arguments.locator)
-    info = store.info()
+    store = open_store(arguments.locator, key_file=arguments.key_file)
+    info = store.sealed_info()  # what is started here must be what the run's first leader was
     command = restart_command(info)
     if arguments.json:
         print_json({"command": command, "directory": info.directory})
     elif arguments.dry_run:
         print(f"cd {shlex.quote(info.directory)} && {shlex.join(command)}")
     if not arguments.dry_run:
+        if arguments.key_file:
+            os.environ[runkey.VARIABLE] = os.path.abspath(arguments.key_file)
         _start(store, info, command)
     return 0
 

@@ -115,7 +115,7 @@ def _shown(store: JobStore) -> RunStatus | None:
 
 
 def _from_journal(store: JobStore, shown: RunStatus | None, leader: LeaderStanding | None, lives: bool) -> RunStatus:
-    progress, _ = replay(store)
+    progress, _ = replay(store, look=True)
     known = {} if shown is None else {failure.job: failure for failure in shown.failures}
     failures = [known.get(job) or _failure(progress, job) for job in progress.failed[:100]]
     return RunStatus(

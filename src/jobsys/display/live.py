@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
+from jobsys.display.console import HarmlessConsole
 from jobsys.display.tally import News, Stream, Tally
 from jobsys.display.words import duration, pace
 from jobsys.status import RunStatus
@@ -30,7 +31,7 @@ class LiveDisplay(Tally):
         super().__init__()
         self._stream = Stream()
         # a record of bytes written is all that rich needs of a file
-        self._console = Console(file=cast("IO[str]", self._stream), force_terminal=True, highlight=False, markup=False, emoji=False)
+        self._console = HarmlessConsole(file=cast("IO[str]", self._stream), force_terminal=True, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._drawn = 0.0
         self._handler = _AboveTheBar(self)

@@ -3,6 +3,7 @@
 import time
 from typing import Final
 
+from jobsys.display.harmless import harmless
 from jobsys.display.tally import Stream, Tally
 from jobsys.display.words import duration, many, pace
 from jobsys.status import RunStatus
@@ -66,5 +67,5 @@ class PlainDisplay(Tally):
         return ", ".join(parts)
 
     def _say(self, text: str) -> None:
-        self._stream.write(f"{time.strftime('%H:%M:%S')} jobsys: {text}\n")
+        self._stream.write(f"{time.strftime('%H:%M:%S')} jobsys: {harmless(text)}\n")
         self._stream.flush()

@@ -5,6 +5,7 @@ import sys
 from types import TracebackType
 from typing import Final
 
+from jobsys.display.harmless import for_stream
 from jobsys.errors import CanceledError, JobsysError, UsageError
 
 CANCELED: Final = 130
@@ -35,8 +36,8 @@ def _tell(kind: type[BaseException], error: BaseException, traceback: TracebackT
     if logging.getLogger("jobsys").isEnabledFor(logging.DEBUG):
         sys.__excepthook__(kind, error, traceback)
     elif sys.stderr is not None:
-        print(f"jobsys: error: {error}", file=sys.stderr)  # noqa: T201 - in place of the interpreter's own traceback
+        print(for_stream(f"jobsys: error: {error}", sys.stderr), file=sys.stderr)  # noqa: T201 - in place of the interpreter's own traceback
         for note in getattr(error, "__notes__", ()):
-            print(note, file=sys.stderr)  # noqa: T201
+            print(for_stream(note, sys.stderr), file=sys.stderr)  # noqa: T201
     if not (hasattr(sys, "ps1") or sys.flags.interactive):
         sys.exit(exit_status(error))

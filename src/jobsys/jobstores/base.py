@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, BinaryIO, Final, final
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, BinaryIO, Final, cast, final
 
 import msgspec
 
-from jobsys.errors import FormatError, JobStoreError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
+from jobsys import runkey
+from jobsys.digest import short
+from jobsys.errors import (
+    FormatError,
+    IntegrityError,
+    JobStoreError,
+    JobStoreExistsError,
+    NoSuchJobStoreError,
+    NotFoundError,
+    RunKeyError,
+    StorageError,
+)
 from jobsys.jobstores import keys
-from jobsys.jobstores.file import strangers
-from jobsys.record import Blob
+from jobsys.jobstores.file import openness, strangers
+from jobsys.jobstores.files import FileId, HashingWriter, checked, digest_of
+from jobsys.record import Blob, printable
+from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
 
-FORMAT: Final = 1
-
-
-class FileId(str):
-    """Name a global file; ``size`` in bytes and ``name`` come along."""
-
-    __slots__ = ("executable", "size")
-
-    size: int
-    executable: bool
-
-    def __new__(cls, key: str, size: int, executable: bool = False) -> FileId:
-        """Take the file's key in the job store."""
-        made = super().__new__(cls, key)
-        made.size = size
-        made.executable = executable
-        return made
-
-    @property
-    def name(self) -> str:
-        """The name it was written under."""
-        return keys.file_name(str(self))
-
-    def __reduce__(self) -> Any:
-        """Travel with the size."""
-        return FileId, (str(self), self.size, self.executable)
+FORMAT: Final = 2
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -64,16 +53,28 @@ class StoreInfo(msgspec.Struct, frozen=True):
     config: dict[str, Any] = {}
     command: tuple[str, ...] = ()  # how to start the leader again
     directory: str = ""
+    locator: str = ""  # where it was made
+    run: str = ""  # its id
+    key_host: str = ""  # where the run's key was made: for people; nothing is ever read from where this points
+    key_path: str = ""
 
 
 @final
 class JobStore:
     """Everything that a run must remember, over any storage."""
 
-    def __init__(self, locator: str, storage: Storage) -> None:
-        """Use what is in ``storage``; nothing is read or written yet."""
+    def __init__(self, locator: str, storage: Storage, key_file: str | None = None) -> None:
+        """Use what is in ``storage``; nothing is read or written yet.
+
+        Args:
+            locator: how people call it.
+            storage: where its objects lie.
+            key_file: where the run's key lies, if not where keys are kept by themselves.
+        """
         self.locator = locator
         self.storage = storage
+        self.key_file = key_file
+        self._key: RunKey | None = runkey.IN_MEMORY if locator.startswith("memory:") else None
         self._serial = itertools.count()
 
     # -- the store itself ------------------------------------------------------------------------------------
@@ -84,11 +85,69 @@ class JobStore:
         Raises:
             JobStoreExistsError: there is one already.
         """
-        if not self.storage.put(keys.STORE, msgspec.json.encode(info), if_absent=True):
-            raise JobStoreExistsError(
-                f"there is a job store at {self.locator} already: resume its run with --restart, remove it with "
-                f"'jobsys clean', or choose another locator"
-            )
+        key, path = self._key, ""
+        if key is None:
+            info, path = self._named(info)
+            key = runkey.make(info.run, path)
+        created = False
+        try:
+            created = self._create_once(keys.STORE, key.seal(keys.STORE, msgspec.json.encode(info)))
+        finally:
+            if not created and path and not self._may_be(info.run):
+                runkey.forget(info.run, path)
+        if not created:
+            raise self.exists()
+        self._key = key
+
+    def _may_be(self, run: str) -> bool:
+        """Tell whether a run's store may be here although an error came back: then its key is needed."""
+        try:
+            return self.info().run == run
+        except (NoSuchJobStoreError, FormatError):
+            return False
+        except StorageError:
+            return True
+
+    def exists(self) -> JobStoreExistsError:
+        """Say that there is a store already, and what can be done."""
+        return JobStoreExistsError(
+            f"there is a job store at {self.locator} already: resume its run with --restart, remove it with "
+            f"'jobsys clean', or choose another locator"
+        )
+
+    def _named(self, info: StoreInfo) -> tuple[StoreInfo, str]:
+        """Give a new run its id; say where its key will lie."""
+        run = runkey.new_run()
+        path = runkey.place(run, self.key_file)
+        where = {"locator": printable(self.locator), "key_host": socket.gethostname(), "key_path": printable(path)}
+        return msgspec.structs.replace(info, run=run, **where), path
+
+    @property
+    def key(self) -> RunKey:
+        """The run's key, which whoever leads the run must hold; read once.
+
+        Raises:
+            RunKeyError: it is not on this host, or can't be used.
+        """
+        if self._key is None:
+            info = self.info()
+            path = runkey.place(info.run, self.key_file)
+            try:
+                self._key = runkey.read(info.run, path)
+            except FileNotFoundError:
+                raise runkey.missing(self.locator, path, info.key_host, info.key_path) from None
+        return self._key
+
+    def sealed_info(self) -> StoreInfo:
+        """Read what the store is, as the run's first leader wrote it.
+
+        Raises:
+            RunKeyError: the run's key is not on this host, or can't be used.
+            IntegrityError: somebody else wrote it.
+        """
+        if not self.key.bears_seal(keys.STORE, self.storage.get(keys.STORE)):
+            raise IntegrityError(f"{keys.STORE} in {self.locator} can't be trusted: {NO_SEAL}; put it back from a copy of the store")
+        return self.info()
 
     def info(self) -> StoreInfo:
         """Read what the store is.
@@ -107,11 +166,19 @@ class JobStore:
         except msgspec.DecodeError as error:
             raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
         if version != FORMAT:
-            raise FormatError(f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only")
+            raise FormatError(
+                f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only: "
+                f"go on with the version that began the run ({found.get('jobsys', 'unknown')}), or begin a new run in another job store"
+            )
         try:
             return msgspec.convert(found, StoreInfo)
         except msgspec.ValidationError as error:
             raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
+
+    def openness(self) -> str:
+        """Say who else can write to the store's directory; an empty text if nobody can, or that can't be seen from here."""
+        mark = self.storage.local_path(keys.STORE)
+        return "" if mark is None else openness(os.path.dirname(mark))
 
     def destroy(self) -> None:
         """Delete everything. The mark that makes it a job store goes last.
@@ -121,7 +188,8 @@ class JobStore:
             FormatError: it is of another format.
             JobStoreError: files of somebody else's lie in its directory.
         """
-        self.info()
+        info = self.info()
+        owned = self._owns_key(info)
         mark = self.storage.local_path(keys.STORE)
         if mark is not None:
             others = strangers(os.path.dirname(mark))
@@ -131,6 +199,15 @@ class JobStore:
             raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
         self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()
+        if owned:
+            runkey.forget(info.run, runkey.place(info.run, self.key_file))
+
+    def _owns_key(self, info: StoreInfo) -> bool:
+        """Tell whether the key found for this store is its own, to go with it: not where somebody put another store's description."""
+        try:
+            return bool(info.run) and self.sealed_info().locator == printable(self.locator)
+        except (RunKeyError, IntegrityError):
+            return False
 
     # -- who leads -------------------------------------------------------------------------------------------
 
@@ -139,12 +216,23 @@ class JobStore:
         last = None
         for last in self.storage.list(keys.LEASES):  # noqa: B007
             pass
-        return None if last is None else msgspec.json.decode(self.storage.get(last), type=Lease)
+        try:
+            return None if last is None else msgspec.json.decode(self.storage.get(last), type=Lease)
+        except msgspec.DecodeError as error:
+            raise IntegrityError(f"{last} in {self.locator} can't be read: {error}; delete it if no leader is at work") from error
 
     def take_lease(self, lease: Lease) -> bool:
         """Become leader of an epoch, unless somebody else did."""
-        data = msgspec.json.encode(lease)
-        return self._create_once(keys.lease(lease.epoch), data)
+        key = keys.lease(lease.epoch)
+        return self._create_once(key, self.key.seal(key, msgspec.json.encode(lease)))
+
+    def lease_is_sealed(self, epoch: int) -> bool:
+        """Tell whether a leader of this run took that lease; False where the run's key is not on this host."""
+        key = keys.lease(epoch)
+        try:
+            return self.key.bears_seal(key, self.storage.get(key))
+        except RunKeyError:
+            return False
 
     def beat(self, epoch: int, count: int, time: float, released: bool = False) -> None:
         """Say that the leader lives, or has left."""
@@ -152,10 +240,10 @@ class JobStore:
 
     def last_beat(self, epoch: int) -> dict[str, Any]:
         """Read when the leader last said that it lives."""
-        try:
-            return msgspec.json.decode(self.storage.get(keys.heartbeat(epoch)), type=dict[str, Any])
-        except NotFoundError:
-            return {"count": 0, "time": 0.0, "released": False}
+        beat = {"count": 0, "time": 0.0, "released": False}
+        with suppress(NotFoundError, msgspec.DecodeError):  # what can't be read is no sign of life
+            beat |= msgspec.json.decode(self.storage.get(keys.heartbeat(epoch)), type=dict[str, Any])
+        return beat
 
     # -- the journal -----------------------------------------------------------------------------------------
 
@@ -187,23 +275,38 @@ class JobStore:
     # -- values, logs, commits -------------------------------------------------------------------------------
 
     def read(self, blob: Blob) -> bytes:
-        """Read the bytes at a place."""
-        if blob.length == 0:
-            return b""
-        key = blob.where if isinstance(blob.where, str) else keys.journal(blob.where)
-        return self.storage.get(key, blob.offset, blob.length)
+        """Read the bytes at a place, which are what was written there.
+
+        Raises:
+            IntegrityError: they are not; the message names the object and the way out.
+        """
+        data = self.peek(blob)
+        if blob.length and short(data) != blob.digest:
+            raise IntegrityError(
+                f"{self._key_of(blob)} in {self.locator} is not what was written there ({blob.length} bytes from byte {blob.offset}): "
+                f"it is damaged, or was changed by somebody who can write to the store; put it back from a copy of the store, then "
+                f"--restart, or begin a new run"
+            )
+        return data
+
+    def peek(self, blob: Blob) -> bytes:
+        """Read what is only looked at, such as a log: whatever lies there now."""
+        return self.storage.get(self._key_of(blob), blob.offset, blob.length) if blob.length else b""
+
+    def _key_of(self, blob: Blob) -> str:
+        return blob.where if isinstance(blob.where, str) else keys.journal(blob.where)
 
     def write_value(self, job: int, token: str, data: bytes) -> Blob:
         """Keep a large value of an attempt."""
         key = keys.value(job, token, next(self._serial))
         self.storage.put(key, data)
-        return Blob(key, 0, len(data))
+        return Blob.of(data, key)
 
     def write_log(self, job: int, token: str, data: bytes) -> Blob:
         """Keep a large log of an attempt."""
         key = keys.log(job, token)
         self.storage.put(key, data)
-        return Blob(key, 0, len(data))
+        return Blob.of(data, key)
 
     def put_commit(self, job: int, data: bytes) -> bool:
         """Leave a commit for the next leader; False if the job has one."""
@@ -231,17 +334,30 @@ class JobStore:
         """Write a global file as a stream; its id is complete when the block ends."""
         made = FileId(keys.file(job, token, next(self._serial), name), 0, executable)
         with self.storage.writer(str(made), executable=executable) as stream:
-            yield stream, made
+            hashing = HashingWriter(stream)
+            yield cast("BinaryIO", hashing), made
             closed = stream.closed  # by the user's code
             if not closed:
                 stream.flush()
                 made.size = stream.tell()
         if closed:
             made.size = self.storage.stat(str(made)).size
+        made.digest = hashing.digest or self._digest_of(made)
 
-    def read_file(self, file: FileId | str) -> AbstractContextManager[BinaryIO]:
-        """Read a global file as a stream."""
-        return self.storage.reader(str(file))
+    def _digest_of(self, file: FileId) -> bytes:
+        with self.storage.reader(str(file)) as stream:
+            return digest_of(stream)
+
+    @contextmanager
+    def read_file(self, file: FileId | str, *, once: bool = False) -> Iterator[BinaryIO]:
+        """Read a global file as a stream; with ``once`` from its beginning to its end.
+
+        Raises:
+            IntegrityError: it is not what was written. What is read once, or comes from another host, is known when all of it was read:
+                what the block leaves is read at its end.
+        """
+        with self.storage.reader(str(file)) as stream, checked(stream, file, once=once) as reading:
+            yield reading
 
     def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Write a file with a known name, such as shipped code."""

@@ -1,6 +1,7 @@
 """Job stores in a directory."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -35,6 +36,17 @@ def strangers(directory: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(os.path.join(directory, name) for name in names if name not in _OURS)
+
+
+def openness(path: str) -> str:
+    """Say who else can write to a directory; an empty text if nobody can. A group that shares one is a legitimate use."""
+    try:
+        found = os.stat(path)
+    except OSError:  # whoever uses it will say what is wrong
+        return ""
+    if found.st_uid != os.geteuid():
+        return f"{path} belongs to user {found.st_uid}"
+    return f"others can write to {path} (mode {stat.S_IMODE(found.st_mode):04o})" if found.st_mode & 0o022 else ""
 
 
 def storage(path: str, durable: bool = True) -> LocalStorage:

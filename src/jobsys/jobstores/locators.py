@@ -10,8 +10,13 @@ from jobsys.jobstores.base import JobStore, StoreInfo
 from jobsys.storage.base import Storage
 
 
-def locate(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
+def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None) -> JobStore:
     """Turn a locator into a job store that may or may not be there yet.
+
+    Args:
+        locator: what names it.
+        durable: whether every write is synced.
+        key_file: where the run's key lies, if not where keys are kept by themselves.
 
     Raises:
         LocatorError: the text names no kind of job store that there is.
@@ -33,28 +38,29 @@ def locate(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
         raise LocatorError(
             f"{locator!r} names no job store: there is no {scheme!r} store; write file:/path, a plain path, http://host:port or memory:name"
         )
-    return JobStore(locator, storage)
+    return JobStore(locator, storage, key_file)
 
 
-def open_store(locator: str | os.PathLike[str], durable: bool = True) -> JobStore:
+def open_store(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None) -> JobStore:
     """Open a job store that is there.
 
     Raises:
         NoSuchJobStoreError: there is none.
         FormatError: it is of another format.
     """
-    store = locate(locator, durable)
+    store = locate(locator, durable, key_file)
     store.info()
     return store
 
 
-def create(locator: str | os.PathLike[str], info: StoreInfo, durable: bool = True) -> JobStore:
-    """Make a new job store.
+def create(locator: str | os.PathLike[str], info: StoreInfo, durable: bool = True, key_file: str | None = None) -> JobStore:
+    """Make a new job store, and the key of its run.
 
     Raises:
         JobStoreExistsError: there is one, or the directory holds something else.
+        RunKeyError: the key can't be kept.
     """
-    store = locate(locator, durable)
+    store = locate(locator, durable, key_file)
     try:
         store.storage.stat(keys.STORE)
     except NotFoundError:
@@ -63,5 +69,7 @@ def create(locator: str | os.PathLike[str], info: StoreInfo, durable: bool = Tru
             raise JobStoreExistsError(
                 f"{store.locator} is not empty and no job store: nothing was written; choose a new or empty directory"
             ) from None
+    else:
+        raise store.exists()
     store.create(info)
     return store

@@ -29,6 +29,6 @@ class Launch:
         if self.store.locator.startswith("memory:"):
             raise UsageError("a memory: job store can't be seen by other processes: use --batch-system inline with it, or a file: store")
 
-    def arguments(self, locator: str) -> list[str]:
-        """Give the arguments of a worker host that reaches the store at ``locator``."""
-        return arguments(locator, self.lease.epoch, self.config.max_log_size, self.config.durability == "power-cut")
+    def arguments(self, locator: str, code: str) -> list[str]:
+        """Give the arguments of a worker host that reaches the store at ``locator``; ``code`` is the SHA-256 of what was shipped for it."""
+        return arguments(locator, self.lease.epoch, code, self.config.max_log_size, self.config.durability == "power-cut")

@@ -8,6 +8,7 @@ from jobsys.batch.base import BatchSystem
 from jobsys.batch.local import LocalBatchSystem
 from jobsys.batch.machine import this_machine
 from jobsys.config import Config
+from jobsys.digest import sha256
 from jobsys.errors import UsageError
 from jobsys.launch.base import Launch
 from jobsys.launch.code import ship
@@ -25,14 +26,14 @@ def make(launch: Launch) -> BatchSystem:
     config = launch.config
     if config.ship_env == "always":
         launch.say("--ship-env always: workers on this machine run in this very environment, none of it is sent")
-    ship(launch)
+    _, data = ship(launch)
     command = [
         sys.executable,
         *surroundings.interpreter_options(),
         "-P",  # the working directory must not come before what was shipped
         "-m",
         "jobsys.worker",
-        *launch.arguments(launch.store.locator),
+        *launch.arguments(launch.store.locator, sha256(data)),
     ]
     work_dir = _work_dir(config)
     machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)

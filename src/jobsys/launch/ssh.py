@@ -50,10 +50,11 @@ def make(launch: Launch) -> BatchSystem:
     if not sender.shared_file_exists(name):
         with sender.write_shared_file(name) as stream:
             stream.write(archive)
+    code = hashlib.sha256(data).hexdigest()
     arrive = {
-        "shipment": {"url": f"{url}/o/{store.code_key(launch.lease.epoch)}", "sha256": hashlib.sha256(data).hexdigest()},
+        "shipment": {"url": f"{url}/o/{store.code_key(launch.lease.epoch)}", "sha256": code},
         "needs": shipped.needs,
-        "command": ["-m", "jobsys.batch.agent", "--quiet-start", *_limits(config), "--", *launch.arguments(url)],
+        "command": ["-m", "jobsys.batch.agent", "--quiet-start", *_limits(config), "--", *launch.arguments(url, code)],
     }
     python = config.worker_python or f"python{sys.version_info[0]}.{sys.version_info[1]}"
     start: dict[str, Any] = {

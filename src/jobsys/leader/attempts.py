@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jobsys.batch.base import BatchJob
 from jobsys.message import Order, encode_order
 from jobsys.progress import Node, Progress, Submit
+from jobsys.sealing import RunKey
 
 
 class Attempt(NamedTuple):
@@ -24,10 +25,11 @@ class Attempt(NamedTuple):
 class Attempts:
     """Ready jobs on their way to the batch system, and attempts that are out."""
 
-    def __init__(self, progress: Progress, epoch: int) -> None:
-        """Give orders for the jobs of ``progress``."""
+    def __init__(self, progress: Progress, epoch: int, key: RunKey) -> None:
+        """Give orders for the jobs of ``progress``; each carries a key of its own, made from the run's."""
         self._progress = progress
         self._epoch = epoch
+        self._key = key
         self._ids = itertools.count(1)
         self._queue: deque[int] = deque()
         self._delayed: list[tuple[float, int]] = []
@@ -89,6 +91,7 @@ class Attempts:
             name=node.name,
             body=node.body,
             token=token,
+            key=self._key.attempt(node.id, token),
             refs=node.refs,
             values=self._progress.values_for(node.refs) if node.refs else {},
             requirements=node.requirements,

@@ -12,7 +12,7 @@ from jobsys.clock import SYSTEM, Clock
 from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
-from jobsys.journal import Started, attempts_over, write_snapshot
+from jobsys.journal import Started, attempts_over, open_commit, write_snapshot
 from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
@@ -20,7 +20,6 @@ from jobsys.leader.view import View
 from jobsys.message import STOP, Report, decode_report, decode_said
 from jobsys.progress import Discard, Node, StopService, Submit
 from jobsys.progress.policy import judge
-from jobsys.record import Blob
 from jobsys.requirements import Requirements
 from jobsys.status import FailureStatus, RunStatus
 
@@ -52,7 +51,7 @@ class Leader:
         self._batch = batch
         self._clock = clock
         self._listeners = listeners
-        self._attempts = Attempts(progress, lease.epoch)
+        self._attempts = Attempts(progress, lease.epoch, store.key)
         self._effects = started.effects
         self._lost: list[tuple[int, str]] = []  # jobs and tokens of attempts of which nothing may be left
         self._unseen: list[tuple[Event, str]] = []
@@ -206,7 +205,7 @@ class Leader:
             log = self._journal.place(text)
         elif log is not None:
             with suppress(NotFoundError):  # what a person reads is not worth the run
-                text = self.store.read(log)
+                text = self.store.peek(log)
         failed = AttemptFailed(
             job=attempt.job,
             attempt=attempt.number,
@@ -227,7 +226,7 @@ class Leader:
         if not self.progress.accepts(report.job):
             logger.info("job %s was committed before", report.job, extra={"event": "commit-refused", "job": report.job})
             return False
-        self._record(Committed(report, self._journal.place(payload), self.progress.next_id))
+        self._record(Committed(report, self._journal.place(payload, whole=False), self.progress.next_id))
         return True
 
     def _ended(self, attempt: Attempt, update: BatchUpdate) -> None:
@@ -266,8 +265,7 @@ class Leader:
         if said.service_value is not None and self.progress.accepts(attempt.job):
             value = said.service_value
             if value.where == 0:
-                place = self._journal.place(payload)
-                value = Blob(place.where, place.offset + value.offset, value.length)
+                value = value.within(self._journal.place(payload, whole=False))
             self._record(ServiceUp(attempt.job, value))
         if said.log:
             for listener in self._listeners:
@@ -336,7 +334,7 @@ class Leader:
             over = attempts_over(self.store) if over is None else over
             adopted.append(key)
             try:
-                report, payload = decode_report(data)
+                report, payload = open_commit(self.store.key, data)
             except IntegrityError as error:
                 logger.warning("%s does not count, its job runs again: %s", key, error, extra={"event": "commit-damaged"})
                 continue
@@ -373,7 +371,7 @@ class Leader:
             self._troubled.pop(what, None)
 
     def _take_snapshot(self) -> None:
-        write_snapshot(self.store, self.progress, self._journal.segment - 1)
+        write_snapshot(self.store, self.progress, self._journal.segment - 1, self._journal.tag)
         self._since_snapshot = 0
 
     def _beat(self) -> None:

@@ -3,7 +3,7 @@
 from jobsys.events import Committed, Policy
 from jobsys.progress.node import Node
 from jobsys.progress.table import Table
-from jobsys.record import SELF, Blob, JobRecord
+from jobsys.record import SELF, JobRecord
 
 
 def add_jobs(table: Table, maker: Node, event: Committed, policy: Policy) -> list[Node]:
@@ -17,13 +17,6 @@ def add_jobs(table: Table, maker: Node, event: Committed, policy: Policy) -> lis
     for node in _from_the_top(made):
         _inherit(nodes, node)
     return made
-
-
-def placed(blob: Blob, payload: Blob) -> Blob:
-    """Turn a place inside a message into a place in the store."""
-    if blob.where != 0 or blob.length == 0:
-        return blob
-    return Blob(payload.where, payload.offset + blob.offset, blob.length)
 
 
 def numbered(refs: tuple[int, ...], own: int, first: int) -> tuple[int, ...]:
@@ -41,7 +34,7 @@ def _node(own: int, number: int, record: JobRecord, event: Committed, policy: Po
     return Node(
         id=number,
         name=record.name,
-        body=placed(record.body, event.payload),
+        body=record.body.within(event.payload),
         requirements=policy.complete(record.requirements),
         retries=record.retries,
         refs=numbered(record.refs, own, first),

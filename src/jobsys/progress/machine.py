@@ -9,7 +9,7 @@ import msgspec
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy, RunCanceled, ServiceUp
 from jobsys.message import Value
 from jobsys.progress import checkpoints
-from jobsys.progress.adding import add_jobs, numbered, placed
+from jobsys.progress.adding import add_jobs, numbered
 from jobsys.progress.flow import Flow
 from jobsys.progress.node import Counts, Effect, Node, State, StopService, Submit
 from jobsys.progress.services import Services
@@ -142,7 +142,7 @@ class Progress:
         if report.deleted:
             self._table.delete_files(node, report.deleted)
         if node.service_of is None:
-            value = placed(report.value or NOTHING, event.payload)
+            value = (report.value or NOTHING).within(event.payload)
             self._flow.done(node, value, numbered(report.refs, node.id, event.first))
         else:
             self._flow.body_done(node)

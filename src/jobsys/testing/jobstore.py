@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from jobsys.errors import FormatError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
+from jobsys.errors import FormatError, IntegrityError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
 from jobsys.jobstores import keys
-from jobsys.jobstores.base import FORMAT, FileId, JobStore, Lease, StoreInfo
+from jobsys.jobstores.base import FORMAT, JobStore, Lease, StoreInfo
+from jobsys.jobstores.files import FileId
 from jobsys.record import Blob
 from jobsys.storage.base import Storage
 
@@ -22,7 +23,7 @@ def check_job_store(make: Make) -> None:
 @contextmanager
 def new_store(make: Make) -> Iterator[JobStore]:
     """Give a new job store, and destroy it afterwards."""
-    store = JobStore("tested:", make())
+    store = JobStore("memory:tested", make())  # whose key is kept in memory, too
     store.create(INFO)
     try:
         yield store
@@ -48,7 +49,8 @@ def check_other_formats_are_refused(make: Make) -> None:
             (b"[1]", "no readable"),
             (b"\xff{", "no readable"),
             (b"", "no readable"),
-            (b'{"format": 1}', "no readable"),
+            (b'{"format": 1}', "format 1"),
+            (b'{"format": 2}', "no readable"),
         ):
             store.storage.put(keys.STORE, data)
             assert word in _raises(FormatError, store.info), data
@@ -111,7 +113,10 @@ def check_blobs_are_found_where_they_lie(make: Make) -> None:
     """A blob is a part of a segment or an object; an empty one is nowhere."""
     with new_store(make) as store:
         store.append(1, b"0123456789")
-        assert store.read(Blob(1, 3, 4)) == b"3456"
+        assert store.read(Blob.of(b"3456", 1, 3)) == b"3456"
+        assert store.peek(Blob(1, 3, 4)) == b"3456"
+        for wrong in (Blob(1, 3, 4), Blob.of(b"3457", 1, 3), Blob.of(b"9more", 1, 9)):
+            assert "journal/0000000001" in _raises(IntegrityError, lambda wrong=wrong: store.read(wrong))  # type: ignore[misc]
         assert store.read(Blob(0, 0, 0)) == b""
         value, log = store.write_value(4, "1.2", b"value"), store.write_log(4, "1.2", b"log")
         again = store.write_value(4, "1.2", b"another")
@@ -178,7 +183,7 @@ def check_small_things_are_replaced(make: Make) -> None:
 def check_destroy_leaves_nothing(make: Make) -> None:
     """Everything goes, and the mark of a job store goes last: who is interrupted can begin again."""
     storage = make()
-    store = JobStore("tested:", storage)
+    store = JobStore("memory:tested", storage)
     assert _raises(NoSuchJobStoreError, store.destroy)
     store.create(INFO)
     store.append(1, b"x")

@@ -15,9 +15,10 @@ from jobsys.shipment import Shipment
 from jobsys.worker.execute import JobExecutor
 
 
-def arguments(locator: str, epoch: int, max_log: int, durable: bool) -> list[str]:
-    """Make the command line that ``prepare`` reads."""
-    return ["--job-store", locator, "--epoch", str(epoch), "--max-log", str(max_log), *([] if durable else ["--no-sync"])]
+def arguments(locator: str, epoch: int, code: str, max_log: int, durable: bool) -> list[str]:
+    """Make the command line that ``prepare`` reads; ``code`` is the SHA-256 of what says which code was shipped."""
+    told = ["--job-store", locator, "--epoch", str(epoch), "--code", code, "--max-log", str(max_log)]
+    return [*told, *([] if durable else ["--no-sync"])]
 
 
 def prepare(command_line: Sequence[str]) -> JobExecutor:
@@ -29,11 +30,12 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
     parser.add_argument("--job-store", required=True)
     parser.add_argument("--epoch", type=int, required=True)
+    parser.add_argument("--code", required=True)
     parser.add_argument("--max-log", type=int, required=True)
     parser.add_argument("--no-sync", action="store_true")
     options = parser.parse_args(command_line)
     store = open_store(options.job_store, durable=not options.no_sync)
-    shipped = shipment.read(store, options.epoch)
+    shipped = shipment.read(store, options.epoch, options.code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
     roots = _localize(shipped)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from jobsys import pickling
+from jobsys import pickling, sealing
 from jobsys.clock import SYSTEM, Clock
 from jobsys.context import Context, run_deferred
-from jobsys.errors import GraphError
+from jobsys.errors import GraphError, IntegrityError
 from jobsys.function import JobFunction
 from jobsys.graph import SPILL, encode
 from jobsys.job import FunctionJob, Job, Options, Service, VirtualJob, made
@@ -45,10 +45,12 @@ class JobExecutor:
         self._host = socket.gethostname()
         self._explainer = Explainer(places)
         self._surroundings: Surroundings | None = None
+        self._signs = ("", b"")  # token and key of the newest attempt
 
     def run(self, order: bytes, channel: Channel) -> bytes:
         """Run one attempt; whatever the job's code does ends up in the report."""
         todo = decode_order(order)
+        self._signs = (todo.token, todo.key)
         started, began, cpu = self._clock.time(), self._clock.monotonic(), _cpu()
         fields: dict[str, Any]
         payload: list[bytes] = []
@@ -87,7 +89,9 @@ class JobExecutor:
     def undelivered(self, report: bytes) -> None:
         """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left."""
         done, _ = decode_report(report)
-        if done.failure is not None or not self._store.put_commit(done.job, report):
+        token, key = self._signs
+        left = done.failure is None and done.token == token and self._store.put_commit(done.job, sealing.sign(key, report))
+        if not left:
             self._store.delete_files_of(done.job, done.token)
 
     def after_death(self, directory: Path) -> None:
@@ -95,7 +99,7 @@ class JobExecutor:
         run_deferred(directory)
 
     def _attempt(self, order: Order, channel: Channel) -> tuple[dict[str, Any], list[bytes]]:
-        body = pickling.load(self._store.read(order.body), _Values(self._store, order))
+        body = pickling.load(_read(self._store, order.body, f"the body of job {order.job} ({order.name})"), _Values(self._store, order))
         job = body if isinstance(body, Job) else FunctionJob.prepared(body, Options(name=order.name))
 
         def say(level: int, text: str) -> None:
@@ -132,7 +136,7 @@ class JobExecutor:
             return None
         if len(text) > _INLINE_LOG:
             return self._store.write_log(order.job, order.token, text)
-        place = Blob(0, sum(map(len, payload)), len(text))
+        place = Blob.of(text, 0, sum(map(len, payload)))
         payload.append(text)
         return place
 
@@ -162,12 +166,21 @@ class _Values:
             if missing:
                 waiting += missing
             else:
-                known[waiting.pop()] = self._load(value)
+                known[waiting[-1]] = self._load(waiting[-1], value)
+                waiting.pop()
         return known[job]
 
-    def _load(self, value: Value) -> Any:
-        data = self._store.read(value.blob)
+    def _load(self, job: int, value: Value) -> Any:
+        data = _read(self._store, value.blob, f"the value of job {job}")
         return pickling.load(data, lambda slot: self._known[value.refs[slot]]) if data else None
+
+
+def _read(store: JobStore, blob: Blob, what: str) -> bytes:
+    """Read what is to be unpickled."""
+    try:
+        return store.read(blob)
+    except IntegrityError as error:
+        raise IntegrityError(f"{what} was not unpickled: {error}") from None
 
 
 def load_value(store: JobStore, order_values: dict[int, Value], job: int) -> Any:

@@ -27,7 +27,7 @@ def serve(service: Service, context: Context, channel: Channel, spill: Callable[
         if promised:
             raise GraphError(f"service {service.name!r} can't promise its value: start must return the value itself")
         place = spill(data)
-        said = Said(context.job_id, context.attempt, service_value=place or Blob(0, 0, len(data)))
+        said = Said(context.job_id, context.attempt, service_value=place or Blob.of(data))
         channel.say(encode_message(said, b"" if place else data))
         while channel.receive(CHECK_EVERY) != STOP:
             if not service.check(context):

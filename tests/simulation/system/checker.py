@@ -11,6 +11,7 @@ from jobsys.journal import read
 from jobsys.leader.lease import BEAT, SILENCE
 from jobsys.leader.listener import Listener
 from jobsys.message import Order, decode_report
+from jobsys.sealing import signed
 from jobsys.storage.memory import MemoryStorage
 from simulation.model import Model  # type: ignore[import-not-found]
 from simulation.system.storage import Disk  # type: ignore[import-not-found]
@@ -46,7 +47,7 @@ class Checker(Listener):
             return
         bare = MemoryStorage()
         bare.put(key, self.disk.objects[key])
-        page = read(JobStore("simulated:", bare), int(key.rpartition("/")[2]))
+        page = read(JobStore("memory:", bare), int(key.rpartition("/")[2]))
         if page.epoch < max(self._allowed, default=0):
             self.world.violate(f"leader {page.epoch} writes although leader {max(self._allowed)} took over")
         for event in page.events:
@@ -87,7 +88,7 @@ class Checker(Listener):
         """Let nothing be deleted that may still count."""
         top, _, rest = key.partition("/")
         if top == "commits":
-            report, _ = decode_report(self.disk.objects[key])
+            report, _ = decode_report(signed(self.disk.objects[key]))
             job, token, may = report.job, report.token, False
         elif top in {"files", "values"}:
             name, _, token = rest.partition("/")[0].partition("-")

@@ -64,8 +64,6 @@ class Cluster(BatchSystem):
         self.world: World = self.run.world
         self.leader = self.world.me()
         self.epoch = launch.lease.epoch
-        store = JobStore("simulated:", SimulatedStorage(self.world, self.run.disk))
-        self.executor = JobExecutor(store, clock=SimulatedClock(self.world))
         self.inbox: deque[BatchUpdate] = deque()
         self.out: dict[int, Channel] = {}
         self.leader.at_end.append(self._leader_is_gone)
@@ -139,10 +137,12 @@ class Cluster(BatchSystem):
             world.later(world.random.uniform(0.0, 5.0), lambda: self._lose(channel))
 
     def _work(self, channel: Channel) -> None:
-        report = self.executor.run(channel.job.order, channel)
+        store = JobStore("memory:run", SimulatedStorage(self.world, self.run.disk))
+        executor = JobExecutor(store, clock=SimulatedClock(self.world))
+        report = executor.run(channel.job.order, channel)
         self.world.point("before the report")
         if channel.cut or not self.leader.alive:
-            self.executor.undelivered(report)
+            executor.undelivered(report)
         else:
             self.out.pop(channel.job.id, None)
             channel.send(BatchUpdate(channel.job.id, BatchState.COMPLETED, report))

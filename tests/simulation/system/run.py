@@ -60,7 +60,7 @@ class Run:
         self.checker = Checker(self.world, self.disk, root)
         self.directory = Path(tempfile.gettempdir())
         self.config = Config.of(
-            "simulated:run",
+            "memory:run",
             restart=True,
             batch_system="simulated",
             progress="off",
@@ -71,7 +71,7 @@ class Run:
         self.started: list[Process] = []
         self.clock = SimulatedClock(self.world)
         bare = MemoryStorage()
-        JobStore("simulated:run", bare).create(StoreInfo(FORMAT, 0.0, "simulated"))
+        JobStore("memory:run", bare).create(StoreInfo(FORMAT, 0.0, "simulated"))
         self.disk.objects.update({key: bare.get(key) for key in bare.list("")})
 
     def simulate(self) -> Outcome:
@@ -118,7 +118,7 @@ class Run:
         return process
 
     def _lead(self) -> Any:
-        store = JobStore("simulated:run", SimulatedStorage(self.world, self.disk))
+        store = JobStore("memory:run", SimulatedStorage(self.world, self.disk))
         here = SimulatedHere(self.world, self.world.me())
         with workflow._leading(store, self.clock, here) as lease:
             leader = workflow._lead(script(self.root), self.config, store, lease, [self.checker], self.clock)

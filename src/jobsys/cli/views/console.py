@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobsys.display.console import HarmlessConsole
+
 STYLES: Final = {
     "done": "green",
     "running": "cyan",
@@ -24,7 +26,7 @@ STYLES: Final = {
 def make_console() -> Console:
     """Make the console for standard output: as wide as the terminal; where there is none, as wide as it takes."""
     wide = None if sys.stdout.isatty() else 250
-    return Console(width=wide, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return HarmlessConsole(width=wide, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def state_text(state: str) -> Text:

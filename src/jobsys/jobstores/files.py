@@ -1,0 +1,180 @@
+"""Global files: their ids, which say what is in them, and streams that hold whoever stores them to it."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from jobsys.digest import chunks
+from jobsys.errors import IntegrityError
+from jobsys.jobstores import keys
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_BUFFER: Final = 1 << 18
+
+
+class FileId(str):
+    """Name a global file; ``size`` in bytes, ``name`` and a digest of what is in it come along."""
+
+    __slots__ = ("digest", "executable", "size")
+
+    size: int
+    executable: bool
+    digest: bytes  # the SHA-256; empty: what is read is not checked
+
+    def __new__(cls, key: str, size: int, executable: bool = False, digest: bytes = b"") -> "FileId":
+        """Take the file's key in the job store."""
+        made = super().__new__(cls, key)
+        made.size = size
+        made.executable = executable
+        made.digest = digest
+        return made
+
+    @property
+    def name(self) -> str:
+        """The name it was written under."""
+        return keys.file_name(str(self))
+
+    def __reduce__(self) -> Any:
+        """Travel with all that is known of it."""
+        return FileId, (str(self), self.size, self.executable, self.digest)
+
+
+class HashingWriter(io.BufferedIOBase):
+    """Hands on what is written and hashes it on the way. What is not written straight on is noticed: then there is no digest."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Write to a stream, which is left open or closed as the user of this leaves it."""
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._straight = True
+
+    @property
+    def digest(self) -> bytes | None:
+        """The SHA-256 of what was written; None where that can't be told."""
+        return self._hash.digest() if self._straight else None
+
+    def writable(self) -> bool:
+        """Tell that this can be written."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell whether one may go back and write something anew."""
+        return self._stream.seekable()
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write bytes."""
+        written = self._stream.write(data)
+        self._hash.update(data)
+        return written
+
+    def tell(self) -> int:
+        """Tell where the next byte goes."""
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go elsewhere."""
+        self._straight = False
+        return self._stream.seek(offset, whence)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Cut the file off."""
+        self._straight = False
+        return self._stream.truncate(size)
+
+    def fileno(self) -> int:
+        """Give the descriptor, for a program that writes to it."""
+        self._straight = False
+        return self._stream.fileno()
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        if not self._stream.closed:
+            self._stream.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._stream.close()
+        super().close()
+
+
+class _Checking(io.RawIOBase):
+    """Hashes what is read on the way, and refuses to end where it is not what it should be."""
+
+    def __init__(self, stream: BinaryIO, file: str) -> None:
+        self._stream = stream
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        self._hash.update(data)
+        if not data and len(view) and not self._ended:
+            self._ended = True
+            _compare(self._file, self._hash.digest())
+        return len(data)
+
+    def finish(self) -> None:
+        """Read what is left."""
+        while not self._ended and self.readinto(bytearray(_BUFFER)):
+            pass
+
+
+@contextmanager
+def checked(stream: BinaryIO, file: str, *, once: bool) -> Iterator[BinaryIO]:
+    """Give a stream of a file's bytes, all of which are looked at: before, where one can go back to the beginning, or on the way.
+
+    Args:
+        stream: the file's bytes.
+        file: its id; one that went through a text has no digest, and nothing is checked.
+        once: it is read from its beginning to its end, so that it is enough to look on the way.
+
+    Raises:
+        IntegrityError: they are not what was written; on the way, that is known at their end only, or at the end of the block.
+    """
+    if not getattr(file, "digest", b""):
+        yield stream
+    elif stream.seekable() and not once:
+        check(file, stream)
+        stream.seek(0)
+        yield stream
+    else:
+        raw = _Checking(stream, file)
+        yield cast("BinaryIO", io.BufferedReader(raw, _BUFFER))
+        if not raw.closed:
+            raw.finish()
+
+
+def check(file: str, stream: BinaryIO) -> None:
+    """Read a stream to its end, and refuse it if it is not what was written as this file.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    _compare(file, digest_of(stream))
+
+
+def _compare(file: str, found: bytes) -> None:
+    digest = getattr(file, "digest", b"")
+    if digest and found != digest:
+        raise IntegrityError(
+            f"{file} in the job store is not what was written: it is damaged, or was changed by somebody who can write to the store; "
+            f"put it back from a copy of the store, then --restart, or begin a new run"
+        )
+
+
+def digest_of(stream: BinaryIO) -> bytes:
+    """Hash a stream to its end."""
+    found = hashlib.sha256()
+    for piece in chunks(stream):
+        found.update(piece)
+    return found.digest()

@@ -1,0 +1,140 @@
+"""Where the key of a run is kept: in a file of the user's, never in the job store."""
+
+import os
+import re
+import secrets
+import stat
+from contextlib import suppress
+from typing import Final
+
+from jobsys.errors import RunKeyError
+from jobsys.files import KEY_SUFFIX
+from jobsys.sealing import RunKey
+
+VARIABLE: Final = "JOBSYS_KEY_FILE"
+IN_MEMORY: Final = RunKey(secrets.token_bytes(32))
+"""Of all runs in the memory of this process: they end with it."""
+_RUN: Final = re.compile(r"[0-9a-f]{32}")
+_LINE: Final = re.compile(rb"jobsys run key 1 ([0-9a-f]{32}) ([0-9a-f]{64})\n")
+_LENGTH: Final = 128
+
+
+def new_run() -> str:
+    """Make the id of a new run."""
+    return secrets.token_hex(16)
+
+
+def directory() -> str:
+    """Name the directory of the keys: ``$XDG_STATE_HOME/jobsys/keys``, or below ``~/.local/state``.
+
+    Raises:
+        RunKeyError: this user has no home.
+    """
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # as its specification says: what is relative does not count
+        state = os.path.expanduser("~/.local/state")
+    if not os.path.isabs(state):
+        raise RunKeyError(f"there is no place for the run's key: this user has no home directory; {_ELSEWHERE}")
+    return os.path.join(state, "jobsys", "keys")
+
+
+def place(run: str, key_file: str | None = None) -> str:
+    """Name the file of a run's key: the one that was asked for, or the one that bears its id.
+
+    Raises:
+        RunKeyError: ``run`` is no id, or there is no place.
+    """
+    if _RUN.fullmatch(run) is None:
+        raise RunKeyError(f"{run!r} is no id of a run: the job store's own description was changed; put it back from a copy of the store")
+    asked = key_file or os.environ.get(VARIABLE, "")
+    if not asked:
+        return os.path.join(directory(), run + KEY_SUFFIX)
+    if not asked.endswith(KEY_SUFFIX):
+        raise RunKeyError(f"{asked!r} can't hold a run's key: its name must end in {KEY_SUFFIX}, by which it is never shipped to workers")
+    return os.path.abspath(os.path.expanduser(asked))
+
+
+def make(run: str, path: str) -> RunKey:
+    """Make a key and keep it in a file of its own, whole and for this user only.
+
+    Raises:
+        RunKeyError: it can't be written, or the file is there already.
+    """
+    secret = secrets.token_bytes(32)
+    folder = os.path.dirname(path)
+    beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _check_folder(folder)
+        try:
+            _write(beside, f"jobsys run key 1 {run} {secret.hex()}\n".encode())
+            os.link(beside, path)  # whole, and never over another key
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+    except FileExistsError:
+        there = f"{path} is there already, and may be another run's key"
+        raise RunKeyError(f"{there}: remove it if that run is gone, or {_ELSEWHERE}") from None
+    except OSError as error:
+        raise RunKeyError(f"the run's key can't be kept in {path}: {error.strerror}; {_ELSEWHERE}") from error
+    return RunKey(secret)
+
+
+def read(run: str, path: str) -> RunKey:
+    """Read a run's key.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RunKeyError: it can't be read, others can read or write it, or it is no key, or another run's.
+    """
+    try:
+        _check_folder(os.path.dirname(path))
+        with open(path, "rb") as stream:
+            mode, data = os.fstat(stream.fileno()), stream.read(_LENGTH)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunKeyError(f"the run's key in {path} can't be read: {error.strerror}") from error
+    if stat.S_IMODE(mode.st_mode) & 0o077 or mode.st_uid not in (os.geteuid(), 0):
+        raise RunKeyError(f"{path} is not this user's alone, so it may be no secret any more: make it so (chmod 600 {path})")
+    match = _LINE.fullmatch(data)
+    if match is None:
+        raise RunKeyError(f"{path} holds no key of a run: name the right file with --key-file, or copy it again")
+    if match[1].decode() != run:
+        raise RunKeyError(f"{path} holds the key of another run ({match[1].decode()}, not {run}): name the right file with --key-file")
+    return RunKey(bytes.fromhex(match[2].decode()))
+
+
+def forget(run: str, path: str) -> None:
+    """Remove a run's key, if that is what lies there."""
+    with suppress(OSError, RunKeyError):  # a key that stays opens nothing: its store is gone
+        read(run, path)
+        os.unlink(path)
+
+
+def missing(locator: str, path: str, made_on: str, made_at: str) -> RunKeyError:
+    """Say that a run's key is not here, where it is, and what to do."""
+    return RunKeyError(
+        f"the key of the run in {locator} is not on this host ({path} is not there), and without it nobody can tell that the job store "
+        f"holds what the run wrote: it was made on {made_on}, as {made_at}; go on there, or copy that file to this host as {path} "
+        f"(chmod 600), or name it with --key-file"
+    )
+
+
+_ELSEWHERE: Final = f"name another file with --key-file PATH{KEY_SUFFIX}, or {VARIABLE}"
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_folder(folder: str) -> None:
+    """Refuse a directory in which others could exchange the key."""
+    found = os.stat(folder)
+    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        raise RunKeyError(f"others can write to {folder}, and could exchange the run's key there: chmod go-w {folder}, or {_ELSEWHERE}")
