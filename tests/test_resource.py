@@ -742,7 +742,7 @@ def test_the_shipped_module_wins_and_another_loaded_one_is_an_error(store, proje
         described.load()
 
 
-def test_errors_say_what_to_do_and_nothing_exits(store, caplog):
+def test_errors_say_what_to_do_and_nothing_exits(store, caplog, tmp_path):
     with caplog.at_level(logging.DEBUG), pytest.raises(ResourceException) as caught:
-        Resource.create(store, "/nonexistent")
+        Resource.create(store, str(tmp_path / "missing"))
     assert isinstance(caught.value.__cause__, Exception)
