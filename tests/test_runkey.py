@@ -13,6 +13,7 @@ from jobsys.files import KEY_SUFFIX
 from jobsys.jobstores import JobStore, create, file, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.sealing import RunKey
+from jobsys.storage.faulty import Fault, FaultyStorage
 
 INFO = StoreInfo(FORMAT, 0.0, "0")
 
@@ -112,6 +113,16 @@ def test_an_error_leaves_no_key_where_there_is_no_store(tmp_path, state):
     with pytest.raises(StorageError):
         create(tmp_path / "file" / "below", INFO)
     assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize(("when", "there"), [("before", False), ("after", True)])
+def test_an_answer_that_is_lost_leaves_the_key_if_the_store_is_there(tmp_path, state, when, there):
+    storage = FaultyStorage(file.storage(str(tmp_path / "store"), durable=False), [Fault("put", 1, when)])
+    with pytest.raises(StorageError):
+        JobStore(f"file:{tmp_path}/store", storage).create(INFO)
+    assert len(list(state.iterdir())) == there
+    if there:
+        assert open_store(str(tmp_path / "store")).sealed_info().format == FORMAT
 
 
 def change_mode(path):
