@@ -4,12 +4,13 @@ JOBSYS_EVERY_POINT=1 goes on from every state that was found, and not only from 
 """
 
 import itertools
+from collections import Counter
 from random import Random
 
 import pytest
 
 from faults.backends import EVERY_POINT, BackEnd, places  # type: ignore[import-not-found]
-from faults.bench import Bench, check_resumed  # type: ignore[import-not-found]
+from faults.bench import Bench, check_resumed, told  # type: ignore[import-not-found]
 from faults.ledger import Ledger, NotedStorage  # type: ignore[import-not-found]
 from faults.small import EXPECTED  # type: ignore[import-not-found]
 from faults.system import Plan, System  # type: ignore[import-not-found]
@@ -150,3 +151,22 @@ def test_a_power_cut_after_a_killed_run_was_resumed(make, capsys):
         looks, count = looks + found.looks, count + found.count + len(EXTREMES)
     with capsys.disabled():
         print(f"\npower cuts of resumed runs: {point - 1} kills, {looks} points, {count} states")
+
+
+def test_a_sync_that_fails_acknowledges_nothing(make, capsys):
+    ends: Counter[str] = Counter()
+    for point in itertools.count(1):
+        disk, ledger, plan = Disk(), Ledger(), Plan(point, "no sync")
+        found = Found(disk, ledger, point, extremes=[(0, 0), (1, 0)], others=0)
+        bench, root = make(ledger)
+        end = record(bench, root, disk, ledger, found, bench.end_of, plan)
+        if not plan.struck:
+            break
+        ends[end] += 1
+        assert not found.broken, f"sync {point} failed"
+        if end == "no matter":
+            check_finished(disk.after_power_cut(Random(point), 0, 0))
+        bench.close()
+    assert ends.total() > 40
+    with capsys.disabled():
+        print(told("file: a sync that fails, and then a power cut", ends))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, Final, final
@@ -84,7 +85,8 @@ class JobStore:
         Raises:
             JobStoreExistsError: there is one already.
         """
-        if not self.storage.put(keys.STORE, msgspec.json.encode(info), if_absent=True):
+        owned = msgspec.structs.asdict(info) | {"owner": secrets.token_hex(16)}  # tells one's own, made without an answer, from others
+        if not self._create_once(keys.STORE, msgspec.json.encode(owned)):
             raise JobStoreExistsError(
                 f"there is a job store at {self.locator} already: resume its run with --restart, remove it with "
                 f"'jobsys clean', or choose another locator"
