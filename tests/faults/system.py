@@ -68,6 +68,7 @@ class System:
         self.path = _Path(self)
         self._disk = disk
         self._root = f"{root}/"
+        self.see_changes = True  # else only where `look` is called
         self._see = see
         self._lock = threading.RLock()
         self._crashed = False
@@ -227,7 +228,7 @@ class System:
         if self._disk is None or (path is not None and not f"{os.fspath(path)}/".startswith(self._root)):
             return None
         made = change(self._disk)
-        if self._see is not None:
+        if self._see is not None and self.see_changes:
             self._see()
         return made
 

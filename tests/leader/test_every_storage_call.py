@@ -44,6 +44,7 @@ def left_undisturbed(make, back_end):
     return len(bench.objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "when"), WAYS)
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 def test_every_storage_call(back_end, when, effect, make, capsys):
@@ -62,6 +63,7 @@ def test_every_storage_call(back_end, when, effect, make, capsys):
         print(told(f"{back_end}: {effect} {when} each storage call", ends))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_process_ends_at_every_storage_call(when, make, capsys):
     ends: Counter[str] = Counter()
@@ -83,6 +85,7 @@ def test_the_process_ends_at_every_storage_call(when, make, capsys):
         print(told(f"file: end of the process {when} each storage call", ends))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, make, monkeypatch, capsys):
     monkeypatch.setattr("jobsys.jobstores.served.ServedStorage", partial(ServedStorage, pauses=(0.001, 0.01, 0.1)))
