@@ -22,10 +22,17 @@ FEWER_CALLS, NO_MATTER = 3, 4  # how a process ends that was not killed
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
-    """Make benches on a back end, of which each clears up behind the one before."""
+def ready(tmp_path, monkeypatch):
+    """Places for stores."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
-    with places(tmp_path, monkeypatch) as ready, contextlib.ExitStack() as stack:
+    with places(tmp_path, monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture
+def make(ready, tmp_path, monkeypatch):
+    """Make benches on a back end, of which each clears up behind the one before."""
+    with contextlib.ExitStack() as stack:
 
         def bench(back_end):
             stack.close()
@@ -33,7 +40,6 @@ def make(tmp_path, monkeypatch):
             stack.callback(made.close)
             return made
 
-        bench.places = ready
         yield bench
 
 
@@ -87,17 +93,17 @@ def test_the_process_ends_at_every_storage_call(when, make, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, make, monkeypatch, capsys):
+def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, make, ready, monkeypatch, capsys):
     monkeypatch.setattr("jobsys.jobstores.served.ServedStorage", partial(ServedStorage, pauses=(0.001, 0.01, 0.1)))
     ends: Counter[str] = Counter()
     for point in itertools.count(1):
-        storages = []
+        storages: list[BreakingOff] = []
 
         def breaking(storage, point=point, storages=storages):
             storages.append(BreakingOff(storage, [Fault("any", point, when)]))
             return storages[0]
 
-        make.places.around = breaking
+        ready.around = breaking
         bench = make("served over HTTP")
         end = bench.end_of()
         if storages[0].calls.total() < point:
