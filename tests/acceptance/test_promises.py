@@ -33,6 +33,10 @@ PROMISES = {
     """,
     "3 the journal is the leader's memory": """
         leader/test_every_storage_call.py::test_every_storage_call
+        leader/test_every_storage_call.py::test_the_process_ends_at_every_storage_call
+        leader/test_every_storage_call.py::test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing
+        leader/test_every_worker_call.py::test_every_storage_call_of_workers
+        leader/test_every_system_call.py::test_every_system_call
         leader/test_leader.py::test_what_follows_from_an_event_waits_for_the_journal
         leader/test_left_commits.py::test_commits_left_by_workers_are_taken_in
         leader/test_left_commits.py::test_a_left_commit_is_deleted_only_when_the_journal_has_it
@@ -44,6 +48,9 @@ PROMISES = {
     """,
     "4 no partial object, and what was acknowledged survives": """
         storage/test_local.py::test_what_is_synced_and_in_which_order
+        leader/test_power_cuts.py::test_a_power_cut_at_every_point
+        leader/test_power_cuts.py::test_a_power_cut_after_a_killed_run_was_resumed
+        leader/test_power_cuts.py::test_a_sync_that_fails_acknowledges_nothing
         storage/test_local.py::test_killed_writers_leave_nothing_partial
         storage/test_local.py::test_a_full_disk_says_how_full_and_leaves_nothing
         test_journal.py::test_a_truncated_segment_is_found

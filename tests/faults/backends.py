@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobsys.storage import wire
+from jobsys.storage.base import Storage
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
 from jobsys.storage.server import ObjectServer
@@ -23,6 +24,7 @@ class Places:
     """Gives out locators of job stores that are not there yet."""
 
     def __init__(self, folder: Path, server: ObjectServer) -> None:
+        self.around: Callable[[Storage], Storage] = lambda storage: storage  # what the server puts around its own storage
         self._folder = folder
         self._server = server
         self._numbers = itertools.count()
@@ -35,7 +37,7 @@ class Places:
 
     def served(self) -> str:
         """The server turns to a new directory: whoever was on the one before must be done."""
-        self._server.storage = LocalStorage(self.directory().removeprefix("file:"))
+        self._server.storage = self.around(LocalStorage(self.directory().removeprefix("file:")))
         return self._server.url
 
 

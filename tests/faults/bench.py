@@ -35,6 +35,14 @@ class Interrupting(FaultyStorage):
             raise KeyboardInterrupt
 
 
+class BreakingOff(FaultyStorage):
+    """A server's storage at which a connection breaks: the one who asked gets no answer."""
+
+    def _strike(self, faults: Any, when: str, operation: str, key: str) -> None:
+        if any(fault.when == when for fault in faults):
+            raise ConnectionResetError(f"planned, {when} {operation} {key}")
+
+
 class Bench:
     """A job store that is not there yet, on a back end; every run opens it anew, as another process would."""
 

@@ -26,7 +26,8 @@ NO_ROOM: Final = {"open", "write", "fsync", "link", "rename", "mkdir"}
 class Plan:
     """What happens at the n-th call to which it can happen.
 
-    The ways: ``EIO before``, ``ENOSPC before``, ``EIO after``, ``short`` (half of a write), and ``crash after`` what changes something.
+    The ways: ``EIO before``, ``ENOSPC before``, ``EIO after``, ``short`` (half of a write), ``no sync`` (EIO before a
+    sync), and ``crash after`` what changes something.
     """
 
     def __init__(self, nth: int = 0, way: str = "") -> None:
@@ -43,6 +44,7 @@ class Plan:
             "ENOSPC before": name in NO_ROOM,
             "EIO after": name not in READ_ONLY | {"open"},
             "short": name == "write",
+            "no sync": name == "fsync",
             "crash after": name not in READ_ONLY,
         }
         self._seen += possible[self.way]
@@ -66,6 +68,7 @@ class System:
         self.path = _Path(self)
         self._disk = disk
         self._root = f"{root}/"
+        self.see_changes = True  # else only where `look` is called
         self._see = see
         self._lock = threading.RLock()
         self._crashed = False
@@ -100,7 +103,7 @@ class System:
                 raise Crash(f"{name} after the crash")
             self.calls[name] += 1
             way = self.plan.meant(name)
-            if way.endswith(" before"):
+            if way == "no sync" or way.endswith(" before"):
                 raise _error(way)
             if way == "short":
                 return real(memoryview(arguments[0])[: max(1, len(arguments[0]) // 2)])
@@ -225,7 +228,7 @@ class System:
         if self._disk is None or (path is not None and not f"{os.fspath(path)}/".startswith(self._root)):
             return None
         made = change(self._disk)
-        if self._see is not None:
+        if self._see is not None and self.see_changes:
             self._see()
         return made
 

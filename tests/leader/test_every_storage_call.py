@@ -4,26 +4,35 @@ import contextlib
 import itertools
 import os
 from collections import Counter
+from functools import partial
 
 import pytest
 
 from faults.backends import BACK_ENDS, places  # type: ignore[import-not-found]
-from faults.bench import Bench, check_resumed, forked, told  # type: ignore[import-not-found]
+from faults.bench import Bench, BreakingOff, check_resumed, forked, told  # type: ignore[import-not-found]
 from faults.small import EXPECTED  # type: ignore[import-not-found]
 from jobsys.errors import CanceledError
 from jobsys.leader.lease import HERE
 from jobsys.leader.listener import Listener
 from jobsys.storage.faulty import KILLED, Fault
+from jobsys.storage.served import ServedStorage
 
 WAYS = list(itertools.product(("error", "crash", "interrupt"), ("before", "after")))
 FEWER_CALLS, NO_MATTER = 3, 4  # how a process ends that was not killed
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
-    """Make benches on a back end, of which each clears up behind the one before."""
+def ready(tmp_path, monkeypatch):
+    """Places for stores."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
-    with places(tmp_path, monkeypatch) as ready, contextlib.ExitStack() as stack:
+    with places(tmp_path, monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture
+def make(ready, tmp_path, monkeypatch):
+    """Make benches on a back end, of which each clears up behind the one before."""
+    with contextlib.ExitStack() as stack:
 
         def bench(back_end):
             stack.close()
@@ -41,6 +50,7 @@ def left_undisturbed(make, back_end):
     return len(bench.objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "when"), WAYS)
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 def test_every_storage_call(back_end, when, effect, make, capsys):
@@ -59,6 +69,7 @@ def test_every_storage_call(back_end, when, effect, make, capsys):
         print(told(f"{back_end}: {effect} {when} each storage call", ends))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_process_ends_at_every_storage_call(when, make, capsys):
     ends: Counter[str] = Counter()
@@ -78,6 +89,32 @@ def test_the_process_ends_at_every_storage_call(when, make, capsys):
     assert ends.total() > 50
     with capsys.disabled():
         print(told(f"file: end of the process {when} each storage call", ends))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, make, ready, monkeypatch, capsys):
+    monkeypatch.setattr("jobsys.jobstores.served.ServedStorage", partial(ServedStorage, pauses=(0.001, 0.01, 0.1)))
+    ends: Counter[str] = Counter()
+    for point in itertools.count(1):
+        storages: list[BreakingOff] = []
+
+        def breaking(storage, point=point, storages=storages):
+            storages.append(BreakingOff(storage, [Fault("any", point, when)]))
+            return storages[0]
+
+        ready.around = breaking
+        bench = make("served over HTTP")
+        end = bench.end_of()
+        if storages[0].calls.total() < point:
+            break
+        assert end == "no matter", f"the answer to call {point} was lost"
+        ends[end] += 1
+        commits = bench.commits()
+        assert len(commits) == len(set(commits)) > 10
+    assert ends.total() > 40
+    with capsys.disabled():
+        print(told(f"served over HTTP: connection lost {when} each storage call of the server", ends))
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -20,6 +20,7 @@ def make(tmp_path, monkeypatch):
         yield lambda: Bench(monkeypatch, BACK_ENDS["file"], ready, tmp_path / "ran")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["EIO before", "ENOSPC before", "EIO after", "short", "crash after"])
 def test_every_system_call(way, make, capsys):
     ends: Counter[str] = Counter()

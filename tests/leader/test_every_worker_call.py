@@ -69,6 +69,7 @@ def serves_this_test(process):
         return False
 
 
+@pytest.mark.slow
 def test_every_storage_call_of_workers(make, monkeypatch, capsys):
     ends: dict[str, Counter[str]] = {effect: Counter() for effect, _ in WAYS}
     points = ((point, way) for point in itertools.count(1) for way in (WAYS if EVERY_POINT else [WAYS[point % len(WAYS)]]))

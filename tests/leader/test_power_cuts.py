@@ -4,12 +4,13 @@ JOBSYS_EVERY_POINT=1 goes on from every state that was found, and not only from 
 """
 
 import itertools
+from collections import Counter
 from random import Random
 
 import pytest
 
 from faults.backends import EVERY_POINT, BackEnd, places  # type: ignore[import-not-found]
-from faults.bench import Bench, check_resumed  # type: ignore[import-not-found]
+from faults.bench import Bench, check_resumed, told  # type: ignore[import-not-found]
 from faults.ledger import Ledger, NotedStorage  # type: ignore[import-not-found]
 from faults.small import EXPECTED  # type: ignore[import-not-found]
 from faults.system import Plan, System  # type: ignore[import-not-found]
@@ -75,9 +76,10 @@ def make(tmp_path, monkeypatch):
         yield bench
 
 
-def record(bench, root, disk, ledger, see, go, plan=None):
-    """Run on a disk that is looked at after each change and each acknowledgement."""
+def record(root, disk, ledger, see, go, plan=None, changes=True):
+    """Run on a disk that is looked at after each acknowledgement, and after each change of it."""
     system = System(plan, disk, root, see)
+    system.see_changes = changes
     ledger.see = system.look
     with system.installed():
         return go()
@@ -92,11 +94,12 @@ def check_finished(tree):
     assert replay(JobStore("memory:", storage))[0].finished, "the value was handed out, and the run is not finished"
 
 
+@pytest.mark.slow
 def test_a_power_cut_at_every_point(make, capsys):
     disk, ledger = Disk(), Ledger()
     found = Found(disk, ledger, seed=1)
     bench, root = make(ledger)
-    assert record(bench, root, disk, ledger, found, bench.run) == EXPECTED
+    assert record(root, disk, ledger, found, bench.run) == EXPECTED
     found()
     assert not found.broken
     check_finished(disk.after_power_cut(Random(1), 0, 0))
@@ -124,24 +127,24 @@ def check_cut_again(make, tree, number):
             ledger.begins(path.removeprefix(f"{STORE}/"), leaf.data)
     found = Found(disk, ledger, number, others=2)
     bench, root = make(ledger, tree)
-    assert record(bench, root, disk, ledger, found, bench.resume) == EXPECTED
+    assert record(root, disk, ledger, found, bench.resume) == EXPECTED
     assert not found.broken, f"state {number}"
     check_finished(disk.after_power_cut(Random(number), 0, 0))
     bench.close()
     return found.count
 
 
+@pytest.mark.slow
 def test_a_power_cut_after_a_killed_run_was_resumed(make, capsys):
     looks = count = 0
     for point in itertools.count(1):
         disk, ledger, plan = Disk(), Ledger(), Plan(point, "crash after")
         found = Found(disk, ledger, point, extremes=[(0, 0)], others=0)
         bench, root = make(ledger)
-        record(bench, root, disk, ledger, None, bench.end_of, plan)
+        record(root, disk, ledger, None, bench.end_of, plan)
         if not plan.struck:
             break
-        ledger.see = lambda: None
-        assert record(bench, root, disk, ledger, found, bench.resume) == EXPECTED
+        assert record(root, disk, ledger, found, bench.resume, changes=False) == EXPECTED
         found()
         assert not found.broken, f"killed after call {point}, {plan.struck}"
         for names, data in EXTREMES:
@@ -150,3 +153,23 @@ def test_a_power_cut_after_a_killed_run_was_resumed(make, capsys):
         looks, count = looks + found.looks, count + found.count + len(EXTREMES)
     with capsys.disabled():
         print(f"\npower cuts of resumed runs: {point - 1} kills, {looks} points, {count} states")
+
+
+@pytest.mark.slow
+def test_a_sync_that_fails_acknowledges_nothing(make, capsys):
+    ends: Counter[str] = Counter()
+    for point in itertools.count(1):
+        disk, ledger, plan = Disk(), Ledger(), Plan(point, "no sync")
+        found = Found(disk, ledger, point, extremes=[(0, 0), (1, 0)], others=0)
+        bench, root = make(ledger)
+        end = record(root, disk, ledger, found, bench.end_of, plan)
+        if not plan.struck:
+            break
+        ends[end] += 1
+        assert not found.broken, f"sync {point} failed"
+        if end == "no matter":
+            check_finished(disk.after_power_cut(Random(point), 0, 0))
+        bench.close()
+    assert ends.total() > 40
+    with capsys.disabled():
+        print(told("file: a sync that fails, and then a power cut", ends))

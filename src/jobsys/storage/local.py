@@ -262,7 +262,7 @@ class LocalStorage(Storage):
         """
         self._check_root()
         place, missing = self.root, []
-        while not os.path.isdir(place):
+        while not (self._seen or os.path.isdir(place) or place == os.path.dirname(place)):
             missing.append(place)
             place = os.path.dirname(place)
         if self.durable and not os.path.ismount(place):
