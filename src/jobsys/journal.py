@@ -77,13 +77,16 @@ class Journal:
         events = _encode(Page(self.segment, self._epoch, self._owner, self._events))
         body = b"".join((*self._payloads, events))
         if not self._store.append(self.segment, body + _FOOTER.pack(len(events), hashlib.sha256(body).digest())):
-            page = read(self._store, self.segment)
-            raise LeaseLostError(
-                f"another leader (epoch {page.epoch}) took over the run in {self._store.locator}: this one stops; "
-                f"what it had not written will be done again by the other"
-            )
+            raise _lost(self._store, read(self._store, self.segment).epoch)
         self.segment += 1
         self._events, self._payloads, self._size = [], [_MAGIC], len(_MAGIC)
+
+
+def _lost(store: JobStore, epoch: int) -> LeaseLostError:
+    return LeaseLostError(
+        f"another leader (epoch {epoch}) took over the run in {store.locator}: this one stops; "
+        f"what it had not written will be done again by the other"
+    )
 
 
 def read(store: JobStore, segment: int) -> Page:
@@ -143,11 +146,11 @@ def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple
     return progress, last
 
 
-def attempts_over(store: JobStore) -> dict[str, bool]:
-    """Tell, by token, which attempts have ended according to the whole journal, and whether with a commit."""
+def attempts_over(store: JobStore, last: int) -> dict[str, bool]:
+    """Tell, by token, which attempts have ended according to the journal up to a segment, and whether with a commit."""
     over: dict[str, bool] = {}
-    for page in pages(store):
-        for event in page.events:
+    for segment in range(1, last + 1):  # not as listed: a list may lack what the last leader wrote
+        for event in read(store, segment).events:
             if isinstance(event, Committed):
                 over[event.report.token] = True
             elif isinstance(event, AttemptFailed):
@@ -177,6 +180,8 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
     Raises:
         LeaseLostError: a later leader was there first.
     """
+    if progress.epoch > lease.epoch:  # this leader slept between its lease and the reading of the journal
+        raise _lost(store, progress.epoch)
     fence = LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy)
     while True:
         journal = Journal(store, lease.epoch, lease.owner, last + 1)

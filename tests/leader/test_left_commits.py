@@ -18,7 +18,7 @@ def test_commits_left_by_workers_are_taken_in(store):
     order = batch.orders[0] if batch.orders else None
     assert order is None or order.job == 1
     report = Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4))
-    assert store.put_commit(1, encode_message(report, b"left"))
+    store.put_commit(1, "1.1", encode_message(report, b"left"))
     leader, batch = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     leader.run()
     assert leader.progress.finished
@@ -30,7 +30,7 @@ def test_commits_left_by_workers_are_taken_in(store):
 def test_a_left_commit_of_a_job_that_is_done_is_thrown_away(store):
     leader, _ = lead(store, lambda job, order: [done(job, order, b"won")])
     leader.run()
-    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4)), b"lost"))
+    store.put_commit(1, "1.1", encode_message(Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4)), b"lost"))
     leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     value = leader.progress.values_for((0,))[1]
     assert store.read(value.blob) == b"won"
@@ -43,7 +43,7 @@ def leave(store, token, value, **fields):
     with store.write_file(1, token, "result"):
         pass
     report = Report(1, 1, 0.0, 0.0, token, value=Blob(0, 0, len(value)), **fields)
-    assert store.put_commit(1, encode_message(report, value))
+    store.put_commit(1, token, encode_message(report, value))
 
 
 def test_the_commit_of_an_attempt_that_was_given_up_comes_too_late(store):
@@ -79,7 +79,7 @@ def test_a_left_commit_of_a_job_that_another_attempt_did_leaves_nothing(store):
 
 def test_a_failure_is_no_commit(store):
     lead(store, lambda job, order: [])
-    store.put_commit(1, encode_message(Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
+    store.put_commit(1, "1.1", encode_message(Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
     leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
     leader.run()
     assert [order.job for order in batch.orders] == [1]
@@ -97,7 +97,7 @@ def test_a_left_commit_is_deleted_only_when_the_journal_has_it(store):
 @pytest.mark.parametrize("data", [b"", b"\0", b"garbage", encode_message(Report(1, 1, 0.0, 0.0))[:-3]])
 def test_a_damaged_commit_does_not_count(store, data):
     lead(store, lambda job, order: [])
-    store.put_commit(1, data)
+    store.put_commit(1, "1.1", data)
     leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
     leader.run()
     assert leader.progress.finished

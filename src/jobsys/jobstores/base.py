@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, BinaryIO, Final, final
 
 import msgspec
@@ -205,14 +205,15 @@ class JobStore:
         self.storage.put(key, data)
         return Blob(key, 0, len(data))
 
-    def put_commit(self, job: int, data: bytes) -> bool:
-        """Leave a commit for the next leader; False if the job has one."""
-        return self._create_once(keys.commit(job), data)
+    def put_commit(self, job: int, token: str, data: bytes) -> None:
+        """Leave the commit of an attempt for the next leader, which alone decides which of a job's commits counts."""
+        self.storage.put(keys.commit(job, token), data)
 
     def commits(self) -> Iterator[tuple[str, bytes]]:
         """Go through the commits left by workers without a leader, with their keys."""
         for key in list(self.storage.list(keys.COMMITS)):
-            yield key, self.storage.get(key)
+            with suppress(NotFoundError):  # a leader that was replaced took it in, and deletes it only now
+                yield key, self.storage.get(key)
 
     def delete(self, objects: Iterable[str]) -> None:
         """Delete objects by key."""

@@ -324,7 +324,7 @@ class Leader:
         adopted = []
         over: dict[str, bool] | None = None
         for key, data in self.store.commits():
-            over = attempts_over(self.store) if over is None else over
+            over = attempts_over(self.store, self._journal.segment - 1) if over is None else over
             adopted.append(key)
             try:
                 report, payload = decode_report(data)

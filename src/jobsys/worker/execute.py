@@ -83,7 +83,9 @@ class JobExecutor:
     def undelivered(self, report: bytes) -> None:
         """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left."""
         done, _ = decode_report(report)
-        if done.failure is not None or not self._store.put_commit(done.job, report):
+        if done.failure is None:
+            self._store.put_commit(done.job, done.token, report)
+        else:
             self._store.delete_files_of(done.job, done.token)
 
     def after_death(self, directory: Path) -> None:
