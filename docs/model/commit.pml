@@ -1,7 +1,7 @@
 /*
  * The commit protocol of jobsys: lease, attempt, commit, adoption. How to run it, what it leaves out, and what was found: README.md.
  *
- * "@module:name" in a comment is the function of jobsys that the step below it is; tests/model holds each of them against the code.
+ * A name behind "@" is that of the function or class of jobsys that the step is; tests/model holds each of them against the code.
  * Each `atomic` is one operation of the storage, or work in memory between two of them. Before each, the leader may crash, and
  * between any two of them a leader may sleep for as long as it pleases while another takes over: that makes it a zombie.
  *
@@ -139,8 +139,8 @@ inline flush() {
     od
 }
 
-/* What follows from what is durable now. @jobsys.leader.leader:Leader._act @jobsys.progress:Discard */
-inline act() {
+/* @jobsys.progress:Discard */
+inline discard_objects() {
     atomic {
         STEP;
         d_step {
@@ -152,7 +152,12 @@ inline act() {
             }
             j = 0
         }
-    };
+    }
+}
+
+/* What follows from what is durable now. @jobsys.leader.leader:Leader._act */
+inline _act() {
+    discard_objects();
     if
     :: LOST ->
         atomic {
@@ -358,9 +363,9 @@ _adopt_commits:                          /* @jobsys.leader.leader:Leader.start *
         delete_adopted();
 #endif
         if :: PENDING -> flush() :: else fi;
-        act();
+        _act();
         delete_adopted()
-    :: else -> act()
+    :: else -> discard_objects()         /* of attempts that are over there is none yet */
     fi;
 
     /* @jobsys.leader.leader:Leader.run */
@@ -374,9 +379,9 @@ _adopt_commits:                          /* @jobsys.leader.leader:Leader.start *
     :: atomic { FAILED(1) }
 #endif
 #ifdef MUTANT_EFFECTS_BEFORE_FLUSH
-    :: PENDING -> act(); flush()
+    :: PENDING -> _act(); flush()
 #else
-    :: PENDING -> flush(); act()
+    :: PENDING -> flush(); _act()
 #endif
     :: atomic { !PENDING && ALL_DONE -> finished = true; goto crashed }
     :: atomic { !PENDING && GAVE_UP && NOTHING_OUT && epoch < EPOCHS -> goto crashed }
