@@ -77,14 +77,15 @@ class Journal:
         events = _encode(Page(self.segment, self._epoch, self._owner, self._events))
         body = b"".join((*self._payloads, events))
         if not self._store.append(self.segment, body + _FOOTER.pack(len(events), hashlib.sha256(body).digest())):
-            raise _lost(self._store, read(self._store, self.segment).epoch)
+            raise lease_lost(self._store, f"epoch {read(self._store, self.segment).epoch}")
         self.segment += 1
         self._events, self._payloads, self._size = [], [_MAGIC], len(_MAGIC)
 
 
-def _lost(store: JobStore, epoch: int) -> LeaseLostError:
+def lease_lost(store: JobStore, later: str) -> LeaseLostError:
+    """Say that a ``later`` leader has taken the run over."""
     return LeaseLostError(
-        f"another leader (epoch {epoch}) took over the run in {store.locator}: this one stops; "
+        f"another leader ({later}) took over the run in {store.locator}: this one stops; "
         f"what it had not written will be done again by the other"
     )
 
@@ -181,7 +182,7 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
         LeaseLostError: a later leader was there first.
     """
     if progress.epoch > lease.epoch:  # this leader slept between its lease and the reading of the journal
-        raise _lost(store, progress.epoch)
+        raise lease_lost(store, f"epoch {progress.epoch}")
     fence = LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy)
     while True:
         journal = Journal(store, lease.epoch, lease.owner, last + 1)

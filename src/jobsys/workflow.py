@@ -24,7 +24,6 @@ from jobsys.errors import (
     FailedJobsError,
     GraphError,
     JobStoreError,
-    LeaderRunningError,
     LeaseLostError,
     NoSuchJobStoreError,
     RequirementError,
@@ -81,7 +80,7 @@ def run(
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
     try:
         store = _open(config)
-        with _cleaning(store, config.clean), _leading(store) as lease, session.noting():
+        with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store)
     except KeyboardInterrupt:
@@ -121,33 +120,37 @@ def _open(config: Config) -> JobStore:
     return create(config.job_store, info, durable)
 
 
-def _destroy(store: JobStore) -> None:
+def _destroy(store: JobStore, lease: Lease) -> None:
     """Delete the store at the end of a run, whose value or error matters more than a store that can't be deleted."""
     try:
         with suppress(NoSuchJobStoreError):  # it went with the refusal of a graph
-            store.destroy()
+            store.info()
+            if store.replaced(lease.epoch):
+                _say(f"{store.locator} was not deleted: another leader has taken the run over")
+            else:
+                store.destroy()
     except (JobStoreError, StorageError) as error:
         _say(f"{store.locator} was not deleted: {error}")
 
 
 @contextmanager
-def _cleaning(store: JobStore, clean: str) -> Iterator[None]:
+def _cleaning(store: JobStore, lease: Lease, clean: str) -> Iterator[None]:
     """Delete the store behind the run if that is wished; never one that another leader holds, nor a result that was not handed out."""
     try:
         yield
-    except (LeaderRunningError, LeaseLostError):
+    except LeaseLostError:
         raise
     except BaseException:
         if clean == "always":
-            _destroy(store)
+            _destroy(store, lease)
         raise
     if clean != "never":
-        _destroy(store)
+        _destroy(store, lease)
 
 
 @contextmanager
 def _leading(store: JobStore) -> Iterator[Lease]:
-    """Hold the lease; give it back in any case in which the store can still be written."""
+    """Hold the lease; give it back in any case in which the store is there and can still be written."""
     lease = acquire(store, say=_say)
     try:
         yield lease
@@ -155,7 +158,8 @@ def _leading(store: JobStore) -> Iterator[Lease]:
         with suppress(StorageError, JobStoreError):
             release(store, lease)
         raise
-    release(store, lease)
+    with suppress(NoSuchJobStoreError):  # it was deleted behind the run
+        release(store, lease)
 
 
 def _stored(config: Config) -> dict[str, Any]:
@@ -193,7 +197,7 @@ def _lead_with(
             _check_requirements(batch, first[0].jobs, config.policy)
     except BaseException as error:
         if not config.restart and not isinstance(error, StorageError):  # of which the message says how to go on with --restart
-            store.destroy()  # nothing was submitted: the mended script begins anew
+            _destroy(store, lease)  # nothing was submitted: the mended script begins anew
         raise
     started = take_over(store, lease, config.policy, progress, last)
     leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners])

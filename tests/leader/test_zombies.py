@@ -161,3 +161,23 @@ def test_a_commit_that_the_last_leader_deletes_in_this_very_moment_is_none(store
     leader, _ = lead(seen, lambda job, order: [done(job, order, b"again")], epoch=2)
     leader.run()
     assert leader.progress.finished
+
+
+def test_a_leader_that_was_replaced_and_has_nothing_to_write_notices(store, monkeypatch):
+    """It would keep machines busy, and show its own view of the run, for as long as its job takes."""
+    monkeypatch.setattr("jobsys.leader.leader.BEAT", 0.01)
+    leader, batch = lead(store, lambda job, order: [])
+    waits = iter(range(10_000))
+
+    def updates(timeout):
+        if next(waits) == 3:
+            assert store.take_lease(Lease(2, "other", "elsewhere", 1, 0.0, 0.0))
+        return []
+
+    monkeypatch.setattr(batch, "updates", updates)
+    with pytest.raises(LeaseLostError, match="after epoch 1"):
+        leader.run()
+    assert next(waits) > 3
+    shown = store.read_status()
+    leader.close()
+    assert store.read_status() == shown

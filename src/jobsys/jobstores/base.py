@@ -146,6 +146,10 @@ class JobStore:
         data = msgspec.json.encode(lease)
         return self._create_once(keys.lease(lease.epoch), data)
 
+    def replaced(self, epoch: int) -> bool:
+        """Tell whether a later leader than that of an epoch has come."""
+        return any(True for _ in self.storage.list(keys.LEASES, keys.lease(epoch)))
+
     def beat(self, epoch: int, count: int, time: float, released: bool = False) -> None:
         """Say that the leader lives, or has left."""
         self.storage.put(keys.heartbeat(epoch), msgspec.json.encode({"count": count, "time": time, "released": released}))

@@ -13,7 +13,7 @@ from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
 from jobsys.errors import IntegrityError, NotFoundError, RequirementError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
-from jobsys.journal import Started, attempts_over, write_snapshot
+from jobsys.journal import Started, attempts_over, lease_lost, write_snapshot
 from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
@@ -75,7 +75,11 @@ class Leader:
         self._adopt_commits()
 
     def run(self) -> None:
-        """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``)."""
+        """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``).
+
+        Raises:
+            LeaseLostError: another leader took the run over.
+        """
         while not self._at_end():
             self._submit()
             for update in self._batch.updates(self._timeout()):
@@ -95,7 +99,7 @@ class Leader:
         """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
             self._batch.shutdown()
-            if not self._journal.pending:
+            if not self._journal.pending and not self.store.replaced(self._lease.epoch):
                 self._show(final=True)
         finally:
             for listener in self._listeners:
@@ -355,6 +359,8 @@ class Leader:
             act()
 
     def _beat(self) -> None:
+        if self.store.replaced(self._lease.epoch):  # one that has nothing to write would not notice for long
+            raise lease_lost(self.store, f"after epoch {self._lease.epoch}")
         self._beats += 1
         self.store.beat(self._lease.epoch, self._beats, time.time())
 
