@@ -105,7 +105,6 @@ def last_fail(value):
 def test_a_store_that_another_leader_took_over_at_the_very_end_is_not_deleted(locator, clean, last, capsys):
     with contextlib.suppress(FailedJobsError):
         run(last(give(1)), locator, clean=clean, retries=0, listeners=[LateTakeover(locator)])
-    assert locate(locator).last_lease().epoch == 2
     assert replay(locate(locator))[0].epoch == 2
     if (last, clean) != (last_fail, "on-success"):
         assert "was not deleted: another leader has taken the run over" in capsys.readouterr().err

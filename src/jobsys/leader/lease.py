@@ -25,10 +25,10 @@ def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Ca
     Raises:
         LeaderRunningError: another leader lives.
     """
+    stale = store.asked_to_stop()  # meant for a leader that is gone; whoever asks from now on means the one that comes
     last = store.last_lease()
     if last is not None and not store.last_beat(last.epoch)["released"]:
         _check_dead(store, last, wait, say)
-    store.forget_request()  # meant for a leader that is gone; whoever asks from now on means this one
     lease = Lease(
         epoch=1 if last is None else last.epoch + 1,
         owner=secrets.token_hex(16),
@@ -41,6 +41,8 @@ def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Ca
         raise LeaderRunningError(f"another leader took the run in {store.locator} in this very moment; see 'jobsys status'")
     store.beat(lease.epoch, 0, lease.time)
     _held.add(lease.owner)
+    if stale is not None and store.asked_to_stop() == stale:
+        store.forget_request()
     return lease
 
 
