@@ -17,6 +17,7 @@ from jobsys.events import AttemptFailed, Committed, Policy
 from jobsys.jobstores import JobStore, Lease, locate
 from jobsys.journal import replay, take_over
 from jobsys.leader.listener import Listener
+from jobsys.message import attempt_token
 from jobsys.storage.faulty import Fault, FaultyStorage
 from jobsys.storage.memory import MemoryStorage
 
@@ -174,7 +175,9 @@ def test_a_replaced_leaders_script_can_not_overwrite_what_the_new_one_wrote(loca
     assert run(give(large), locator) == large
     mine = list(locate(locator).storage.list("values/0-"))
     assert mine
-    assert all(key.startswith("values/0-1.0/") for key in mine)
+    lease = locate(locator).last_lease()
+    assert lease is not None
+    assert all(key.startswith(f"values/0-{attempt_token(1, lease.owner, 0)}/") for key in mine)
 
 
 def test_a_lease_that_could_not_be_given_back_does_not_stand_in_ones_own_way(locator, monkeypatch):

@@ -15,6 +15,7 @@ import msgspec
 from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
+from jobsys.message import attempt_token
 from jobsys.progress import Effect, Progress
 from jobsys.progress.machine import Snapshot
 from jobsys.record import Blob
@@ -147,17 +148,24 @@ def replay(store: JobStore, see: Callable[[Event], None] | None = None) -> tuple
     return progress, last
 
 
-def attempts_over(store: JobStore, last: int) -> dict[str, bool]:
-    """Tell, by token, which attempts have ended according to the journal up to a segment, and whether with a commit."""
+def attempts_over(store: JobStore, last: int) -> tuple[dict[str, bool], set[str]]:
+    """Read in the journal up to a segment which attempts have ended.
+
+    Returns:
+        by token, whether it was with a commit; and how the tokens of all its leaders begin.
+    """
     over: dict[str, bool] = {}
+    leaders: set[str] = set()
     for segment in range(1, last + 1):  # not as listed: a list may lack what the last leader wrote
         for event in read(store, segment).events:
             if isinstance(event, Committed):
                 over[event.report.token] = True
             elif isinstance(event, AttemptFailed):
                 over[event.token] = False
+            elif isinstance(event, LeaderStarted):
+                leaders.add(attempt_token(event.epoch, event.owner, 0).rpartition(".")[0])
     over.pop("", None)
-    return over
+    return over, leaders
 
 
 class Started(NamedTuple):

@@ -41,7 +41,7 @@ from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, release
 from jobsys.leader.listener import Listener
-from jobsys.message import Report
+from jobsys.message import Report, attempt_token
 from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord, printable
@@ -191,7 +191,7 @@ def _lead_with(
         _say("the run was finished before: this is its stored value")
         return None
     try:
-        first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
+        first = _first_commit(workflow, store, lease) if progress.nodes[0].value is None else None
         batch = launch(Launch(config, store, lease, stack, _say))
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
@@ -213,13 +213,13 @@ def _lead_with(
     return leader
 
 
-def _first_commit(workflow: Any, store: JobStore, epoch: int) -> tuple[Report, bytes]:
-    """Turn the script's graph into the commit of job 0. Its objects bear the epoch: a leader that was replaced can't overwrite them."""
+def _first_commit(workflow: Any, store: JobStore, lease: Lease) -> tuple[Report, bytes]:
+    """Turn the script's graph into the commit of job 0. Its objects bear the leader: one that was replaced can't overwrite them."""
     if isinstance(workflow, Job):
         workflow = workflow.rv()
     if callable(workflow) and not isinstance(workflow, Promise):
         raise GraphError(f"{workflow!r} is a function: call it, run({getattr(workflow, '__name__', 'main')}(…), …), to make its job")
-    token = f"{epoch:x}.0"
+    token = attempt_token(lease.epoch, lease.owner, 0)
     encoded = encode(workflow, (), None, "what jobsys.run was given", lambda data: store.write_value(0, token, data))
     if not encoded.jobs:
         raise GraphError(

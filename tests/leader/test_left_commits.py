@@ -17,8 +17,8 @@ def test_commits_left_by_workers_are_taken_in(store):
     leader.run()
     order = batch.orders[0] if batch.orders else None
     assert order is None or order.job == 1
-    report = Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4))
-    store.put_commit(1, "1.1", encode_message(report, b"left"))
+    report = Report(1, 1, 0.0, 0.0, "1-owner1.1", value=Blob(0, 0, 4))
+    store.put_commit(1, "1-owner1.1", encode_message(report, b"left"))
     leader, batch = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     leader.run()
     assert leader.progress.finished
@@ -30,7 +30,7 @@ def test_commits_left_by_workers_are_taken_in(store):
 def test_a_left_commit_of_a_job_that_is_done_is_thrown_away(store):
     leader, _ = lead(store, lambda job, order: [done(job, order, b"won")])
     leader.run()
-    store.put_commit(1, "1.1", encode_message(Report(1, 1, 0.0, 0.0, value=Blob(0, 0, 4)), b"lost"))
+    store.put_commit(1, "1-owner1.1", encode_message(Report(1, 1, 0.0, 0.0, "1-owner1.1", value=Blob(0, 0, 4)), b"lost"))
     leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     value = leader.progress.values_for((0,))[1]
     assert store.read(value.blob) == b"won"
@@ -60,7 +60,7 @@ def test_the_commit_of_an_attempt_that_was_given_up_comes_too_late(store):
 def test_a_left_commit_that_was_taken_in_before_keeps_its_files(store):
     """The leader that took it in died before it deleted it."""
     lead(store, lambda job, order: [])
-    leave(store, "1.1", b"v")
+    leave(store, "1-owner1.1", b"v")
     [(key, data)] = store.commits()
     leader, _ = lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     store.storage.put(key, data)
@@ -72,14 +72,14 @@ def test_a_left_commit_that_was_taken_in_before_keeps_its_files(store):
 
 def test_a_left_commit_of_a_job_that_another_attempt_did_leaves_nothing(store):
     lead(store, lambda job, order: [done(job, order, b"won")])[0].run()
-    leave(store, "1.99", b"lost")
+    leave(store, "1-owner1.99", b"lost")
     lead(store, lambda job, order: pytest.fail("it ran again"), epoch=2)
     assert list(store.storage.list("files/")) == []
 
 
 def test_a_failure_is_no_commit(store):
     lead(store, lambda job, order: [])
-    store.put_commit(1, "1.1", encode_message(Report(1, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
+    store.put_commit(1, "1-owner1.1", encode_message(Report(1, 1, 0.0, 0.0, "1-owner1.1", failure=Failure("failed", "went wrong"))))
     leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
     leader.run()
     assert [order.job for order in batch.orders] == [1]
@@ -87,7 +87,7 @@ def test_a_failure_is_no_commit(store):
 
 def test_a_left_commit_is_deleted_only_when_the_journal_has_it(store):
     lead(store, lambda job, order: [])
-    leave(store, "1.1", b"v")
+    leave(store, "1-owner1.1", b"v")
     failing = JobStore(store.locator, FaultyStorage(store.storage, [Fault("put", 2)]))
     with pytest.raises(StorageError, match="before put journal"):
         lead(failing, lambda job, order: [], epoch=2)
@@ -97,7 +97,7 @@ def test_a_left_commit_is_deleted_only_when_the_journal_has_it(store):
 @pytest.mark.parametrize("data", [b"", b"\0", b"garbage", encode_message(Report(1, 1, 0.0, 0.0))[:-3]])
 def test_a_damaged_commit_does_not_count(store, data):
     lead(store, lambda job, order: [])
-    store.put_commit(1, "1.1", data)
+    store.put_commit(1, "1-owner1.1", data)
     leader, batch = lead(store, lambda job, order: [done(job, order)], epoch=2)
     leader.run()
     assert leader.progress.finished

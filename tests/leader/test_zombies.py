@@ -6,11 +6,13 @@ from jobsys.errors import LeaseLostError
 from jobsys.events import LeaderStarted, Policy, Reason
 from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import replay, take_over
+from jobsys.leader import Leader
 from jobsys.message import Report, encode_message
-from jobsys.record import Blob
+from jobsys.record import Blob, JobRecord
 from jobsys.storage.faulty import FaultyStorage
+from jobsys.storage.memory import MemoryStorage
 from jobsys.worker.execute import JobExecutor
-from scripted import done, ended, journaled, lead  # type: ignore[import-not-found]
+from scripted import ScriptedBatch, done, ended, journaled, lead  # type: ignore[import-not-found]
 
 
 class Sleeper(FaultyStorage):
@@ -68,13 +70,13 @@ def test_a_worker_that_waits_for_an_answer_deletes_nothing_of_its_commit_that_wa
     def meanwhile():
         leader, _ = lead(store, never, epoch=2)
         assert value_of_job_1(store, leader) == b"first"
-        leave(store, "2.1", b"second")
+        leave(store, "2-owner2.1", b"second")
 
-    leave(as_seen_by(store, answer_lost=meanwhile), "1.1", b"first")
-    assert [key for key in store.storage.list("files/") if key.startswith("files/1-1.1/")]
+    leave(as_seen_by(store, answer_lost=meanwhile), "1-owner1.1", b"first")
+    assert [key for key in store.storage.list("files/") if key.startswith("files/1-1-owner1.1/")]
     leader, _ = lead(store, never, epoch=3)
     assert value_of_job_1(store, leader) == b"first"
-    assert [key.split("/")[1] for key in store.storage.list("files/")] == ["1-1.1"]
+    assert [key.split("/")[1] for key in store.storage.list("files/")] == ["1-1-owner1.1"]
     assert list(store.commits()) == []
 
 
@@ -86,12 +88,12 @@ def test_a_leader_that_was_replaced_deletes_no_commit_that_was_left_since(store)
 
     def meanwhile():
         lead(store, lambda job, order: [], epoch=3)
-        leave(store, "3.1", b"good")
+        leave(store, "3-owner3.1", b"good")
 
     lead(as_seen_by(store, before_delete=meanwhile), lambda job, order: [], epoch=2)
     leader, _ = lead(store, never, epoch=4)
     assert value_of_job_1(store, leader) == b"good"
-    assert [key.split("/")[1] for key in store.storage.list("files/")] == ["1-3.1"]
+    assert [key.split("/")[1] for key in store.storage.list("files/")] == ["1-3-owner3.1"]
 
 
 def test_the_commit_of_an_attempt_that_was_given_up_does_not_keep_another_ones_away(store):
@@ -114,12 +116,12 @@ def test_the_commit_of_an_attempt_that_was_given_up_does_not_keep_another_ones_a
 
 def test_of_two_commits_that_were_left_the_first_is_taken_in_and_nothing_of_the_other_stays(store):
     lead(store, lambda job, order: [])
-    leave(store, "1.1", b"one")
+    leave(store, "1-owner1.1", b"one")
     lead(as_seen_by(store, stale=lambda prefix: prefix == "commits/"), lambda job, order: [], epoch=2)
-    leave(store, "2.1", b"two")
+    leave(store, "2-owner2.1", b"two")
     leader, _ = lead(store, never, epoch=3)
     assert value_of_job_1(store, leader) == b"one"
-    assert [key.split("/")[1] for key in store.storage.list("files/")] == ["1-1.1"]
+    assert [key.split("/")[1] for key in store.storage.list("files/")] == ["1-1-owner1.1"]
     assert list(store.commits()) == []
 
 
@@ -146,7 +148,7 @@ def test_what_a_list_of_the_journal_lacks_is_known_all_the_same(store):
 
 def test_a_commit_that_the_last_leader_deletes_in_this_very_moment_is_none(store, monkeypatch):
     lead(store, lambda job, order: [])
-    leave(store, "1.1", b"v")
+    leave(store, "1-owner1.1", b"v")
     [(key, _)] = store.commits()
     seen = as_seen_by(store)
     real = store.storage.list
@@ -181,3 +183,27 @@ def test_a_leader_that_was_replaced_and_has_nothing_to_write_notices(store, monk
     shown = store.read_status()
     leader.close()
     assert store.read_status() == shown
+
+
+def test_a_worker_of_a_run_that_had_its_store_here_before_leaves_nothing(store):
+    """Its leader died, the store was removed, and another run was begun under the same locator while it still worked."""
+    lead(store, lambda job, order: [])
+    with store.write_file(1, "1-other.1", "result"):
+        pass
+    leave(store, "1-other.1", b"of another run")
+    leader, _ = lead(store, lambda job, order: [done(job, order, b"of this run")], epoch=2)
+    leader.run()
+    assert value_of_job_1(store, leader) == b"of this run"
+    assert list(store.storage.list("files/")) == list(store.commits()) == []
+
+
+def test_attempts_of_two_runs_under_one_locator_do_not_share_a_token():
+    tokens = []
+    for owner in ("first", "second"):
+        store = JobStore("memory:test", MemoryStorage())
+        started = take_over(store, Lease(1, owner, "host", 1, 0.0, 0.0), Policy(), *replay(store))
+        leader = Leader(store, Lease(1, owner, "host", 1, 0.0, 0.0), started, batch := ScriptedBatch(lambda job, order: [done(job, order)]))
+        leader.start((Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 1), refs=(0,), jobs=(JobRecord("a", Blob(0, 0, 1)),)), b"x"))
+        leader.run()
+        tokens += [order.token for order in batch.orders]
+    assert len(set(tokens)) == 2

@@ -48,7 +48,7 @@ class Leader:
         self._journal = started.journal
         self._batch = batch
         self._listeners = listeners
-        self._attempts = Attempts(progress, lease.epoch)
+        self._attempts = Attempts(progress, lease)
         self._effects = started.effects
         self._lost: list[tuple[int, str]] = []  # jobs and tokens of attempts of which nothing may be left
         self._unseen: list[tuple[Event, str]] = []
@@ -326,16 +326,19 @@ class Leader:
     def _adopt_commits(self) -> None:
         """Take in the commits of workers that outlived the last leader; not of attempts that were given up for lost before."""
         adopted = []
-        over: dict[str, bool] | None = None
+        ended: tuple[dict[str, bool], set[str]] | None = None
         for key, data in self.store.commits():
-            over = attempts_over(self.store, self._journal.segment - 1) if over is None else over
+            ended = attempts_over(self.store, self._journal.segment - 1) if ended is None else ended
+            over, leaders = ended
             adopted.append(key)
             try:
                 report, payload = decode_report(data)
             except IntegrityError as error:
                 logger.warning("%s does not count, its job runs again: %s", key, error, extra={"event": "commit-damaged"})
                 continue
-            if over.get(report.token) or (report.token not in over and report.failure is None and self._commit(report, payload)):
+            ours = report.token.rpartition(".")[0] in leaders  # else a run left it that had its store here before
+            new = ours and report.token not in over and report.failure is None
+            if over.get(report.token) or (new and self._commit(report, payload)):
                 continue
             self._lost.append((report.job, report.token))
         self._flush()

@@ -40,9 +40,9 @@ def acquire(store: JobStore, wait: Callable[[float], None] = time.sleep, say: Ca
     if not store.take_lease(lease):
         raise LeaderRunningError(f"another leader took the run in {store.locator} in this very moment; see 'jobsys status'")
     store.beat(lease.epoch, 0, lease.time)
-    _held.add(lease.owner)
     if stale is not None and store.asked_to_stop() == stale:
         store.forget_request()
+    _held.add(lease.owner)
     return lease
 
 
