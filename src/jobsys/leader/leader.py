@@ -194,6 +194,7 @@ class Leader:
             return
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
+            self._lost.append((attempt.job, attempt.token))
             return
         log, text = report.log, b""
         if log is not None and log.where == 0:
@@ -228,6 +229,7 @@ class Leader:
     def _ended(self, attempt: Attempt, update: BatchUpdate) -> None:
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
+            self._lost.append((attempt.job, attempt.token))
             return
         failed = AttemptFailed(
             job=attempt.job,
