@@ -1,5 +1,6 @@
 """How run() ends when something else than a job goes wrong: what is kept, what is deleted, which error is told."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -11,11 +12,12 @@ import pytest
 import jobsys
 from jobsys import GraphError, processes
 from jobsys.batch.inline import InlineBatchSystem
-from jobsys.errors import LeaderRunningError, LeaseLostError, StorageError
-from jobsys.events import Policy
+from jobsys.errors import FailedJobsError, LeaderRunningError, LeaseLostError, StorageError
+from jobsys.events import AttemptFailed, Committed, Policy
 from jobsys.jobstores import JobStore, Lease, locate
 from jobsys.journal import replay, take_over
 from jobsys.leader.listener import Listener
+from jobsys.message import attempt_token
 from jobsys.storage.faulty import Fault, FaultyStorage
 from jobsys.storage.memory import MemoryStorage
 
@@ -81,6 +83,49 @@ def test_a_store_that_another_leader_took_over_is_not_deleted(locator, clean):
     assert locate(locator).info().format
 
 
+class LateTakeover(Takeover):
+    """Another leader takes the run over when this one has nothing more to write: after ``give`` and the job behind it."""
+
+    def on_event(self, event, name):
+        if isinstance(event, (AttemptFailed, Committed)) and "last" in name:
+            super().on_event(event, name)
+
+
+@jobsys.job
+def last_give(value):
+    return value
+
+
+@jobsys.job
+def last_fail(value):
+    raise ValueError("on purpose")
+
+
+@pytest.mark.parametrize("clean", ["on-success", "always"])
+@pytest.mark.parametrize("last", [last_give, last_fail])
+def test_a_store_that_another_leader_took_over_at_the_very_end_is_not_deleted(locator, clean, last, capsys):
+    with contextlib.suppress(FailedJobsError):
+        run(last(give(1)), locator, clean=clean, retries=0, listeners=[LateTakeover(locator)])
+    assert replay(locate(locator))[0].epoch == 2
+    if (last, clean) != (last_fail, "on-success"):
+        assert "was not deleted: another leader has taken the run over" in capsys.readouterr().err
+
+
+def test_a_leader_that_was_replaced_shows_nothing_more(locator):
+    with pytest.raises(FailedJobsError):
+        run(last_fail(give(1)), locator, retries=0, listeners=[LateTakeover(locator)])
+    assert b'"state":"running"' in (locate(locator).read_status() or b"")
+
+
+def test_a_store_whose_lease_could_not_be_taken_is_not_deleted(locator, monkeypatch):
+    """Who does not lead deletes nothing: another leader may be at work in it."""
+    inner = MemoryStorage()
+    monkeypatch.setattr("jobsys.jobstores.memory.storage", lambda name: FaultyStorage(inner, [Fault("put", 2)]))
+    with pytest.raises(StorageError, match="planned"):
+        run(give(1), locator, clean="always")
+    assert list(inner.list("")) == ["jobsys-store.json"]
+
+
 def test_a_result_that_was_not_handed_out_is_not_deleted(locator):
     with pytest.raises(ValueError, match="can't be loaded"):
         run(unloadable(), locator, clean="on-success")
@@ -130,7 +175,9 @@ def test_a_replaced_leaders_script_can_not_overwrite_what_the_new_one_wrote(loca
     assert run(give(large), locator) == large
     mine = list(locate(locator).storage.list("values/0-"))
     assert mine
-    assert all(key.startswith("values/0-1.0/") for key in mine)
+    lease = locate(locator).last_lease()
+    assert lease is not None
+    assert all(key.startswith(f"values/0-{attempt_token(1, lease.owner, 0)}/") for key in mine)
 
 
 def test_a_lease_that_could_not_be_given_back_does_not_stand_in_ones_own_way(locator, monkeypatch):

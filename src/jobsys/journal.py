@@ -17,7 +17,7 @@ import msgspec
 from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
-from jobsys.message import Report, decode_report
+from jobsys.message import Report, attempt_token, decode_report
 from jobsys.progress import Effect, Progress
 from jobsys.progress.machine import Snapshot
 from jobsys.record import Blob
@@ -96,14 +96,18 @@ class Journal:
         digest = hashlib.sha256(body).digest()
         tag = self._key.segment(self.segment, len(events), digest, self.tag)
         if not self._store.append(self.segment, body + _FOOTER.pack(len(events), digest, tag)):
-            page = read(self._store, self.segment)
-            raise LeaseLostError(
-                f"another leader (epoch {page.epoch}) took over the run in {self._store.locator}: this one stops; "
-                f"what it had not written will be done again by the other"
-            )
+            raise lease_lost(self._store, f"epoch {read(self._store, self.segment).epoch}")
         self.segment += 1
         self.tag = tag
         self._events, self._payloads, self._size = [], [_MAGIC], len(_MAGIC)
+
+
+def lease_lost(store: JobStore, later: str) -> LeaseLostError:
+    """Say that a ``later`` leader has taken the run over."""
+    return LeaseLostError(
+        f"another leader ({later}) took over the run in {store.locator}: this one stops; "
+        f"what it had not written will be done again by the other"
+    )
 
 
 def read(store: JobStore, segment: int, previous: bytes | None = None) -> Page:
@@ -206,17 +210,26 @@ def confirm(store: JobStore, segment: int) -> None:
     store.append(segment, store.segment(segment))
 
 
-def attempts_over(store: JobStore) -> dict[str, bool]:
-    """Tell, by token, which attempts have ended according to the whole journal, and whether with a commit."""
+def attempts_over(store: JobStore, last: int) -> tuple[dict[str, bool], set[str]]:
+    """Read in the journal up to a segment which attempts have ended.
+
+    Returns:
+        by token, whether it was with a commit; and how the tokens of all its leaders begin.
+    """
     over: dict[str, bool] = {}
-    for page in pages(store, 0, BEGINNING):
+    leaders: set[str] = set()
+    tag = BEGINNING
+    for segment in range(1, last + 1):  # not as listed: a list may lack what the last leader wrote
+        page, tag = _read(store, segment, tag)
         for event in page.events:
             if isinstance(event, Committed):
                 over[event.report.token] = True
             elif isinstance(event, AttemptFailed):
                 over[event.token] = False
+            elif isinstance(event, LeaderStarted):
+                leaders.add(attempt_token(event.epoch, event.owner, 0).rpartition(".")[0])
     over.pop("", None)
-    return over
+    return over, leaders
 
 
 class Started(NamedTuple):
@@ -242,8 +255,8 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
     """
     fence = LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy)
     while True:
-        if progress.epoch > lease.epoch:  # a later leader had begun before this one read the journal
-            raise LeaseLostError(f"another leader (epoch {progress.epoch}) took over the run in {store.locator}: this one stops")
+        if progress.epoch > lease.epoch:  # this leader slept between its lease and the reading of the journal
+            raise lease_lost(store, f"epoch {progress.epoch}")
         journal = Journal(store, lease.epoch, lease.owner, last + 1)
         journal.add(fence)
         try:

@@ -83,6 +83,11 @@ _decode_report = msgspec.json.Decoder(Report).decode
 _decode_said = msgspec.json.Decoder(Said).decode
 
 
+def attempt_token(epoch: int, owner: str, serial: int) -> str:
+    """Name an attempt among all attempts of all leaders, also of a run that had a store under the same locator before."""
+    return f"{epoch:x}-{owner[:12]}.{serial:x}"
+
+
 def encode_message(message: Report | Said, payload: bytes = b"") -> bytes:
     """Put a report or a remark and its payload into one piece."""
     head = _encode(message)

@@ -25,7 +25,6 @@ from jobsys.errors import (
     FailedJobsError,
     GraphError,
     JobStoreError,
-    LeaderRunningError,
     LeaseLostError,
     NoSuchJobStoreError,
     RequirementError,
@@ -44,7 +43,7 @@ from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, release
 from jobsys.leader.lease import HERE, Here
 from jobsys.leader.listener import Listener
-from jobsys.message import Report
+from jobsys.message import Report, attempt_token
 from jobsys.progress import Progress
 from jobsys.promise import Promise
 from jobsys.record import JobRecord, printable
@@ -85,7 +84,7 @@ def run(
         store = _open(config)
         if others := store.openness():
             _say(f"{others}: whoever can may stop, roll back or delete this run, and read it; no code of theirs will run")
-        with _cleaning(store, config.clean), _leading(store) as lease, session.noting():
+        with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store)
     except KeyboardInterrupt:
@@ -127,33 +126,37 @@ def _open(config: Config) -> JobStore:
     return create(config.job_store, info, durable, config.key_file)
 
 
-def _destroy(store: JobStore) -> None:
+def _destroy(store: JobStore, lease: Lease) -> None:
     """Delete the store at the end of a run, whose value or error matters more than a store that can't be deleted."""
     try:
         with suppress(NoSuchJobStoreError):  # it went with the refusal of a graph
-            store.destroy()
+            store.info()
+            if store.replaced(lease.epoch):
+                _say(f"{store.locator} was not deleted: another leader has taken the run over")
+            else:
+                store.destroy()
     except (JobStoreError, StorageError) as error:
         _say(f"{store.locator} was not deleted: {error}")
 
 
 @contextmanager
-def _cleaning(store: JobStore, clean: str) -> Iterator[None]:
+def _cleaning(store: JobStore, lease: Lease, clean: str) -> Iterator[None]:
     """Delete the store behind the run if that is wished; never one that another leader holds, nor a result that was not handed out."""
     try:
         yield
-    except (LeaderRunningError, LeaseLostError):
+    except LeaseLostError:
         raise
     except BaseException:
         if clean == "always":
-            _destroy(store)
+            _destroy(store, lease)
         raise
     if clean != "never":
-        _destroy(store)
+        _destroy(store, lease)
 
 
 @contextmanager
 def _leading(store: JobStore, clock: Clock = SYSTEM, here: Here = HERE) -> Iterator[Lease]:
-    """Hold the lease; give it back in any case in which the store can still be written."""
+    """Hold the lease; give it back in any case in which the store is there and can still be written."""
     lease = acquire(store, _say, clock, here)
     try:
         yield lease
@@ -161,7 +164,8 @@ def _leading(store: JobStore, clock: Clock = SYSTEM, here: Here = HERE) -> Itera
         with suppress(StorageError, JobStoreError):
             release(store, lease, clock, here)
         raise
-    release(store, lease, clock, here)
+    with suppress(NoSuchJobStoreError):  # it was deleted behind the run
+        release(store, lease, clock, here)
 
 
 def _stored(config: Config) -> dict[str, Any]:
@@ -195,13 +199,13 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
         _say("the run was finished before: this is its stored value")
         return None
     try:
-        first = _first_commit(workflow, store, lease.epoch, clock) if progress.nodes[0].value is None else None
+        first = _first_commit(workflow, store, lease, clock) if progress.nodes[0].value is None else None
         batch = launch(what)
         if first is not None:
             _check_requirements(batch, first[0].jobs, config.policy)
     except BaseException as error:
         if not config.restart and not isinstance(error, StorageError):  # of which the message says how to go on with --restart
-            store.destroy()  # nothing was submitted: the mended script begins anew
+            _destroy(store, lease)  # nothing was submitted: the mended script begins anew
         raise
     started = take_over(store, lease, config.policy, progress, last)
     leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners], clock)
@@ -217,13 +221,13 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
     return leader
 
 
-def _first_commit(workflow: Any, store: JobStore, epoch: int, clock: Clock) -> tuple[Report, bytes]:
-    """Turn the script's graph into the commit of job 0. Its objects bear the epoch: a leader that was replaced can't overwrite them."""
+def _first_commit(workflow: Any, store: JobStore, lease: Lease, clock: Clock) -> tuple[Report, bytes]:
+    """Turn the script's graph into the commit of job 0. Its objects bear the leader: one that was replaced can't overwrite them."""
     if isinstance(workflow, Job):
         workflow = workflow.rv()
     if callable(workflow) and not isinstance(workflow, Promise):
         raise GraphError(f"{workflow!r} is a function: call it, run({getattr(workflow, '__name__', 'main')}(…), …), to make its job")
-    token = f"{epoch:x}.0"
+    token = attempt_token(lease.epoch, lease.owner, 0)
     encoded = encode(workflow, (), None, "what jobsys.run was given", lambda data: store.write_value(0, token, data))
     if not encoded.jobs:
         raise GraphError(

@@ -15,7 +15,11 @@ PROMISES = {
         leader/test_left_commits.py::test_the_commit_of_an_attempt_that_was_given_up_comes_too_late
         leader/test_leader.py::test_a_failed_attempt_is_followed_by_another_and_leaves_no_files
         leader/test_leader.py::test_a_service_that_is_forgotten_leaves_nothing
-        worker/test_execute.py::test_of_two_attempts_without_a_leader_the_first_leaves_its_commit_and_the_second_nothing
+        worker/test_execute.py::test_of_two_attempts_without_a_leader_each_leaves_its_commit
+        leader/test_zombies.py::test_of_two_commits_that_were_left_the_first_is_taken_in_and_nothing_of_the_other_stays
+        leader/test_zombies.py::test_a_worker_that_waits_for_an_answer_deletes_nothing_of_its_commit_that_was_taken_in
+        leader/test_zombies.py::test_a_worker_of_a_run_that_had_its_store_here_before_leaves_nothing
+        model/test_model.py::test_no_state_violates_the_promises
         progress/test_flow.py::test_a_commit_counts_once
         acceptance/test_resume.py::test_a_killed_leader_resumes_and_nothing_committed_runs_again
     """,
@@ -29,6 +33,10 @@ PROMISES = {
         test_journal.py::test_a_replaced_leader_can_write_no_more
         test_run_ends.py::test_the_store_of_a_living_leader_is_not_deleted
         test_run_ends.py::test_a_store_that_another_leader_took_over_is_not_deleted
+        test_run_ends.py::test_a_store_that_another_leader_took_over_at_the_very_end_is_not_deleted
+        leader/test_zombies.py::test_a_leader_does_not_take_over_from_a_later_one
+        leader/test_zombies.py::test_a_leader_that_was_replaced_and_has_nothing_to_write_notices
+        model/test_model.py::test_no_state_violates_the_promises
         acceptance/test_resume.py::test_a_second_leader_is_refused
     """,
     "3 the journal is the leader's memory": """
@@ -40,6 +48,7 @@ PROMISES = {
         leader/test_leader.py::test_what_follows_from_an_event_waits_for_the_journal
         leader/test_left_commits.py::test_commits_left_by_workers_are_taken_in
         leader/test_left_commits.py::test_a_left_commit_is_deleted_only_when_the_journal_has_it
+        leader/test_zombies.py::test_a_leader_that_was_replaced_deletes_no_commit_that_was_left_since
         leader/test_leader.py::test_snapshots_stand_for_the_journal_before_them
         leader/test_leader.py::test_what_could_not_be_written_is_not_shown
         test_journal.py::test_what_was_not_flushed_did_not_happen

@@ -3,6 +3,7 @@
 A store of a format that was released is never made anew: it is what people have on their disks.
 """
 
+import itertools
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ from jobsys.jobstores import keys, open_store
 from jobsys.journal import replay
 from jobsys.leader import leader
 from jobsys.leader.attempts import Attempts
+from jobsys.message import decode_report
 from jobsys.worker.execute import JobExecutor
 
 KEY = "run.jobsys-key"
@@ -54,12 +56,15 @@ def _leave_a_commit() -> None:
     store = open_store(str(PLACE / "store"), key_file=str(PLACE / KEY))
     progress, _ = replay(store)
     [node] = [node for node in progress.nodes.values() if node.name.endswith("leave")]
-    attempts = Attempts(progress, 7, store.key)
+    lease = store.last_lease()
+    assert lease is not None
+    attempts = Attempts(progress, lease, store.key)
+    attempts._ids = itertools.count(1000)  # behind those of its leader's attempts that are over
     order = attempts.order(node).order
     executor = JobExecutor(store)
     report = executor.run(order, InlineChannel(PLACE, lambda message: None))
     executor.undelivered(report)
-    assert [keys.number(key) for key, _ in store.commits()] == [node.id]
+    assert [key for key, _ in store.commits()] == [keys.commit(node.id, decode_report(report)[0].token)]
 
 
 def _store(directory: Path) -> None:

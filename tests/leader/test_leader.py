@@ -178,7 +178,8 @@ def test_a_request_in_the_store_stops_the_run(store):
     assert leader.canceled == "stopped by a test"
 
 
-def test_a_service_that_is_forgotten_leaves_nothing(store):
+@pytest.mark.parametrize("how", [lambda job, order: done(job, order, b""), failed, lambda job, order: ended(job, Reason.LOST)])
+def test_a_service_that_is_forgotten_leaves_nothing(store, how):
     """The checkpoint beside whose successors it ran runs again, and makes another one."""
     service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=SELF)
     child = JobRecord("child", Blob(0, 0, 1), refs=(0,), retries=0)
@@ -195,7 +196,9 @@ def test_a_service_that_is_forgotten_leaves_nothing(store):
         return [done(job, order, jobs=(service, child))]
 
     leader, batch = lead(store, react, [JobRecord("client", Blob(0, 0, 1), checkpoint=True, retries=1)])
-    batch.tell = lambda id, message: batch.news.extend(done(*each, b"") for each in services if each[0].id == id)
+    batch.tell = lambda id, message: batch.news.extend(
+        (how if each is services[0] else done)(*each) for each in services if each[0].id == id
+    )
     leader.run()
     assert leader.progress.finished
     assert len(services) == 2

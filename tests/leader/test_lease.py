@@ -106,6 +106,25 @@ def test_of_two_that_come_at_the_same_time_one_leads(store):
         acquire(store, clock=Waiting(quicker))
 
 
+def test_who_comes_too_late_forgets_no_request_to_the_one_that_was_quicker(store):
+    foreign(store)
+
+    def quicker(_):
+        assert store.take_lease(Lease(2, "quicker", "third-host", 1, 0.0, 0.0))
+        store.ask_to_stop(b"the quicker one")
+
+    with pytest.raises(LeaderRunningError, match="this very moment"):
+        acquire(store, clock=Waiting(quicker))
+    assert store.asked_to_stop() == b"the quicker one"
+
+
+def test_a_request_that_comes_while_the_lease_is_taken_counts(store):
+    store.ask_to_stop(b"the last leader")
+    foreign(store)
+    acquire(store, clock=Waiting(lambda _: store.ask_to_stop(b"whoever leads")))
+    assert store.asked_to_stop() == b"whoever leads"
+
+
 def test_whether_a_leader_lives(store):
     mine = acquire(store)
     assert alive(store, mine)

@@ -18,7 +18,7 @@ from jobsys.errors import FailedJobsError, IntegrityError, JobsysError, RunKeyEr
 from jobsys.events import Committed
 from jobsys.jobstores import keys
 from jobsys.jobstores.base import JobStore
-from jobsys.message import Order, Report, decode_report, encode_message, encode_order
+from jobsys.message import Order, Report, attempt_token, decode_report, encode_message, encode_order
 from jobsys.record import Blob
 from jobsys.worker.execute import JobExecutor
 from security.attacker import Attacker  # type: ignore[import-not-found]
@@ -252,18 +252,20 @@ def test_a_snapshot_of_another_history_does_not_count(site):
 def test_a_forged_left_commit_does_not_count(site, caplog):
     evil = site.attacker.evil()
     job = next(node.id for node in journal.replay(site.store)[0].nodes.values() if node.name.endswith("gate"))
-    message = encode_message(Report(job, 1, 0.0, 0.0, "9.9", value=Blob.of(evil)), evil)
+    lease = site.store.last_lease()
+    token = attempt_token(lease.epoch, lease.owner, 999)  # one that this leader could have given out
+    message = encode_message(Report(job, 1, 0.0, 0.0, token, value=Blob.of(evil)), evil)
     for data in (
         message,
         message + bytes(32),
         sealing.sign(b"", message),
-        sealing.sign(sealing.RunKey(b"mine").attempt(job, "9.9"), message),
+        sealing.sign(sealing.RunKey(b"mine").attempt(job, token), message),
     ):
-        site.attacker.write(keys.commit(job), data)
+        site.attacker.write(keys.commit(job, token), data)
         site.door.unlink()
         with caplog.at_level(logging.WARNING), pytest.raises(FailedJobsError):
             site.resume()
-        assert f"{keys.commit(job)} does not count, its job runs again" in caplog.text
+        assert f"{keys.commit(job, token)} does not count, its job runs again" in caplog.text
         caplog.clear()
         site.door.touch()
     assert site.resume() == EXPECTED

@@ -12,7 +12,7 @@ import pytest
 
 from jobsys.events import Committed
 from jobsys.jobstores import JobStore, keys
-from jobsys.journal import write_snapshot
+from jobsys.journal import attempts_over, write_snapshot
 from jobsys.leader import leader as leader_module
 from jobsys.leader import lease as lease_module
 from jobsys.leader.attempts import Attempts
@@ -86,7 +86,7 @@ def with_a_token_of_an_earlier_leader(order):
         job = order(self, node)
         told = decode_order(job.order)
         attempt = self.out[job.id]
-        token = f"1.{job.id:x}"
+        token = f"1-again.{job.id:x}"
         self.out[job.id] = attempt._replace(token=token)
         return type(job)(job.id, job.name, job.requirements, encode_order(type(told)(**{**_fields(told), "token": token})), job.service)
 
@@ -114,7 +114,7 @@ BROKEN = {
     "every commit counts": (Leader, "_commit", accept_all),
     "snapshots claim too much": (leader_module, "write_snapshot", one_too_late),
     "nobody looks whether a leader lives": (lease_module, "_check_dead", lambda *_: None),
-    "no attempt was ever given up": (leader_module, "attempts_over", lambda store: {}),
+    "no attempt was ever given up": (leader_module, "attempts_over", lambda store, last: ({}, attempts_over(store, last)[1])),
 }
 
 

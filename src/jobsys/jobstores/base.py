@@ -234,6 +234,10 @@ class JobStore:
         except RunKeyError:
             return False
 
+    def replaced(self, epoch: int) -> bool:
+        """Tell whether a later leader than that of an epoch has come."""
+        return any(True for _ in self.storage.list(keys.LEASES, keys.lease(epoch)))
+
     def beat(self, epoch: int, count: int, time: float, released: bool = False) -> None:
         """Say that the leader lives, or has left."""
         self.storage.put(keys.heartbeat(epoch), msgspec.json.encode({"count": count, "time": time, "released": released}))
@@ -308,9 +312,9 @@ class JobStore:
         self.storage.put(key, data)
         return Blob.of(data, key)
 
-    def put_commit(self, job: int, data: bytes) -> bool:
-        """Leave a commit for the next leader; False if the job has one."""
-        return self._create_once(keys.commit(job), data)
+    def put_commit(self, job: int, token: str, data: bytes) -> None:
+        """Leave the commit of an attempt for the next leader, which alone decides which of a job's commits counts."""
+        self.storage.put(keys.commit(job, token), data)
 
     def commits(self) -> Iterator[tuple[str, bytes]]:
         """Go through the commits left by workers without a leader, with their keys."""

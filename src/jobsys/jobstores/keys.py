@@ -67,9 +67,9 @@ def log(job: int, token: str) -> str:
     return f"logs/{job}-{token}"
 
 
-def commit(job: int) -> str:
-    """The commit of a worker that could not reach its leader; created once."""
-    return f"{COMMITS}{job:012d}"
+def commit(job: int, token: str) -> str:
+    """The commit of an attempt whose worker could not reach its leader; no two attempts share one, so nobody deletes another's."""
+    return f"{COMMITS}{job:012d}-{token}"
 
 
 def file(job: int, token: str, serial: int, name: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from jobsys.batch.base import BatchJob
-from jobsys.message import Order, encode_order
+from jobsys.jobstores import Lease
+from jobsys.message import Order, attempt_token, encode_order
 from jobsys.progress import Node, Progress, Submit
 from jobsys.sealing import RunKey
 
@@ -25,10 +26,10 @@ class Attempt(NamedTuple):
 class Attempts:
     """Ready jobs on their way to the batch system, and attempts that are out."""
 
-    def __init__(self, progress: Progress, epoch: int, key: RunKey) -> None:
+    def __init__(self, progress: Progress, lease: Lease, key: RunKey) -> None:
         """Give orders for the jobs of ``progress``; each carries a key of its own, made from the run's."""
         self._progress = progress
-        self._epoch = epoch
+        self._lease = lease
         self._key = key
         self._ids = itertools.count(1)
         self._queue: deque[int] = deque()
@@ -82,7 +83,7 @@ class Attempts:
     def order(self, node: Node) -> BatchJob:
         """Open an attempt of a job."""
         id = next(self._ids)
-        token = f"{self._epoch:x}.{id:x}"
+        token = attempt_token(self._lease.epoch, self._lease.owner, id)
         number = node.failures + node.losses + 1
         service = node.service_of is not None
         order = Order(

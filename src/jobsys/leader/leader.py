@@ -12,7 +12,7 @@ from jobsys.clock import SYSTEM, Clock
 from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
-from jobsys.journal import Started, attempts_over, open_commit, write_snapshot
+from jobsys.journal import Started, attempts_over, lease_lost, open_commit, write_snapshot
 from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
@@ -51,7 +51,7 @@ class Leader:
         self._batch = batch
         self._clock = clock
         self._listeners = listeners
-        self._attempts = Attempts(progress, lease.epoch, store.key)
+        self._attempts = Attempts(progress, lease, store.key)
         self._effects = started.effects
         self._lost: list[tuple[int, str]] = []  # jobs and tokens of attempts of which nothing may be left
         self._unseen: list[tuple[Event, str]] = []
@@ -80,7 +80,11 @@ class Leader:
         self._adopt_commits()
 
     def run(self) -> None:
-        """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``)."""
+        """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``).
+
+        Raises:
+            LeaseLostError: another leader took the run over.
+        """
         while not self._at_end():
             self._submit()
             for update in self._batch.updates(self._timeout()):
@@ -100,7 +104,7 @@ class Leader:
         """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
             self._batch.shutdown()
-            if not self._journal.pending:
+            if not self._journal.pending and not self.store.replaced(self._lease.epoch):
                 self._show(final=True)
         finally:
             for listener in self._listeners:
@@ -198,6 +202,7 @@ class Leader:
             return
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
+            self._lost.append((attempt.job, attempt.token))
             return
         log, text = report.log, b""
         if log is not None and log.where == 0:
@@ -232,6 +237,7 @@ class Leader:
     def _ended(self, attempt: Attempt, update: BatchUpdate) -> None:
         node = self.progress.nodes.get(attempt.job)
         if node is None or not self.progress.accepts(attempt.job):
+            self._lost.append((attempt.job, attempt.token))
             return
         failed = AttemptFailed(
             job=attempt.job,
@@ -329,16 +335,19 @@ class Leader:
     def _adopt_commits(self) -> None:
         """Take in the commits of workers that outlived the last leader; not of attempts that were given up for lost before."""
         adopted = []
-        over: dict[str, bool] | None = None
+        ended: tuple[dict[str, bool], set[str]] | None = None
         for key, data in self.store.commits():
-            over = attempts_over(self.store) if over is None else over
+            ended = attempts_over(self.store, self._journal.segment - 1) if ended is None else ended
+            over, leaders = ended
             adopted.append(key)
             try:
                 report, payload = open_commit(self.store.key, data)
             except IntegrityError as error:
                 logger.warning("%s does not count, its job runs again: %s", key, error, extra={"event": "commit-damaged"})
                 continue
-            if over.get(report.token) or (report.token not in over and report.failure is None and self._commit(report, payload)):
+            ours = report.token.rpartition(".")[0] in leaders  # else a run left it that had its store here before
+            new = ours and report.token not in over and report.failure is None
+            if over.get(report.token) or (new and self._commit(report, payload)):
                 continue
             self._lost.append((report.job, report.token))
         self._flush()
@@ -375,6 +384,8 @@ class Leader:
         self._since_snapshot = 0
 
     def _beat(self) -> None:
+        if self.store.replaced(self._lease.epoch):  # one that has nothing to write would not notice for long
+            raise lease_lost(self.store, f"after epoch {self._lease.epoch}")
         self._beats += 1
         self.store.beat(self._lease.epoch, self._beats, self._clock.time())
 

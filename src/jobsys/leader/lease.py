@@ -58,10 +58,10 @@ def acquire(store: JobStore, say: Callable[[str], None] = lambda _: None, clock:
     Raises:
         LeaderRunningError: another leader lives.
     """
+    stale = store.asked_to_stop()  # meant for a leader that is gone; whoever asks from now on means the one that comes
     last = store.last_lease()
     if last is not None and not store.last_beat(last.epoch)["released"]:
         _check_dead(store, last, say, clock, here)
-    store.forget_request()  # meant for a leader that is gone; whoever asks from now on means this one
     lease = Lease(
         epoch=1 if last is None else last.epoch + 1,
         owner=here.owner(),
@@ -73,6 +73,8 @@ def acquire(store: JobStore, say: Callable[[str], None] = lambda _: None, clock:
     if not store.take_lease(lease):
         raise LeaderRunningError(f"another leader took the run in {store.locator} in this very moment; see 'jobsys status'")
     store.beat(lease.epoch, 0, lease.time)
+    if stale is not None and store.asked_to_stop() == stale:
+        store.forget_request()
     here.held.add(lease.owner)
     return lease
 

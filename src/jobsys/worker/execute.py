@@ -90,8 +90,9 @@ class JobExecutor:
         """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left."""
         done, _ = decode_report(report)
         token, key = self._signs
-        left = done.failure is None and done.token == token and self._store.put_commit(done.job, sealing.sign(key, report))
-        if not left:
+        if done.failure is None and done.token == token:
+            self._store.put_commit(done.job, token, sealing.sign(key, report))
+        else:
             self._store.delete_files_of(done.job, done.token)
 
     def after_death(self, directory: Path) -> None:

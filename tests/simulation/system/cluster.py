@@ -130,7 +130,7 @@ class Cluster(BatchSystem):
             self.arrive(BatchUpdate(channel.job.id, BatchState.RETURNED))
             return
         host = world.random.choice(self.run.hosts)
-        name = f"worker of {channel.job.name} ({self.epoch:x}.{channel.job.id:x})"
+        name = f"worker of {channel.job.name} ({decode_order(channel.job.order).token})"
         channel.process = process = Process(world, name, host, lambda: self._work(channel))
         process.at_end.append(lambda: self._worker_ended(channel))
         if world.strikes("gone"):  # the batch system loses sight of it, and it runs on
