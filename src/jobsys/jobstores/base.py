@@ -86,7 +86,6 @@ class JobStore:
             JobStoreExistsError: there is one already.
         """
         key, path = self._key, ""
-        info = msgspec.structs.replace(info, run=runkey.new_run())  # by which one's own, made without an answer, is told from others
         if key is None:
             info, path = self._named(info)
             key = runkey.make(info.run, path)
@@ -117,10 +116,11 @@ class JobStore:
         )
 
     def _named(self, info: StoreInfo) -> tuple[StoreInfo, str]:
-        """Say where the key of a new run will lie."""
-        path = runkey.place(info.run, self.key_file)
+        """Give a new run its id, by which its own store, made without an answer, is told from others; say where its key will lie."""
+        run = runkey.new_run()
+        path = runkey.place(run, self.key_file)
         where = {"locator": printable(self.locator), "key_host": socket.gethostname(), "key_path": printable(path)}
-        return msgspec.structs.replace(info, **where), path
+        return msgspec.structs.replace(info, run=run, **where), path
 
     @property
     def key(self) -> RunKey:
