@@ -164,8 +164,8 @@ def test_output_of_5_mb_is_an_object_of_its_own_and_more_is_cut_at_its_beginning
     [
         (ValueError("wrong"), "ValueError: wrong", "failed"),
         (ValueError(), "ValueError", "failed"),
-        (SystemExit(0), "the job called sys.exit(0)", "failed"),
-        (SystemExit("why"), "the job called sys.exit('why')", "failed"),
+        (SystemExit(0), "the job called sys.exit(0): a job ends by returning, and fails by raising", "failed"),
+        (SystemExit("why"), "the job called sys.exit('why'): a job ends by returning, and fails by raising", "failed"),
         (KeyboardInterrupt(), "KeyboardInterrupt", "failed"),
         (GeneratorExit(), "GeneratorExit", "failed"),
         (MemoryError(), "MemoryError", "memory"),

@@ -12,7 +12,7 @@ import msgspec
 
 from jobsys.errors import FormatError, JobStoreError, JobStoreExistsError, NoSuchJobStoreError, NotFoundError
 from jobsys.jobstores import keys
-from jobsys.jobstores.file import strangers
+from jobsys.jobstores.file import strangers, whats_there
 from jobsys.record import Blob
 from jobsys.storage.base import Storage
 
@@ -100,18 +100,27 @@ class JobStore:
         try:
             data = self.storage.get(keys.STORE)
         except NotFoundError:
-            raise NoSuchJobStoreError(f"there is no job store at {self.locator}") from None
+            mark = self.storage.local_path(keys.STORE)
+            seen = "" if mark is None else f" ({whats_there(os.path.dirname(mark))})"
+            way = "name the one that the run was started with, or start the script without --restart to begin a run"
+            raise NoSuchJobStoreError(f"there is no job store at {self.locator}{seen}: {way}") from None
         try:
             found = msgspec.json.decode(data, type=dict[str, Any])
             version = found.get("format")
         except msgspec.DecodeError as error:
-            raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
+            raise FormatError(self._unreadable(error)) from error
         if version != FORMAT:
-            raise FormatError(f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only")
+            raise FormatError(
+                f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only: "
+                f"use the version that wrote it ({found.get('jobsys', 'not recorded')}), or another job store"
+            )
         try:
             return msgspec.convert(found, StoreInfo)
         except msgspec.ValidationError as error:
-            raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
+            raise FormatError(self._unreadable(error)) from error
+
+    def _unreadable(self, error: Exception) -> str:
+        return f"{self.locator} holds no readable {keys.STORE} ({error}): restore that file, or begin the run anew in another job store"
 
     def destroy(self) -> None:
         """Delete everything. The mark that makes it a job store goes last.
