@@ -141,6 +141,8 @@ class Job:
 
     def add_service(self, service: Service, parent: Service | None = None) -> Promise[Any]:
         """Run ``service`` beside this job's successors, after ``parent`` is up; promise what its ``start`` returns."""
+        if not isinstance(service, Service):
+            raise GraphError(f"add_service got {service!r}, which is no service: give a jobsys.Service, or add a job with add_child")
         place = service._place()
         if place.service_of is not None:
             raise GraphError(f"service {service.name!r} was added to {place.service_of.name!r} already; make a second one")
@@ -260,7 +262,9 @@ def check_function(function: Any) -> None:
         GraphError: names the function and the way out.
     """
     if not callable(function):
-        raise GraphError(f"{function!r} is no function: write @job, or @job(memory=…, cores=…)")
+        raise GraphError(
+            f"{function!r} is no function: write @job, or @job(memory=…, cores=…); a FunctionJob takes a function, not its call"
+        )
     name = function_name(function)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
         raise GraphError(f"{name} is async, and a job is an ordinary function: call asyncio.run(…) inside of one")

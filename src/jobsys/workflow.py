@@ -284,7 +284,7 @@ def _failures(leader: Leader) -> str:
     them = "it" if counts.failed == 1 else "them"
     never = counts.waiting + counts.ready
     head = f"{counts.failed} job{'' if counts.failed == 1 else 's'} failed" + (
-        f", and {never} that wait for {them} never ran" if never else ""
+        f", and {never} {'others' if counts.ready else f'that wait for {them}'} never ran" if never else ""
     )
     shown = explain(failures[:SHOWN_FAILURES])
     omitted = len(failures) - SHOWN_FAILURES

@@ -98,6 +98,20 @@ GRAPHS = [
         status=2,
     ),
     Case(
+        did="a service is run by itself",
+        script=main("return Server()", "class Server(jobsys.Service):\n    def start(self, context):\n        return 1\n\n"),
+        says="jobsys: error: job 'Server' is a service that no job has: add it with client.add_service(service), and run the client",
+        way="a service lives as long as the job that it was added to, and that job's successors",
+        status=2,
+    ),
+    Case(
+        did="a job is added as a service",
+        script=main("first = Step()\nfirst.add_service(Step())\nreturn first", STEP),
+        says="jobsys: error: add_service got job 'Step', which is no service: give a jobsys.Service, or add a job with add_child",
+        way="make it a `jobsys.Service` with `start` and `stop`, or add it as a child",
+        status=2,
+    ),
+    Case(
         did="after is no job",
         script=main("return one(after=3)"),
         shows=at("return one(after=3)"),
@@ -232,6 +246,15 @@ IMPORTS = [
         'leader should do under `if __name__ == "__main__":`',
         way="as the message says",
         status=2,
+        left=Left.RESUMABLE,
+    ),
+    Case(
+        did="importing the script ends the process",
+        script="if __name__ != '__main__':\n    os._exit(3)\n\n@jobsys.job\ndef main():\n    return 1\n",
+        says="jobsys: error: worker hosts die again and again, the last with status 3 before the script was imported: importing it may "
+        "end the process; mend the cause, then run again with --restart",
+        way="some module that the script imports ends the process: find it with `python -c 'import flow'`",
+        status=1,
         left=Left.RESUMABLE,
     ),
     Case(

@@ -27,6 +27,15 @@ STOPPING = [
         mended=QUICK,
     ),
     Case(
+        did="Ctrl-C is pressed twice",
+        script=SLOW,
+        command=f"set -m; {RUN} & {UP}; kill -INT $!; kill -INT $!; wait $!",
+        says="jobsys: error: the run in file:…/store was …SIGINT); run the script again with --restart to go on where it stopped",
+        way="the second one does not wait until jobs have ended in order; `--restart` goes on all the same",
+        status=130,
+        left=Left.RESUMABLE,
+    ),
+    Case(
         did="the script is terminated",
         script=SLOW,
         command=signalled("TERM"),

@@ -359,6 +359,7 @@ class LocalBatchSystem(BatchSystem):
         self._host_deaths.append(now)
         if self._error is None and len(self._host_deaths) == _HOST_DEATHS and now - self._host_deaths[0] < _HOST_SECONDS:
             when = f" while {', '.join(ran[:_SHOWN])} ran: a job may kill its parent process" if ran else ""
+            when = when or ("" if host.ready else " before the script was imported: importing it may end the process")
             self._error = BatchSystemError(
                 f"worker hosts die again and again, the last with status {status}{when}; mend the cause, then run again with --restart\n"
                 f"{host.printed()}".strip()
