@@ -92,10 +92,10 @@ def run(
 def _interrupted(locator: str) -> str:
     """Say what an interrupt left that came before the leader listened for it, or was the second."""
     try:
-        open_store(locator)
+        store = open_store(locator)
     except (JobStoreError, StorageError):
         return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {locator}"
-    return f"the run in {locator} was interrupted (SIGINT); {_way_on()}"
+    return f"the run in {store.locator} was interrupted (SIGINT); {_way_on()}"
 
 
 def _way_on() -> str:

@@ -105,6 +105,15 @@ JOBS = [
         "mend the path; it must be there on the host where the job runs",
     ),
     failing(
+        "nothing is at a URL",
+        "server = HTTPServer(('127.0.0.1', 0), SimpleHTTPRequestHandler)\n"
+        "threading.Thread(target=server.serve_forever, daemon=True).start()\n"
+        "return jobsys.current().import_file(f'http://127.0.0.1:{server.server_port}/reads.txt')",
+        "jobsys.errors.NotFoundError: there is nothing at http://127.0.0.1:…/reads.txt (status 404)",
+        "mend the URL; what is not there is not tried again and again",
+        above="from http.server import HTTPServer, SimpleHTTPRequestHandler\n\n",
+    ),
+    failing(
         "a URL has an unknown scheme",
         "return jobsys.current().import_file('foo://bucket/reads')",
         "jobsys.errors.StorageError: can't use foo://bucket/reads: there is no scheme 'foo'; give a path, file:, http:, https:, or what "

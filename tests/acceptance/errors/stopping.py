@@ -3,7 +3,7 @@
 from acceptance.errors.case import START, Case, Left  # type: ignore[import-not-found]
 
 RUN = "python flow.py store --progress off"
-UP = "for i in $(seq 300); do test -e up && break; sleep .02; done"
+UP = "for i in $(seq 3000); do test -e up && break; sleep .02; done"
 SLOW = "@jobsys.job\ndef main():\n    open('up', 'w').close()\n    time.sleep(SECONDS)\n    return 1\n".replace("SECONDS", "60")
 BAD = "@jobsys.job(retries=0)\ndef main():\n    return 1 / 0\n"
 QUICK = "sed -i 's/sleep(60)/sleep(0)/' flow.py"

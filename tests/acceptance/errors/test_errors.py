@@ -1,5 +1,6 @@
 """For every common way to go wrong: the message, the exit status, what is left behind, and that the run goes on once it is mended."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 OURS = os.path.dirname(jobsys.__file__)
 ENOUGH = 40
 GRACE = 10.0
+LONGEST = 100.0
 
 
 class Ended(NamedTuple):
@@ -43,9 +45,9 @@ class Place:
             each.mkdir()
         (self.work / "flow.py").write_text(HEAD + case.script + case.guard, encoding="utf-8")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        self._environment = {**os.environ, "PATH": path, "TMPDIR": str(self.temporary), "PYTHONFAULTHANDLER": ""}
+        self._environment = {**os.environ, "PATH": path, "TMPDIR": str(self.temporary)}
         self._environment.pop("JOBSYS_STORE_TOKEN", None)
-        self._environment.update({name: value for name, value in case.environment if value})
+        self._environment.update(case.environment)
 
     @property
     def store(self) -> Path:
@@ -59,7 +61,7 @@ class Place:
             capture_output=True,
             encoding="utf-8",
             errors="backslashreplace",
-            timeout=60,
+            timeout=LONGEST,
             stdin=subprocess.DEVNULL,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
@@ -69,13 +71,13 @@ class Place:
         found = [self.store] if self.store.is_file() else [path for path in self.store.rglob("*") if path.is_file()]
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
-    def processes(self) -> list[str]:
+    def processes(self) -> list[psutil.Process]:
         """List the processes that were started here, by the environment that all of them have."""
         found = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get("TMPDIR") == str(self.temporary) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(f"{process.pid}: {process.cmdline()}")
+                    found.append(process)
             except psutil.Error:
                 continue
         return found
@@ -85,6 +87,9 @@ class Place:
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     made = Place(tmp_path, request.getfixturevalue("case"))
     yield made
+    for process in made.processes():  # of a case that failed
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     if os.path.ismount(made.store):
         subprocess.run(["umount", "-l", str(made.store)], check=True)
 
@@ -113,7 +118,7 @@ def check_left(place: Place, left: Left, before: dict[str, str]) -> None:
 
 def check_nothing_else_left(place: Place) -> None:
     deadline = time.monotonic() + GRACE
-    while left := [*place.processes(), *map(str, place.temporary.iterdir())]:
+    while left := [*place.processes(), *place.temporary.iterdir()]:
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.02)
 

@@ -3,10 +3,9 @@
 from acceptance.errors.case import START, Case, Left  # type: ignore[import-not-found]
 
 RUN = "python flow.py store --progress off"
-RUNNING = "python flow.py store --progress off >out 2>&1 & for i in $(seq 300); do test -e up && break; sleep .02; done"
+RUNNING = "python flow.py store --progress off >out 2>&1 & for i in $(seq 3000); do test -e up && break; sleep .02; done"
 SLOW = "@jobsys.job\ndef main():\n    open('up', 'w').close()\n    time.sleep(60)\n"
 STOPPED = "jobsys kill store >/dev/null; wait"
-TOKEN = (("JOBSYS_STORE_TOKEN", ""),)
 
 OPTIONS = [
     Case(
@@ -23,6 +22,13 @@ OPTIONS = [
         says="flow.py: error: there is no option --retires; do you mean '--retries'?",
         also=("all arguments and options: flow.py --help",),
         way="take the option that is meant; `--help` lists all",
+        status=2,
+    ),
+    Case(
+        did="there is an argument too many",
+        command=f"{RUN} input.txt",
+        says="flow.py: error: there is no place for 'input.txt': it takes no further arguments",
+        way="add arguments of your own to the parser: `parser.add_argument(…)`",
         status=2,
     ),
     Case(
@@ -281,6 +287,5 @@ STORES = [
         "token that its server was started with",
         way="set the variable that `jobsys serve` has printed",
         status=2,
-        environment=TOKEN,
     ),
 ]
