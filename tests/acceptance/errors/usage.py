@@ -137,6 +137,14 @@ OPTIONS = [
         status=2,
     ),
     Case(
+        did="ship is asked about a script with a syntax error",
+        script="def main(:\n    return 1\n",
+        command="jobsys ship --dry-run flow.py",
+        says="jobsys: error: flow.py is no Python script in line 3: …; mend it first",
+        way="mend the script: what it imports can't be told before",
+        status=2,
+    ),
+    Case(
         did="an option of a command is misspelt",
         command="jobsys status store --wacth",
         says="jobsys status: error: there is no option --wacth; do you mean '--watch'?",
