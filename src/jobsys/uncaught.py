@@ -1,13 +1,17 @@
 """How an error that nobody caught is told: by its message, since a traceback through jobsys' own frames helps nobody."""
 
-import logging
+from __future__ import annotations
+
+import importlib
 import os
 import sys
-import traceback
-from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jobsys.errors import CanceledError, JobsysError, UsageError
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary, StackSummary
+    from types import TracebackType
 
 CANCELED: Final = 130
 """The exit status of what was stopped by a person, as shells have it after Ctrl-C."""
@@ -34,13 +38,15 @@ def tell_uncaught_errors_plainly() -> None:
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    frames = traceback.extract_tb(trace)
+    traceback = importlib.import_module("traceback")  # loaded on use
+    frames: StackSummary = traceback.extract_tb(trace)
     own = _own(frames)
     interrupted = isinstance(error, KeyboardInterrupt) and any(frame.filename.startswith(_OURS) for frame in frames)
     if not own or not (isinstance(error, JobsysError) or interrupted):
         sys.__excepthook__(kind, error, trace)
         return
-    if logging.getLogger("jobsys").isEnabledFor(logging.DEBUG):
+    logging = sys.modules.get("logging")
+    if logging is not None and logging.getLogger("jobsys").isEnabledFor(logging.DEBUG):
         sys.__excepthook__(kind, error, trace)
     elif sys.stderr is not None:
         if not interrupted and not any(frame.filename == _RUN for frame in frames):  # what run raises is not the fault of its call
@@ -53,9 +59,9 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.exit(exit_status(error))
 
 
-def _own(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
+def _own(frames: StackSummary) -> list[FrameSummary]:
     """Keep the frames from the script down to the first of jobsys: what that called on its way is not the script's."""
-    own: list[traceback.FrameSummary] = []
+    own: list[FrameSummary] = []
     for frame in frames:
         if frame.filename.startswith(_OURS):
             break
