@@ -137,7 +137,7 @@ def test_a_wrong_value_is_named(name: str, wrong: Any, capsys: pytest.CaptureFix
 
 
 def test_what_are_no_options() -> None:
-    with pytest.raises(UsageError, match=r"there is no option 'retrys'; there are .*retries"):
+    with pytest.raises(UsageError, match=r"jobsys.run has no option 'retrys'; do you mean 'retries'"):
         Config.of("s", retrys=1)
     with pytest.raises(UsageError, match="no job store was named"):
         Config.of(None)

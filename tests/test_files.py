@@ -1,11 +1,13 @@
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from jobsys.errors import StorageError, UsageError
-from jobsys.files import locked, sync_directory, working_directory, write_whole
+from jobsys.files import locked, occupy_standard_descriptors, sync_directory, working_directory, write_whole
 
 
 def test_written_whole_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -85,3 +87,15 @@ def test_what_can_t_be_a_lock_is_named_with_the_way_out(tmp_path: Path) -> None:
     for name in ("directory", "circle"):
         with pytest.raises(StorageError, match=rf"/{name}\.lock can't be opened as a lock: .*remove it"), locked(tmp_path / f"{name}.lock"):
             pytest.fail("it was locked")
+
+
+def test_nothing_takes_the_place_of_closed_standard_streams() -> None:
+    code = "import os, sys, jobsys.files as f; f.occupy_standard_descriptors(); os._exit(os.open('/', os.O_RDONLY))"
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-c", code], check=False)
+    assert done.returncode == 3
+
+
+def test_standard_streams_that_are_open_stay_what_they_are() -> None:
+    before = [os.fstat(descriptor) for descriptor in (0, 1, 2)]
+    occupy_standard_descriptors()
+    assert all(os.path.samestat(os.fstat(number), stat) for number, stat in enumerate(before))

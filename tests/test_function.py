@@ -245,7 +245,7 @@ def test_what_can_be_no_job_is_refused_where_it_is_written() -> None:
         jobsys.job("1G")  # type: ignore[call-overload]
     with pytest.raises(GraphError, match="price: write @classmethod above @job"):
         jobsys.job(classmethod(Shop.price.function))  # type: ignore[call-overload]
-    with pytest.raises(GraphError, match="no option 'memroy'; there are accelerators"):
+    with pytest.raises(GraphError, match="no option 'memroy'; do you mean 'memory'"):
         jobsys.job(memroy=1)
     with pytest.raises(RequirementError, match="memory='much'"):
         jobsys.job(memory="much")

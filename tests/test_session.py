@@ -330,7 +330,7 @@ def test_a_session_that_lacks_what_the_run_uses_says_so(tmp_path: Path) -> None:
     assert "RuntimeError: broken" in command(tmp_path, text=RESTART + "run()\n")
     said = command(tmp_path, text="import jobsys\njobsys.run([jobsys.job(len)('x')], 'store', restart=True, progress='off')\n")
     assert "does not define Box, broken, fragile, half, last, main, os, which jobs of the run use: run those cells, too" in said
-    assert "is not there on this side: Can't get attribute" in said
+    assert "is not in the module '__main__' on this side" in said
 
 
 def test_a_large_global_travels_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from jobsys.function import job  # at once: the module of that name must not take its place
+from jobsys.uncaught import tell_uncaught_errors_plainly
 
 if TYPE_CHECKING:
     from jobsys.config import Config, argument_parser
@@ -88,6 +89,8 @@ _HOMES: Final = {
     "current": "jobsys.context",
     "run": "jobsys.workflow",
 }
+
+tell_uncaught_errors_plainly()  # a script's first mistake may stand in its first decorator
 
 
 def __getattr__(name: str) -> Any:

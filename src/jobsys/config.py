@@ -10,30 +10,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobsys.arguments import ArgumentParser
 from jobsys.errors import UsageError
 from jobsys.events import Policy
+from jobsys.job import Job
+from jobsys.promise import Promise
 from jobsys.requirements import parse_bytes, parse_cores, parse_seconds
+from jobsys.spelling import do_you_mean
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, str):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    count = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ValueError("it must be a whole number from 0 on")
-    return value
+    return count
 
 
 def _pause(value: Any) -> float:
-    seconds = float(value)
-    if isinstance(value, bool) or not 0 <= seconds < math.inf:
-        raise ValueError("it must be a number of seconds from 0 on")
-    return seconds
+    return _seconds(value, 0)
 
 
 def _patience(value: Any) -> float:
-    seconds = float(value)
-    if isinstance(value, bool) or not 1 <= seconds < math.inf:
-        raise ValueError("it must be a number of seconds from 1 on")
+    return _seconds(value, 1)
+
+
+def _seconds(value: Any, least: int) -> float:
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not least <= seconds < math.inf:
+        raise ValueError(f"it must be a number of seconds from {least} on")
     return seconds
 
 
@@ -176,7 +183,8 @@ class Config:
         given = _given(options, known)
         for key, value in changes.items():
             if key not in known:
-                raise UsageError(f"there is no option {key!r}; there are {', '.join(sorted(known))}")
+                meant = do_you_mean(key, known) or f"; there are {', '.join(sorted(known))}"
+                raise UsageError(f"jobsys.run has no option {key!r}{meant}")
             given[key] = _read(known[key], value)
         config = cls(**given)
         if not config.job_store:
@@ -191,6 +199,8 @@ def _given(options: Any, known: dict[str, dataclasses.Field[Any]]) -> dict[str, 
         return dataclasses.asdict(options)
     if isinstance(options, argparse.Namespace):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in vars(options).items() if key in known}
+    if isinstance(options, (Promise, Job)):
+        raise UsageError(f"jobsys.run got {options!r} in place of options: the workflow comes first, as in jobsys.run(main(), options)")
     if isinstance(options, (str, os.PathLike)):
         return {"job_store": _read(known["job_store"], options)}
     raise UsageError(f"{options!r} are no options: give a parsed command line, a Config, or the locator of a job store")
@@ -217,7 +227,7 @@ def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
         kwargs: passed to argparse.ArgumentParser.
     """
     kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-    parser = argparse.ArgumentParser(**kwargs)
+    parser = ArgumentParser(**kwargs)
     parser.add_argument(
         "job_store", metavar="JOB_STORE", help="where the run is kept: file:/path, a plain path, or http://host:port of a served store"
     )
@@ -254,7 +264,9 @@ def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             return parse(text)
-        except (UsageError, ValueError) as error:
+        except UsageError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} makes no sense: {error}") from error
 
     return read

@@ -10,15 +10,15 @@ import shutil
 import stat
 import struct
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from jobsys import pickling
 from jobsys.digest import chunks
-from jobsys.errors import PromiseError, UsageError
+from jobsys.errors import NotFoundError, PromiseError, UsageError
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
 from jobsys.jobstores.files import check
@@ -120,7 +120,8 @@ class Context:
         target = Path(path) if path is not None else Path(tempfile.mkdtemp(dir=self.temp_dir)) / _local_name(file)
         stored = self._store.storage.local_path(str(file))
         if stored is not None and symlink and not mutable:
-            self._store.storage.stat(str(file))
+            with self._stored(file):
+                pass
             target.symlink_to(stored)
         else:
             self._copy(file, target, stored, 0o222 if mutable else 0)
@@ -129,7 +130,7 @@ class Context:
     def read_stream(self, file: FileId) -> AbstractContextManager[BinaryIO]:
         """Read a global file as a stream: ``with context.read_stream(file) as stream: …``."""
         _check_file(file)
-        return self._store.read_file(file)
+        return self._stored(file)
 
     def delete_file(self, file: FileId) -> None:
         """Delete a global file, once this attempt commits: one that fails deletes nothing."""
@@ -158,12 +159,21 @@ class Context:
         """
         _check_file(file)
         place = os.fspath(url)
-        with self._store.read_file(file, once=True) as source, write_url(place) as target:
+        with self._stored(file, once=True) as source, write_url(place) as target:
             for piece in chunks(source):
                 target.write(piece)
         local = local_file(place)
         if local is not None and getattr(file, "executable", False) and local.is_file():
             local.chmod(local.stat().st_mode | _EXECUTABLE)
+
+    @contextmanager
+    def _stored(self, file: FileId, *, once: bool = False) -> Iterator[BinaryIO]:
+        with ExitStack() as stack:
+            try:
+                source = stack.enter_context(self._store.read_file(file, once=once))
+            except NotFoundError as error:
+                raise NotFoundError(_not_there(file)) from error
+            yield source
 
     def _copy(self, file: FileId, target: Path, stored: str | None, writable: int) -> None:
         mode = 0o444 | writable | (_EXECUTABLE if getattr(file, "executable", False) else 0)
@@ -172,7 +182,7 @@ class Context:
             with os.fdopen(descriptor, "wb") as stream:
                 cloned = stored is not None and _clone(stored, stream)
                 if not cloned:
-                    with self._store.read_file(file, once=True) as source:
+                    with self._stored(file, once=True) as source:
                         for piece in chunks(source):
                             stream.write(piece)
             if cloned:
@@ -243,6 +253,13 @@ def _call_deferred(path: Path) -> None:
 def _check_file(file: FileId) -> None:
     if not is_file(file):
         raise UsageError(f"{file!r} is no id of a global file: give what write_file, write_stream or import_file returned")
+
+
+def _not_there(file: FileId) -> str:
+    return (
+        f"the global file {FileId(str(file), 0).name!r} is not in the job store: a job has deleted it, or it is of an attempt that failed, "
+        f"or of another run ({file}). Delete a file after the last job that reads it (after=), and pass ids on as values of jobs"
+    )
 
 
 def _local_name(file: FileId) -> str:

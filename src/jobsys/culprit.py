@@ -28,8 +28,7 @@ def describe(trail: Sequence[Any], labels: Sequence[str], error: BaseException |
     hint = next((f"; {hint}" for known, hint in _HINTS if hint and isinstance(culprit, known)), "")
     cause = "" if error is None else f": {type(error).__name__}: {shown(error, str)}"
     where = _in_global(trail) or f"{_path(trail, labels) or 'it'} is"
-    if where.endswith(","):
-        hint = hint or "; make it inside of the function, or pass what it is made from"
+    hint = hint or "; make it inside of the function that uses it, or pass what it is made from"
     return f"{where} a {kind} ({shown(culprit)}){cause}{hint}"
 
 

@@ -19,6 +19,7 @@ JobsysError
 │   ├── LeaderRunningError     another leader holds the run
 │   └── LeaseLostError         this leader was replaced by another one
 ├── BatchSystemError           a batch system can't do its work
+│   └── ScriptError            workers can't import the script as it is written (a UsageError, too)
 ├── JobFailure                 inside a job: fail this attempt with a reason
 └── WorkflowError              the run ended without its result
     ├── FailedJobsError        jobs failed; lists each with host, reason, status, traceback, log
@@ -104,6 +105,10 @@ class LeaseLostError(JobStoreError):
 
 class BatchSystemError(JobsysError):
     """A batch system can't do its work."""
+
+
+class ScriptError(BatchSystemError, UsageError):
+    """Workers can't import the script as it is written."""
 
 
 class JobFailure(JobsysError):

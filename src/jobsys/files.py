@@ -30,6 +30,18 @@ def working_directory() -> str:
         raise UsageError("the working directory is not there any more: change to one that is (cd), and start again from there") from error
 
 
+def occupy_standard_descriptors() -> None:
+    """Open ``/dev/null`` as standard input, output or error where that is closed, so that no file or socket takes its number.
+
+    What a program writes to its standard output would go there; and a child process is given its own in that very place.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def sync_directory(path: str | os.PathLike[str]) -> None:
     """Make names made or removed in a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -26,7 +26,7 @@ WAKE: Final = 34  # watch the workers again
 STOP: Final = 35  # end all workers, then yourself
 # host -> leader
 READY: Final = 48  # the code is loaded
-CANNOT_START: Final = 49  # payload: why
+CANNOT_START: Final = 49  # payload: why; number: 1 if the script is wrong
 DIED: Final = 50  # id: slot; payload: Death
 # leader -> agent; TELL and STOP too
 SUBMIT: Final = 64  # payload: jobs

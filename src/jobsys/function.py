@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
 from jobsys import session
+from jobsys.calls import check_call
 from jobsys.closures import importable, is_guarded
 from jobsys.errors import GraphError, PicklingError
 from jobsys.job import FunctionJob, Options, check_function, function_name, made, parameters
@@ -50,7 +51,9 @@ class JobFunction(Generic[P, R]):
         options = self.options
         if "after" in kwargs and "after" not in parameters(self.function):
             options = Options.read({"after": kwargs.pop("after")}, options)
-        return FunctionJob.prepared((self._original, self._bound + args, kwargs), options)
+        args = self._bound + args
+        check_call(self.function, args, kwargs)
+        return FunctionJob.prepared((self._original, args, kwargs), options)
 
     def with_requirements(self, **options: Any) -> JobFunction[P, R]:
         """Give the same function with other options: requirements, name, after, retries, checkpoint."""

@@ -109,6 +109,8 @@ class _Collector:
                     f"{job!r} was made by another job, {job._committed_by.name!r}, which has ended: a promise can be used only by what "
                     f"is made together with its job; return it, or pass it on as an argument"
                 )
+            if isinstance(job, Service) and job._place().service_of is None:
+                raise GraphError(f"{job!r} is a service that no job has: add it with client.add_service(service), and run the client")
             if job._options.promised:
                 _split(job)
             body, sources = _body(job)

@@ -7,15 +7,18 @@ import itertools
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Final, Self, cast
 
 import msgspec
 
 from jobsys import pickling
+from jobsys.calls import check_call
 from jobsys.errors import GraphError, PicklingError, RequirementError
 from jobsys.promise import Promise, promise_job
 from jobsys.record import printable
 from jobsys.requirements import Requirements, parse_accelerators, parse_bytes, parse_cores, parse_flag, parse_seconds
+from jobsys.spelling import do_you_mean
 
 _serial = itertools.count()
 
@@ -83,6 +86,17 @@ class Job:
     _options: Options  # set below, where Options is defined
     _committed_by: Job | None = None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a ``run`` that has no place for the context, while the class is made.
+
+        Raises:
+            GraphError: it is one.
+        """
+        super().__init_subclass__(**kwargs)
+        run = vars(cls).get("run")
+        if isinstance(run, FunctionType) and run.__code__.co_argcount < 2 and not run.__code__.co_flags & inspect.CO_VARARGS:
+            raise GraphError(f"{cls.__qualname__}.run must take the running job's context: write def run(self, context)")
+
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Make it a job before its ``__init__`` is called, if that is called at all."""
         made = super().__new__(cls)
@@ -117,16 +131,18 @@ class Job:
 
     def add_child(self, job: Job) -> Job:
         """Run ``job`` after this one's ``run``; return it."""
-        self._add(job, job._place().parents)
+        self._add(job, _checked(job, "add_child")._place().parents)
         return job
 
     def add_follow_on(self, job: Job) -> Job:
         """Run ``job`` after this one's children and all their successors; return it."""
-        self._add(job, job._place().follows)
+        self._add(job, _checked(job, "add_follow_on")._place().follows)
         return job
 
     def add_service(self, service: Service, parent: Service | None = None) -> Promise[Any]:
         """Run ``service`` beside this job's successors, after ``parent`` is up; promise what its ``start`` returns."""
+        if not isinstance(service, Service):
+            raise GraphError(f"add_service got {service!r}, which is no service: give a jobsys.Service, or add a job with add_child")
         place = service._place()
         if place.service_of is not None:
             raise GraphError(f"service {service.name!r} was added to {place.service_of.name!r} already; make a second one")
@@ -179,6 +195,15 @@ class Job:
         self._place().successors.append(job)
 
 
+def _checked(job: Any, adding: str) -> Job:
+    """Refuse what people add in place of a job."""
+    if isinstance(job, Job):
+        return job
+    if isinstance(job, Promise):
+        raise GraphError(f"{adding} got {job!r}, whose job has its place already: make the job with function.as_job(…) and add that")
+    raise GraphError(f"{adding} got {job!r}, which is no job: give a jobsys.Job, or call {adding}_fn(function, …)")
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a job asks for, read and checked."""
@@ -200,7 +225,9 @@ class Options:
         """
         base = base or cls()
         if unknown := options.keys() - OPTIONS:
-            raise GraphError(f"there is no option {sorted(unknown)[0]!r}; there are {', '.join(sorted(OPTIONS))}")
+            wrong = sorted(unknown)[0]
+            meant = do_you_mean(wrong, OPTIONS) or f"; there are {', '.join(sorted(OPTIONS))}"
+            raise GraphError(f"a job has no option {wrong!r}{meant}")
         given = {key: value for key, value in options.items() if key in REQUIREMENTS and value is not None}
         promised = {key: value for key, value in given.items() if isinstance(value, (Promise, PromisedRequirement))}
         fixed = {key: _PARSERS[key](value) for key, value in given.items() if key not in promised}
@@ -235,7 +262,9 @@ def check_function(function: Any) -> None:
         GraphError: names the function and the way out.
     """
     if not callable(function):
-        raise GraphError(f"{function!r} is no function: write @job, or @job(memory=…, cores=…)")
+        raise GraphError(
+            f"{function!r} is no function: write @job, or @job(memory=…, cores=…); a FunctionJob takes a function, not its call"
+        )
     name = function_name(function)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
         raise GraphError(f"{name} is async, and a job is an ordinary function: call asyncio.run(…) inside of one")
@@ -286,6 +315,7 @@ class FunctionJob(Job):
     ) -> None:
         """Call ``function(*args, **kwargs)`` where and when the job runs."""
         check_function(function)
+        check_call(function, args, kwargs or {})
         super().__init__(**options)
         self.call = (function, args, kwargs or {})
 

@@ -3,14 +3,17 @@
 import importlib
 import io
 import pickle
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 from jobsys.classes import reduced
 from jobsys.culprit import describe
 from jobsys.errors import PicklingError, PromiseError
+
+_MISSING: Final = re.compile(r"(Can't get attribute|Can't resolve path) '(.*?)' on <module '(.*?)'")
 
 
 class _Slots:
@@ -93,10 +96,7 @@ def load(data: bytes, values: Callable[[int], Any]) -> Any:
     try:
         return pickle.loads(data)  # noqa: S301 - the digest of what is loaded was recorded by the leader
     except (AttributeError, ImportError) as error:
-        raise PicklingError(
-            f"what the pickle of a value or an argument names is not there on this side: {error}. Is it made while the program runs, or "
-            f"replaced after the import?"
-        ) from error
+        raise PicklingError(_not_there(error)) from error
     finally:
         _values.reset(token)
 
@@ -124,6 +124,15 @@ def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[A
     finally:
         _slots.reset(token)
         _travelling.reset(travelling)
+
+
+def _not_there(error: AttributeError | ImportError) -> str:
+    found = _MISSING.match(str(error))
+    what = f"{found[2]!r} is not in the module {found[3]!r} on this side" if found else f"a part of it is not there on this side ({error})"
+    return (
+        f"a value or an argument can't be unpickled: {what}. Was it renamed or removed since, is it made while the program runs, or "
+        f"replaced after the import? Put it back under its name; --restart --same-code goes on with the code as it was"
+    )
 
 
 def _too_deep(what: str) -> str:

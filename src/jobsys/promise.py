@@ -14,7 +14,12 @@ T = TypeVar("T")
 
 
 class _NoValueYet(PromiseError, AttributeError, TypeError):
-    """A promise was used as if it were its value."""
+    """A promise was used as if it were its value; of the kinds that Python asks for where it looks whether something can be done."""
+
+    __module__, __qualname__ = PromiseError.__module__, PromiseError.__qualname__  # by which people know it
+
+    def __reduce__(self) -> Any:
+        return PromiseError, self.args
 
 
 class Promise(Generic[T]):
@@ -71,7 +76,7 @@ class Promise(Generic[T]):
         self._refuse()
 
     __iter__ = __next__ = __len__ = __bool__ = __int__ = __float__ = __complex__ = __index__ = __contains__ = __call__ = _refuse
-    __format__ = __bytes__ = __fspath__ = __round__ = __abs__ = __neg__ = __pos__ = __invert__ = __reversed__ = _refuse
+    __str__ = __format__ = __bytes__ = __fspath__ = __round__ = __abs__ = __neg__ = __pos__ = __invert__ = __reversed__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = _refuse
     __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __divmod__ = __rdivmod__ = __lshift__ = __rshift__ = _refuse
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse

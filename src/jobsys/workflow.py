@@ -18,8 +18,8 @@ from jobsys.batch.base import BatchSystem
 from jobsys.clock import SYSTEM, Clock
 from jobsys.config import Config
 from jobsys.display import make_display
-from jobsys.display.uncaught import tell_uncaught_errors_plainly
 from jobsys.errors import (
+    BatchSystemError,
     CanceledError,
     DeadlockError,
     FailedJobsError,
@@ -32,7 +32,7 @@ from jobsys.errors import (
     UsageError,
 )
 from jobsys.events import Policy
-from jobsys.files import working_directory
+from jobsys.files import occupy_standard_descriptors, working_directory
 from jobsys.graph import encode
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
@@ -56,6 +56,7 @@ from jobsys.worker.execute import load_value
 logger = logging.getLogger(__name__)
 
 SHOWN_FAILURES: Final = 20
+_NOTHING_KEPT: Final = "nothing is kept (--clean always)"
 
 
 def run(
@@ -76,7 +77,7 @@ def run(
         CanceledError: the run was stopped; ``restart`` goes on.
     """
     _check_place()
-    tell_uncaught_errors_plainly()
+    occupy_standard_descriptors()
     working_directory()  # before anything else asks for it, and is told less
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
@@ -86,7 +87,7 @@ def run(
             _say(f"{others}: whoever can may stop, roll back or delete this run, and read it; no code of theirs will run")
         with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
-            return _outcome(leader, store)
+            return _outcome(leader, store, "" if config.clean == "always" else _way_on())
     except KeyboardInterrupt:
         raise CanceledError(_interrupted(config.job_store)) from None
 
@@ -94,10 +95,10 @@ def run(
 def _interrupted(locator: str) -> str:
     """Say what an interrupt left that came before the leader listened for it, or was the second."""
     try:
-        open_store(locator)
+        store = open_store(locator)
     except (JobStoreError, StorageError):
         return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {locator}"
-    return f"the run in {locator} was interrupted (SIGINT); {_way_on()}"
+    return f"the run in {store.locator} was interrupted (SIGINT); {_way_on()}"
 
 
 def _way_on() -> str:
@@ -213,7 +214,9 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
         with _signals(leader):
             leader.start(first, config.stop_on_first_failure)
             leader.run()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, BatchSystemError) and "--restart" not in str(error):
+            error.add_note(f"All is kept in {store.locator}: mend the cause and {_way_on()}")
         with suppress(StorageError):
             leader.close()
         raise
@@ -270,8 +273,7 @@ def _signals(leader: Leader) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _outcome(leader: Leader | None, store: JobStore) -> Any:
-    resume = _way_on()
+def _outcome(leader: Leader | None, store: JobStore, resume: str) -> Any:
     if leader is None:
         with suppress(ResourceException):  # what can't be shipped was not: no worker has sent anything that names it
             shipment.name_script()
@@ -280,9 +282,10 @@ def _outcome(leader: Leader | None, store: JobStore) -> Any:
     if progress.finished:
         return _value(store, progress)
     if leader.canceled:
-        raise CanceledError(f"the run in {store.locator} was stopped ({leader.canceled}); {resume}")
+        raise CanceledError(f"the run in {store.locator} was stopped ({leader.canceled}); {resume or _NOTHING_KEPT}")
     if leader.failures:
-        raise FailedJobsError(f"{_failures(leader)}\n\nAll else is kept in {store.locator}: mend the cause and {resume}", leader.failures)
+        rest = f"All else is kept in {store.locator}: mend the cause and {resume}" if resume else f"{_NOTHING_KEPT}: mend the cause"
+        raise FailedJobsError(f"{_failures(leader)}\n\n{rest}", leader.failures)
     waiting = [f"job {node.id} ({node.name})" for node in progress.nodes.values() if node.id and not node.finished][:10]
     reason = leader.deadlocked() or "they wait for each other's values"
     raise DeadlockError(f"nothing runs and nothing can start: {', '.join(waiting)}: {reason}")
@@ -293,7 +296,7 @@ def _failures(leader: Leader) -> str:
     them = "it" if counts.failed == 1 else "them"
     never = counts.waiting + counts.ready
     head = f"{counts.failed} job{'' if counts.failed == 1 else 's'} failed" + (
-        f", and {never} that wait for {them} never ran" if never else ""
+        f", and {never} {'others' if counts.ready else f'that wait for {them}'} never ran" if never else ""
     )
     shown = explain(failures[:SHOWN_FAILURES])
     omitted = len(failures) - SHOWN_FAILURES

@@ -37,5 +37,6 @@ def test_a_silent_leader_elsewhere_needs_force(jobsys, tmp_path):
 def test_what_is_no_job_store_is_left_alone(jobsys, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     said = jobsys("clean", "--force", tmp_path)
-    assert (said.status, said.err) == (1, f"jobsys: error: there is no job store at file:{tmp_path}\n")
+    assert said.status == 1
+    assert said.err.startswith(f"jobsys: error: there is no job store at file:{tmp_path} (that directory holds no jobsys-store.json): ")
     assert (tmp_path / "thesis.txt").exists()

@@ -91,7 +91,7 @@ def test_ship_adds_what_nothing_names(jobsys, project, tmp_path):
     why = {each["path"]: each["why"] for each in around["largest"]}
     assert why[str(tmp_path / "plug" / "in.py")] == f"in {tmp_path}, asked for with --ship"
     missing = jobsys("ship", "--dry-run", project / "flow.py", "--ship", tmp_path / "nothing")
-    assert (missing.status, "there is no such file or directory" in missing.err) == (1, True)
+    assert (missing.status, "there is no such file or directory" in missing.err) == (2, True)
 
 
 def test_a_module_a_directory_and_an_archive(jobsys, project, tmp_path, monkeypatch):

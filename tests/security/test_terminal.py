@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jobsys.display.console import HarmlessConsole
-from jobsys.display.harmless import colourless, for_stream, harmless
+from jobsys.harmless import colourless, for_stream, harmless
 from jobsys.status import RunningStatus
 from recorded import Recorded, job  # type: ignore[import-not-found]
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobsys.errors import UsageError
 from jobsys.manifest import PackageError
 from jobsys.shipping.closure import Closure, Start
 from jobsys.shipping.imports import marked
@@ -224,7 +225,7 @@ def test_what_lies_beside_the_script_s_directory_stays_beside_it(tmp_path, path)
 
 
 def test_what_was_asked_for_and_is_not_there(tmp_path):
-    with pytest.raises(PackageError, match=r"--ship .*/none: there is no such file or directory"):
+    with pytest.raises(UsageError, match=r"--ship .*/none: there is no such file or directory"):
         closure(Start("", "", False), str(tmp_path / "none"))
 
 

@@ -1,14 +1,16 @@
 """The program ``jobsys``: looks at runs and job stores from outside. Each subcommand is a module of its own, loaded on use."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from jobsys.cli.parser import parse
-from jobsys.display.harmless import for_stream
-from jobsys.display.uncaught import CANCELED, exit_status
 from jobsys.errors import JobsysError
+from jobsys.files import occupy_standard_descriptors
+from jobsys.harmless import for_stream
+from jobsys.uncaught import CANCELED, exit_status
 
 BROKEN_PIPE: Final = 141
 """The exit status when whoever read the output has left, as the shell reports it of other programs."""
@@ -16,6 +18,9 @@ BROKEN_PIPE: Final = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage."""
+    occupy_standard_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.encoding.lower().startswith("utf"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names and logs of jobs may hold what this locale has no bytes for
     try:
         arguments = parse(sys.argv[1:] if argv is None else list(argv))
         status: int = arguments.execute(arguments)

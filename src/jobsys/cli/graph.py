@@ -24,9 +24,9 @@ from jobsys.cli.picture.fold import fold
 from jobsys.cli.picture.model import Picture, by_job
 from jobsys.cli.picture.svg import to_html, to_svg
 from jobsys.cli.standing import look
-from jobsys.display.harmless import for_stream
 from jobsys.display.words import many
 from jobsys.errors import StorageError, UsageError
+from jobsys.harmless import for_stream
 from jobsys.history import read_history
 from jobsys.jobstores import open_store
 

@@ -18,9 +18,9 @@ import msgspec
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import LeaderStanding, Standing, look
-from jobsys.display.harmless import colourless
 from jobsys.display.words import duration, many
 from jobsys.errors import JobStoreError
+from jobsys.harmless import colourless
 from jobsys.jobstores import JobStore, open_store
 from jobsys.leader.lease import process_lives
 

@@ -21,9 +21,9 @@ from jobsys.cli.find import find_jobs
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_jobs, add_json, add_locator
 from jobsys.cli.standing import look
-from jobsys.display.harmless import for_stream
 from jobsys.display.words import duration, many, moment
 from jobsys.errors import JobStoreError
+from jobsys.harmless import for_stream
 from jobsys.history import DONE, Attempt, History, JobHistory, read_history, read_log
 from jobsys.jobstores import JobStore, open_store
 from jobsys.progress import State

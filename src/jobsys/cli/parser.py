@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol, cast
 
+from jobsys.arguments import ArgumentParser
 from jobsys.version import VERSION
 
 
@@ -49,7 +50,7 @@ Exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage.
 
 def make_parser(load: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """Make the command line; only the subcommands in ``load`` get their arguments, and have their modules loaded."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="jobsys",
         description="Look at the runs of jobsys workflows, stop and resume them.",
         epilog=_EPILOG,
@@ -63,7 +64,7 @@ def make_parser(load: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
             command = cast("Command", importlib.import_module(module))
             subparser.description, _, subparser.epilog = (command.__doc__ or "").partition("\n\n")
             command.configure(subparser)
-            subparser.set_defaults(execute=command.execute)
+            subparser.set_defaults(execute=command.execute, refuse=subparser.error)
     return parser
 
 
@@ -74,9 +75,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     arguments, more = parser.parse_known_args(words)
     # argparse gives up positional arguments that come after an option, as in: logs LOCATOR --attempt 1 JOB
     if more and (any(word.startswith("-") for word in more) or not hasattr(arguments, "jobs")):
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        arguments.refuse(f"unrecognized arguments: {' '.join(more)}")
     if more:
-        arguments.jobs += more
+        arguments.jobs = [*arguments.jobs, *more]
     return arguments
 
 
@@ -87,7 +88,7 @@ def add_locator(parser: argparse.ArgumentParser) -> None:
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names jobs."""
-    parser.add_argument("jobs", metavar="JOB", nargs="*", help="number or name of a job, or a pattern such as 'align*'")
+    parser.add_argument("jobs", metavar="JOB", nargs="*", default=[], help="number or name of a job, or a pattern such as 'align*'")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

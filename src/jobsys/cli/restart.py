@@ -53,7 +53,10 @@ def execute(arguments: argparse.Namespace) -> int:
 def _start(store: JobStore, info: StoreInfo, command: list[str]) -> None:
     leader = look(store).leader
     if leader is not None and leader.alive:
-        raise LeaderRunningError(f"the run in {store.locator} goes on: its leader is process {leader.pid} on {leader.host}")
+        raise LeaderRunningError(
+            f"the run in {store.locator} goes on: its leader is process {leader.pid} on {leader.host}; watch it with "
+            f"'jobsys status --watch', or stop it first, with 'jobsys kill'"
+        )
     check(info, command)
     print(f"jobsys: in {info.directory}: {shlex.join(command)}", file=sys.stderr)
     sys.stdout.flush()

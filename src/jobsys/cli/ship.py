@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import os
 import sys
+import warnings
 from typing import Any, Final
 
 from jobsys.cli.output import print_json, view
@@ -64,7 +65,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _of_script(path: str) -> Start:
     if not os.path.exists(path):
-        raise UsageError(f"there is no script {path}")
+        raise UsageError(f"there is no script {path}: name one, or a module of the import path with -m")
     real = os.path.realpath(path)
     if os.path.isdir(path) or _is_archive(path):
         home = os.path.abspath(path)
@@ -73,8 +74,20 @@ def _of_script(path: str) -> Start:
         if os.path.isdir(path) and not mains:
             raise UsageError(f"{path} is a directory without a __main__.py: name the script in it")
         return Start(home, mains[0] if mains else "", True)
+    _check_syntax(path)
     _import_from(os.path.dirname(real))
     return Start(os.path.dirname(real), real, True)
+
+
+def _check_syntax(path: str) -> None:
+    """Refuse what Python would: nobody can tell what it imports."""
+    with open(path, "rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(stream.read(), path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+            raise UsageError(f"{path} is no Python script{line}: {getattr(error, 'msg', error)}; mend it first") from error
 
 
 def _import_from(directory: str) -> None:

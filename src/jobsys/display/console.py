@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from jobsys.display.harmless import colourless
+from jobsys.harmless import colourless
 
 
 class HarmlessConsole(Console):

@@ -3,9 +3,9 @@
 import time
 from typing import Final
 
-from jobsys.display.harmless import harmless
 from jobsys.display.tally import Stream, Tally
 from jobsys.display.words import duration, many, pace
+from jobsys.harmless import harmless
 from jobsys.status import RunStatus
 
 FIRST_AFTER: Final = 10.0

@@ -24,7 +24,7 @@ from jobsys.errors import (
     StorageError,
 )
 from jobsys.jobstores import keys
-from jobsys.jobstores.file import openness, strangers
+from jobsys.jobstores.file import openness, strangers, whats_there
 from jobsys.jobstores.files import FileId, HashingWriter, checked, digest_of
 from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
@@ -159,21 +159,27 @@ class JobStore:
         try:
             data = self.storage.get(keys.STORE)
         except NotFoundError:
-            raise NoSuchJobStoreError(f"there is no job store at {self.locator}") from None
+            mark = self.storage.local_path(keys.STORE)
+            seen = "" if mark is None else f" ({whats_there(os.path.dirname(mark))})"
+            way = "name the one that the run was started with, or start the script without --restart to begin a run"
+            raise NoSuchJobStoreError(f"there is no job store at {self.locator}{seen}: {way}") from None
         try:
             found = msgspec.json.decode(data, type=dict[str, Any])
             version = found.get("format")
         except msgspec.DecodeError as error:
-            raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
+            raise FormatError(self._unreadable(error)) from error
         if version != FORMAT:
             raise FormatError(
                 f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only: "
-                f"go on with the version that began the run ({found.get('jobsys', 'unknown')}), or begin a new run in another job store"
+                f"go on with the version that began the run ({found.get('jobsys', 'not recorded')}), or begin anew in another job store"
             )
         try:
             return msgspec.convert(found, StoreInfo)
         except msgspec.ValidationError as error:
-            raise FormatError(f"{self.locator} holds no readable {keys.STORE}: {error}") from error
+            raise FormatError(self._unreadable(error)) from error
+
+    def _unreadable(self, error: Exception) -> str:
+        return f"{self.locator} holds no readable {keys.STORE} ({error}): restore that file, or begin the run anew in another job store"
 
     def openness(self) -> str:
         """Say who else can write to the store's directory; an empty text if nobody can, or that can't be seen from here."""

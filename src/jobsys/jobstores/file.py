@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from jobsys.errors import LocatorError
+from jobsys.files import working_directory
 from jobsys.jobstores import keys
 from jobsys.storage.folders import TEMPORARY
 from jobsys.storage.local import LocalStorage
@@ -26,7 +27,21 @@ def parse(rest: str) -> str:
         raise LocatorError("file: needs a path: file:/path/to/store")
     if "\0" in path:
         raise LocatorError(f"a path can't hold a null character: {path!r}")
-    return str(Path(path).expanduser().absolute())
+    try:
+        wanted = Path(path).expanduser()
+    except RuntimeError:
+        user = path.partition("/")[0]
+        raise LocatorError(f"file:{rest}: the home directory that {user} means is not known here; write the whole path") from None
+    return str(wanted if wanted.is_absolute() else Path(working_directory(), wanted))
+
+
+def whats_there(directory: str) -> str:
+    """Say what is in the place of a job store."""
+    if not os.path.lexists(directory):
+        return "there is no such directory"
+    if not os.path.isdir(directory):
+        return "that is no directory"
+    return f"that directory holds no {keys.STORE}"
 
 
 def strangers(directory: str) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from jobsys.errors import UsageError
 from jobsys.known import Known
 from jobsys.manifest import PackageError, is_inside
 from jobsys.scan import LeftOut, Scanner
@@ -162,11 +163,11 @@ class Closure:
         """Take in files and directories that were asked for by name (``--ship``).
 
         Raises:
-            PackageError: there is none.
+            UsageError: there is none.
         """
         for path in map(os.path.abspath, paths):
             if not os.path.exists(path):
-                raise PackageError(f"--ship {path}: there is no such file or directory.")
+                raise UsageError(f"--ship {path}: there is no such file or directory; name one that there is, or leave it out")
             homes = [each for each in self._path if is_inside(path, each) and os.path.isdir(each) and not is_standard(each)]
             home = max(homes, key=len, default=os.path.dirname(path))
             if path == home or self._is_around(path, importable=bool(homes)):

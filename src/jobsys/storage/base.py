@@ -125,7 +125,7 @@ def storage_error(error: OSError, doing: str, path: str) -> StorageError:
     if error.errno == errno.ENOSPC:
         reason = f"the disk is full ({_free(path)}); make room, then run again with --restart"
     elif error.errno == errno.ENOENT:
-        reason = "there is no such file or directory"
+        reason = "there is no such file or directory" + ("; choose another place" if doing == "write" else "")
     elif known:
         reason = known.format(user=os.geteuid())
     else:

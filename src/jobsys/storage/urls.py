@@ -205,6 +205,11 @@ def _driver(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
         raise StorageError(f"{shown} is a directory; only files can be imported and exported") from cause(url, error)
     except ImportError as error:
         raise StorageError(f"{shown} needs a driver beside jobsys[urls]: {error}") from cause(url, error)
+    except ValueError as error:
+        if not str(error).startswith("Protocol not known"):
+            raise StorageError(f"can't use {shown} ({error if shown == url else 'ValueError'})") from cause(url, error)
+        known = "a path, file:, http:, https:, or what fsspec has a driver for, such as s3:, gs:, ftp: and sftp:"
+        raise StorageError(f"can't use {shown}: there is no scheme {_split(url)[0]!r}; give {known}") from cause(url, error)
     except Exception as error:  # noqa: BLE001 - each driver has its own errors, and they have no common base
         detail = f": {error}" if shown == url else ""
         raise StorageError(f"can't use {shown} ({type(error).__name__}{detail})") from cause(url, error)

@@ -13,7 +13,7 @@ from typing import cast
 
 from jobsys import framing
 from jobsys.cache import Cache
-from jobsys.errors import JobsysError
+from jobsys.errors import JobsysError, UsageError
 from jobsys.resource import Resource
 from jobsys.slots import Slots
 from jobsys.worker import guard
@@ -63,7 +63,8 @@ def _prepare(name: str, arguments: Sequence[str], control: socket.socket, direct
         if not _says_all(error):
             traceback.print_exc()
             text = "".join(traceback.format_exception_only(error)).strip()
-        control.sendall(framing.pack(framing.CANNOT_START, payload=text.encode()))
+        wrong = isinstance(error, UsageError) or not isinstance(error, JobsysError | OSError)
+        control.sendall(framing.pack(framing.CANNOT_START, number=int(wrong), payload=text.encode()))
         return None
 
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from jobsys import shipment
 from jobsys.cache import Cache
-from jobsys.jobstores import open_store
+from jobsys.errors import StorageError, UsageError
+from jobsys.jobstores import JobStore, open_store
 from jobsys.kept import MANIFEST, seal
-from jobsys.resource import Resource
+from jobsys.resource import Resource, ResourceException
 from jobsys.shipment import Shipment
 from jobsys.worker.execute import JobExecutor
+from jobsys.worker.explain import Explainer
 
 
 def arguments(locator: str, epoch: int, code: str, max_log: int, durable: bool) -> list[str]:
@@ -42,13 +44,25 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     if shipped.remote:
         _tell_programs(shipment.path_of_programs(shipped, roots))
-    shipment.load_main(store, shipped, roots)
+    places = [(here, root.directory) for here, root in zip(roots, shipped.roots, strict=True)]
+    _load_main(store, shipped, roots, places)
     _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)])
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-    places = [(here, root.directory) for here, root in zip(roots, shipped.roots, strict=True)]
     return JobExecutor(store, options.max_log, places)
+
+
+def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: list[tuple[str, str]]) -> None:
+    """Import the script; say where in it something was raised, in the user's own files."""
+    try:
+        shipment.load_main(store, shipped, roots)
+    except (StorageError, ResourceException):
+        raise
+    except Exception as error:  # noqa: BLE001 - the user's code is imported here
+        failure = Explainer(places).failure(error)
+        text = failure.message if isinstance(error, UsageError) else f"the script can't be imported: {failure.message}"
+        raise UsageError(f"{text}\n{failure.traceback}".rstrip()) from None
 
 
 def _localize(shipped: Shipment) -> list[str]:

@@ -1,6 +1,8 @@
 """Says why an attempt failed: the user's own frames, with the paths of the user's own files. Raises nothing itself."""
 
+import itertools
 import os
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from jobsys.message import Failure
 from jobsys.record import printable
 
 _OURS: Final = str(Path(__file__).parent.parent) + os.sep
+_LIBRARIES: Final = (_OURS, "<frozen ", *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")))
 _LONGEST_MESSAGE: Final = 8_000
 _LONGEST_TRACEBACK: Final = 64_000
 
@@ -26,7 +29,7 @@ class Explainer:
         """Say what happened, and where in the user's code."""
         kind = type(error).__qualname__
         if isinstance(error, SystemExit):
-            message = f"the job called sys.exit({error.code!r})"
+            message = f"the job called sys.exit({error.code!r}): a job ends by returning, and fails by raising"
         elif isinstance(error, JobsysError):  # it speaks for itself
             message = _text(error)
         else:
@@ -38,6 +41,8 @@ class Explainer:
     def _traceback(self, error: BaseException) -> str:
         try:
             found = traceback.TracebackException.from_exception(error)
+            if isinstance(error, JobsysError):
+                _leave_out_internals(found)
             for each in _chain(found):
                 each.stack = traceback.StackSummary.from_list([self._placed(frame) for frame in each.stack if not _is_ours(frame)])
             seen = any(each.stack for each in _chain(found))
@@ -64,6 +69,20 @@ def _chain(error: traceback.TracebackException) -> Iterator[traceback.TracebackE
         yield each
         waiting += [other for other in (each.__cause__, each.__context__) if other is not None]
         waiting += getattr(each, "exceptions", None) or []
+
+
+def _leave_out_internals(error: traceback.TracebackException) -> None:
+    """Of an error that speaks for itself, keep what the user's code did: neither what jobsys called, nor causes that only libraries saw."""
+    frames: list[traceback.FrameSummary] = [*itertools.dropwhile(_is_library, list(error.stack))]
+    error.stack = traceback.StackSummary.from_list([*itertools.takewhile(lambda frame: not _is_ours(frame), frames)])
+    for cause in [each for each in _chain(error) if each is not error]:
+        cause.stack = traceback.StackSummary.from_list([frame for frame in cause.stack if not _is_library(frame)])
+    if not any(each.stack for each in _chain(error) if each is not error):
+        error.__cause__ = error.__context__ = None
+
+
+def _is_library(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_LIBRARIES)
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:

@@ -237,7 +237,8 @@ class Host:
         if excess is not None:
             death.reason, death.message, death.memory, death.limit = excess.reason, excess.message, excess.memory, excess.limit
         elif status == -signal.SIGKILL and self._kernel_killed():
-            death.reason, death.message = "memory", "killed by the kernel: the machine, or the control group, ran out of memory"
+            death.reason = "memory"
+            death.message = "killed by the kernel: the machine, or the control group, ran out of memory; ask for more with memory="
         elif status < 0:
             death.reason = "killed"
             death.message = f"its process was killed by signal {-status} ({signal.Signals(-status).name})"

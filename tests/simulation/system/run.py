@@ -122,7 +122,7 @@ class Run:
         here = SimulatedHere(self.world, self.world.me())
         with workflow._leading(store, self.clock, here) as lease:
             leader = workflow._lead(script(self.root), self.config, store, lease, [self.checker], self.clock)
-            return workflow._outcome(leader, store)
+            return workflow._outcome(leader, store, "")
 
     def _leader_ended(self, process: Process) -> None:
         error = process.error

@@ -18,7 +18,7 @@ from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.shapes import Lane, Work
 from jobsys.batch.local.workers import Worker, canceled
 from jobsys.batch.machine import Machine, this_machine
-from jobsys.errors import BatchSystemError
+from jobsys.errors import BatchSystemError, ScriptError
 from jobsys.framing import Death
 from jobsys.requirements import Requirements
 
@@ -295,7 +295,13 @@ class LocalBatchSystem(BatchSystem):
 
     def _start_host(self) -> HostProcess | None:
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix=f"jobsys-{os.getuid()}-", dir=self._parent))
+            try:
+                self._directory = Path(tempfile.mkdtemp(prefix=f"jobsys-{os.getuid()}-", dir=self._parent))
+            except OSError as error:
+                where = self._parent or tempfile.gettempdir()
+                way = "make room, or name another one by --work-dir or TMPDIR"
+                self._error = BatchSystemError(f"workers can't have a directory in {where}: {error.strerror}; {way}")
+                return None
         try:
             self._host = host = HostProcess(self._command, self._directory, self.environment)
         except BatchSystemError as error:
@@ -305,11 +311,12 @@ class LocalBatchSystem(BatchSystem):
         return host
 
     def _handle_host(self, host: HostProcess) -> None:
-        for kind, id, _, payload in host.link.receive():
+        for kind, id, number, payload in host.link.receive():
             if kind == framing.READY:
                 host.ready = True
             elif kind == framing.CANNOT_START:
-                self._error = BatchSystemError(f"the workers can't start: {payload.decode(errors='replace')}\n{host.printed()}".strip())
+                refuse = ScriptError if number else BatchSystemError
+                self._error = refuse(f"the workers can't start: {payload.decode(errors='replace')}\n{host.printed()}".strip())
             elif kind == framing.DIED:
                 for worker in [worker for worker in self._workers.values() if worker.slot == id]:
                     self._bury(worker, framing.unpack_death(payload))
@@ -352,6 +359,7 @@ class LocalBatchSystem(BatchSystem):
         self._host_deaths.append(now)
         if self._error is None and len(self._host_deaths) == _HOST_DEATHS and now - self._host_deaths[0] < _HOST_SECONDS:
             when = f" while {', '.join(ran[:_SHOWN])} ran: a job may kill its parent process" if ran else ""
+            when = when or ("" if host.ready else " before the script was imported: importing it may end the process")
             self._error = BatchSystemError(
                 f"worker hosts die again and again, the last with status {status}{when}; mend the cause, then run again with --restart\n"
                 f"{host.printed()}".strip()
