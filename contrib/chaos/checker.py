@@ -166,8 +166,8 @@ def _unremembered(account: Account, starts: list[Start]) -> list[Violation]:
         for job, token in start.seen:
             known = [commit.token for commit in account.commits.get(job, [])]
             if token not in known:
-                text = f"attempt {start.token} of job {start.job} was given the value of attempt {token} of job {job}, whose commits are {known}"
-                found.append(Violation("wrong", text))
+                text = f"attempt {start.token} of job {start.job} was given the value of attempt {token} of job {job}"
+                found.append(Violation("wrong", f"{text}, whose commits are {known}"))
         if order(start.token)[0] not in account.epochs:
             found.append(
                 Violation("lost", f"attempt {start.token} of job {start.job} was started by a leader that the journal does not know")

@@ -71,7 +71,8 @@ class Report:
         """Say in two lines what was done."""
         struck = sum(row.struck for row in self.rows.values())
         return (
-            f"{struck} strikes, {self.kills} of them kills; {self.runs} runs finished, with {self.jobs} jobs and {self.attempts} attempts.\n"
+            f"{struck} strikes, {self.kills} of them kills; {self.runs} runs finished, "
+            f"with {self.jobs} jobs and {self.attempts} attempts.\n"
             f"{self.ended_by_themselves} leaders ended by themselves, as they should when they can't go on, and were started again.\n"
             f"{len(self.violations)} violations."
         )

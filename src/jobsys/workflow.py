@@ -40,7 +40,7 @@ from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import replay, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
-from jobsys.leader import Leader, acquire, release
+from jobsys.leader import Leader, acquire, leftovers, release
 from jobsys.leader.listener import Listener
 from jobsys.message import Report
 from jobsys.progress import Progress
@@ -185,6 +185,8 @@ def _lead_with(
     progress, last = replay(store)
     if progress.finished:
         _say("the run was finished before: this is its stored value")
+        if not store.last_beat(lease.epoch - 1)["released"]:
+            _remove_leftovers(store, progress)
         return None
     try:
         first = _first_commit(workflow, store, lease.epoch) if progress.nodes[0].value is None else None
@@ -206,7 +208,18 @@ def _lead_with(
             leader.close()
         raise
     leader.close()
+    if leader.progress.finished and lease.epoch > 1:
+        _remove_leftovers(store, leader.progress)
     return leader
+
+
+def _remove_leftovers(store: JobStore, progress: Progress) -> None:
+    """Delete what belongs to no one, now that the run is finished and no worker is left; the result does not depend on it."""
+    try:
+        leftovers.remove(store, progress)
+        store.sweep()
+    except StorageError as error:
+        _say(f"what leaders that died had left in {store.locator} could not be removed: {error}")
 
 
 def _first_commit(workflow: Any, store: JobStore, epoch: int) -> tuple[Report, bytes]:

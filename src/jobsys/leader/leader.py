@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
-from jobsys.errors import IntegrityError, NotFoundError, RequirementError
+from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import Started, attempts_over, write_snapshot
@@ -31,6 +31,7 @@ WINDOW: Final = 4096
 """How many attempts the batch system has at most; more wait as numbers only."""
 TICK: Final = 0.25
 STATUS_EVERY: Final = 1.0
+SWEEP_EVERY: Final = 10.0  # what killed workers had begun to write may be large
 SNAPSHOT_EVERY: Final = 50_000  # events
 SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends without its result
 DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
@@ -55,7 +56,7 @@ class Leader:
         self._stop_on_failure = False
         self._checked: dict[Requirements, str] = {}
         self._beats = 0
-        self._due = dict.fromkeys(("beat", "status", "kill"), 0.0)
+        self._due = dict.fromkeys(("beat", "status", "kill", "sweep"), 0.0)
         self._since_snapshot = 0
         self._only_services_since: float | None = None
         self._view = View(progress, store, lease)
@@ -95,6 +96,7 @@ class Leader:
         """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
             self._batch.shutdown()
+            self._sweep()
             if not self._journal.pending:
                 self._show(final=True)
         finally:
@@ -344,6 +346,7 @@ class Leader:
         self._every("beat", BEAT, now, self._beat)
         self._every("status", STATUS_EVERY, now, self._show)
         self._every("kill", 2.0, now, self._look_for_kill)
+        self._every("sweep", SWEEP_EVERY, now, self._sweep)
         if self._since_snapshot > SNAPSHOT_EVERY + 2 * len(self.progress.nodes):
             self._since_snapshot = 0
             write_snapshot(self.store, self.progress, self._journal.segment - 1)
@@ -363,6 +366,10 @@ class Leader:
         self._view.save(status)
         for listener in self._listeners:
             listener.on_status(status)
+
+    def _sweep(self) -> None:
+        with suppress(StorageError):  # room on a disk is not worth the run
+            self.store.sweep()
 
     def _look_for_kill(self) -> None:
         request = self.store.asked_to_stop()

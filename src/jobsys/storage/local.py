@@ -7,6 +7,7 @@ A file is written beside (in ``.tmp`` under the same root), synced, then linked 
 import io
 import itertools
 import os
+import re
 import secrets
 import stat
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 from urllib.parse import quote
 
+from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import sync_directory
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
@@ -26,6 +28,7 @@ OPEN_FILES = 64
 KNOWN_FOLDERS = 10_000
 RACES = 20
 DAY = 86_400.0
+_MADE_BY = re.compile(r"[0-9a-f]{16}\.([0-9a-f]{12})\.(\d+)\.\d+")
 
 
 def never(key: str) -> bool:  # noqa: ARG001
@@ -48,7 +51,7 @@ class LocalStorage(Storage):
         self._seen = os.path.isdir(self.root)
         self._folders: set[str] = set()
         self._open: dict[str, Descriptor] = {}  # a plain one: threads can't put it out of order
-        self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.", itertools.count())
+        self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.{processes.namespace()}.", itertools.count())
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
         """Write a file whole: beside, synced, linked or renamed, its directory synced."""
@@ -179,13 +182,16 @@ class LocalStorage(Storage):
         self._seen = False
 
     def sweep(self, age: float = DAY) -> int:
-        """Delete temporary files of dead processes: those not written to for ``age`` seconds. Return how many."""
+        """Delete temporary files of dead processes; return how many.
+
+        Dead are those that are known to be, which were on this machine, and those that have not written to a file for ``age`` seconds.
+        """
         folder, oldest, swept = f"{self.root}/{TEMPORARY}", time.time() - age, 0
         try:
             names = os.listdir(folder) if os.path.isdir(folder) else []
             for name in names:
                 with suppress(FileNotFoundError):  # its process lives and has just finished
-                    if os.lstat(f"{folder}/{name}").st_mtime < oldest:
+                    if _is_of_the_dead(name) or os.lstat(f"{folder}/{name}").st_mtime < oldest:
                         os.unlink(f"{folder}/{name}")
                         swept += 1
         except OSError as error:
@@ -206,7 +212,7 @@ class LocalStorage(Storage):
         return descriptor
 
     def _create(self, mode: int) -> tuple[str, int]:
-        """Open a new temporary file; its name tells processes apart by number and by a token made before any fork."""
+        """Open a new temporary file; its name tells processes apart by a token made before any fork, and by number."""
         token, counter = self._names
         path = f"{token}{os.getpid()}.{next(counter)}"
         try:
@@ -281,3 +287,9 @@ class LocalStorage(Storage):
         except StorageError as gone:
             raise gone from error
         raise storage_error(error, doing, path) from error
+
+
+def _is_of_the_dead(name: str) -> bool:
+    """Tell whether the process that made a temporary file of this name is known to be dead."""
+    made = _MADE_BY.fullmatch(name)
+    return made is not None and made[1] == processes.namespace() and not processes.is_running(int(made[2]))

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
     parser.add_argument("--connect", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--lock", type=int, default=-1, help="kept open: the directory is in use as long as this process or a fork lives")
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--leader", type=int, required=True)
     parser.add_argument("--mark", required=True)
@@ -35,8 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     guardian = guard.start(options.leader, options.directory, options.mark)
-    for descriptor in (options.connect, options.slots):
-        os.set_inheritable(descriptor, False)
+    for descriptor in (options.connect, options.slots, options.lock):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=options.connect)
     executor = _prepare(options.executor, rest, control, options.directory)
     if executor is None:

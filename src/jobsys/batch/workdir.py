@@ -1,0 +1,94 @@
+"""Directories for the files of workers: made here, and removed here where whoever used them died without a chance to.
+
+Each is locked by its users as long as one of them lives: the kernel frees the lock, whatever they die of.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from jobsys import processes
+
+logger = logging.getLogger(__name__)
+
+
+class WorkDirectory:
+    """A directory that is in use as long as a process has ``lock`` open: this one, its forks, those that it is passed to."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        """Take a directory that is locked; see ``make``."""
+        self.path = path
+        self.lock = lock
+
+    @classmethod
+    def make(cls, parent: str | os.PathLike[str] | None = None) -> Self:
+        """Make a directory below another one, or in the system's for temporary files; first remove those that the dead left there."""
+        prefix = _prefix()
+        base = Path(tempfile.gettempdir() if parent is None else parent)
+        sweep(base)
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+            lock = _open(path)
+            if lock is not None:
+                if _locked(lock, fcntl.LOCK_SH) is not False and _is_at(lock, path):
+                    return cls(path, lock)
+                os.close(lock)  # a sweep was just looking at it, and may take it for forgotten
+
+    def remove(self) -> None:
+        """Remove it with all that is in it. Safe to call twice."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        lock, self.lock = self.lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+def sweep(base: Path) -> None:
+    """Remove the directories that nobody uses any more, and end the processes of jobs that outlived those that used them."""
+    for path in base.glob(f"{_prefix()}*"):
+        lock = _open(path)
+        if lock is None:
+            continue
+        try:
+            ours = path.name in os.environ.get(processes.MARK, "")
+            if not ours and os.fstat(lock).st_uid == os.getuid() and _locked(lock, fcntl.LOCK_EX):
+                logger.info("removing %s, whose users are dead", path, extra={"event": "work-directory-swept"})
+                processes.sweep(path.name)
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _prefix() -> str:
+    """Begin a name so that only this user on this host has it: on a shared file system, locks may not reach further."""
+    return f"jobsys-{os.getuid()}-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]}-"
+
+
+def _open(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # it has just been removed, or is no directory of ours
+        return None
+
+
+def _locked(descriptor: int, kind: int) -> bool | None:
+    """Lock a directory; tell whether that worked, None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except OSError:
+        return False
