@@ -16,7 +16,7 @@ from report import END, Report
 from strikes import STRIKES, Strike, StrikeError
 
 TRIES = 6  # leaders that may end by themselves, one after the other
-LONGEST_WAIT = 2.5  # seconds between two strikes
+LONGEST_WAIT = 1.2  # seconds between two strikes
 
 
 class Battle:
@@ -123,8 +123,8 @@ class Battle:
         status = run.leader.status
         if status is not None and status > 0:
             self.report.ended_by_themselves += 1
-            last = (run.leader.said().strip().splitlines() or ["(it said nothing)"])[-1]
-            self.report.notes.append(f"round {self.round}, {name}: a leader ended with status {status}: {last[:300]}")
+            said = run.leader.said().replace(str(run.directory), "…").strip() or "(it said nothing)"
+            self.report.notes.append(f"round {self.round}, {name}: a leader ended with status {status}: {said}")
 
     def _look(self, run: Campaign, name: str, before: Account) -> bool:
         """Check everything that must hold while the run goes on."""

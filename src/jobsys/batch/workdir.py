@@ -1,6 +1,7 @@
 """Directories for the files of workers: made here, and removed here where whoever used them died without a chance to.
 
-Each is locked by its users as long as one of them lives: the kernel frees the lock, whatever they die of.
+Each is locked by leader and worker host as long as one of them lives: the kernel frees the lock, whatever they die of. Workers, which
+die with their host, let go of it, so that no process that a job has left can hold it.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkDirectory:
-    """A directory that is in use as long as a process has ``lock`` open: this one, its forks, those that it is passed to."""
+    """A directory that is in use as long as a process has ``lock`` open: this one, or one that it is passed to."""
 
     def __init__(self, path: Path, lock: int) -> None:
         """Take a directory that is locked; see ``make``."""

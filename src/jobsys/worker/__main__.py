@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
     parser.add_argument("--connect", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--lock", type=int, default=-1, help="kept open: the directory is in use as long as this process or a fork lives")
+    parser.add_argument("--lock", type=int, default=-1, help="kept open: so the directory is in use as long as this process lives")
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--leader", type=int, required=True)
     parser.add_argument("--mark", required=True)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if executor is None:
         os.kill(guardian, signal.SIGKILL)
         return 1
-    Host(control, Slots(options.slots), options.directory, executor, guardian).serve()
+    Host(control, Slots(options.slots), options.directory, executor, guardian, options.lock).serve()
     return 0
 
 
