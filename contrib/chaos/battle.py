@@ -12,7 +12,7 @@ import kin
 import leftovers
 from campaign import STUCK, Campaign
 from checker import Account, Violation
-from report import END, Report
+from report import END, Report, Row
 from strikes import STRIKES, Strike, StrikeError
 
 TRIES = 6  # leaders that may end by themselves, one after the other
@@ -22,14 +22,15 @@ LONGEST_WAIT = 1.2  # seconds between two strikes
 class Battle:
     """A series of runs under fire; everything random is drawn from the seed."""
 
-    def __init__(self, directory: Path, seed: int, jobs: int, expected: str) -> None:
-        """Make runs below a directory; ``expected`` is what an undisturbed run prints."""
+    def __init__(self, directory: Path, seed: int, jobs: int, expected: str, only: str = "") -> None:
+        """Make runs below a directory; ``expected`` is what an undisturbed run prints; ``only`` is a part of the names of strikes."""
         self.directory = directory
         self.seed = seed
         self.jobs = jobs
         self.expected = expected
         self.rng = random.Random(seed)
-        self.report = Report({strike.name: Report().row(strike.name) for strike in STRIKES})
+        self.strikes = [strike for strike in STRIKES if only.lower() in strike.name.lower()]
+        self.report = Report({strike.name: Row() for strike in self.strikes})
         self.round = 0
         self.last = END  # the strike before
         self.kept: list[Path] = []
@@ -69,7 +70,7 @@ class Battle:
     def _draw(self, run: Campaign) -> Strike:
         """Choose a strike that is possible in this run."""
         while True:
-            strike = self.rng.choices(STRIKES, [each.weight for each in STRIKES])[0]
+            strike = self.rng.choices(self.strikes, [each.weight for each in self.strikes])[0]
             problem = _problem(run, strike)
             if problem is None:
                 return strike
@@ -154,6 +155,7 @@ class Battle:
         self.report.runs += 1
         self.report.jobs += len(account.live()) - 1
         self.report.attempts += len(starts)
+        print(f"run {self.report.runs} finished after {self.round} strikes, {self.report.kills} of them kills", file=sys.stderr)
         return self._broken(END, found, run) if found else True
 
     def _broken(self, name: str, found: list[Violation], run: Campaign) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import workload
 from battle import Battle
+from strikes import STRIKES
 
 HERE = Path(__file__).resolve().parent
 OWN_MOUNTS = "CHAOS_OWN_MOUNTS"
@@ -29,12 +30,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2000, help="jobs of each run, about (default: 2000)")
     parser.add_argument("--report", type=Path, help="file for the table (default: only printed)")
     parser.add_argument("--directory", type=Path, help="where runs are made (default: the system's temporary directory)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only strikes with this in their name, such as 'zombie'")
     options = parser.parse_args()
+    if not any(options.only.lower() in strike.name.lower() for strike in STRIKES):
+        parser.error(f"no strike has {options.only!r} in its name: {'; '.join(strike.name for strike in STRIKES)}")
     _have_own_mounts()
     signal.signal(signal.SIGTERM, _interrupted)
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.directory))
     began = time.monotonic()
-    battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs))
+    battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs), options.only)
     try:
         battle.fight(options.kills)
     finally:

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +136,15 @@ def weigh(file):
         return traced(digest(hashlib.sha256(stream.read()).hexdigest()))
 
 
+@jobsys.job(**REQUIREMENTS)
+def spawn(number):
+    """Leave a process behind, in a session of its own: it must end with this attempt, whatever that dies of."""
+    with signed(seconds=0.2):
+        if not os.environ.get(QUICK):
+            subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        return traced(digest("spawned", number))
+
+
 class Constant(jobsys.Service):
     """A service that gives its clients a number."""
 
@@ -197,6 +207,8 @@ def unit(number):
         parts += [leaf(1000 * number + each) for each in range(1, 8)]
         if number % 4 == 0:
             parts.append(slow(number))
+        if number % 8 == 1:
+            parts.append(spawn(number))
         if number % 10 == 3:
             parts.append(served(number))
         if number % 25 == 7:
