@@ -36,9 +36,9 @@ class Battle:
         self.kept: list[Path] = []
 
     def fight(self, kills: int) -> None:
-        """Strike until so many strikes have killed something, and let the last run finish."""
+        """Strike until so many strikes have killed something, or there were thrice as many; let the last run finish."""
         number = 0
-        while self.report.kills < kills:
+        while self._goes_on(kills):
             number += 1
             run = Campaign(self.directory / f"run-{number}", self.jobs, small_disk=number % 2 == 0)
             keep = True
@@ -49,11 +49,14 @@ class Battle:
                 if keep:
                     self.kept.append(run.directory)
 
+    def _goes_on(self, kills: int) -> bool:
+        return self.report.kills < kills and self.round < 3 * kills
+
     def _through(self, run: Campaign, kills: int) -> bool:
         """Take one run to its end; tell whether all was well."""
         run.start()
         while True:
-            if self.report.kills < kills:
+            if self._goes_on(kills):
                 kin.wait_for(lambda: run.leader.status is not None, self.rng.uniform(0.0, LONGEST_WAIT))
             else:
                 run.leader.wait(STUCK)
@@ -62,7 +65,7 @@ class Battle:
             if run.leader.status is not None:
                 if not self._resume(run, self.last):
                     return False
-            elif self.report.kills >= kills:
+            elif not self._goes_on(kills):
                 return self._broken(END, [Violation("lost", "the run does not end")], run)
             elif not self._strike(run, self._draw(run)):
                 return False
@@ -84,6 +87,7 @@ class Battle:
         self.round, self.last = self.round + 1, strike.name
         row = self.report.row(strike.name)
         row.struck += 1
+        run.may_fail |= strike.fails
         before = Account.read(run.store)
         try:
             killed = strike.act(run, family, self.rng)
@@ -131,6 +135,7 @@ class Battle:
         """Check everything that must hold while the run goes on."""
         account, starts = run.witnesses()
         found = [*checker.check_kept(before, account), *checker.check_going_on(account, starts)]
+        found += [] if run.may_fail else checker.check_failures(account)
         for leader in run.gone():
             if leader is not run.leader:
                 found += leftovers.processes(leader.mark)
@@ -145,6 +150,7 @@ class Battle:
         account, starts = run.witnesses()
         found = [
             *checker.check_going_on(account, starts),
+            *([] if run.may_fail else checker.check_failures(account)),
             *checker.check_finished(account, run.leader.printed(), self.expected),
             *leftovers.processes(run.mark),
             *leftovers.temporary(run.store_path, run.temporary, run.cache),

@@ -72,6 +72,7 @@ class Campaign:
         self.mark = uuid.uuid4().hex
         self.host: list[str] = []  # the command under which leaders are started since one was elsewhere
         self.leaders: list[Leader] = []
+        self.may_fail = False  # something was done to it from which attempts may fail that nobody killed
 
     @property
     def leader(self) -> Leader:

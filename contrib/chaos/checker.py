@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from jobsys.events import AttemptFailed, Committed, LeaderStarted
+from jobsys.events import AttemptFailed, Committed, LeaderStarted, Reason
 from jobsys.jobstores import JobStore
 from jobsys.journal import pages
 
@@ -44,8 +44,7 @@ class Account:
     services: set[int] = field(default_factory=set)
     checkpoints: set[int] = field(default_factory=set)
     commits: defaultdict[int, list[Commit]] = field(default_factory=lambda: defaultdict(list))
-    failed: Counter[str] = field(default_factory=Counter)  # by reason
-    failed_tokens: set[str] = field(default_factory=set)
+    failures: list[AttemptFailed] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     segments: dict[int, str] = field(default_factory=dict)  # digests of their bytes
 
@@ -63,8 +62,7 @@ class Account:
                 if isinstance(event, Committed):
                     found._committed(event, page.epoch)
                 elif isinstance(event, AttemptFailed):
-                    found.failed[event.reason] += 1
-                    found.failed_tokens.add(event.token)
+                    found.failures.append(event)
                 elif isinstance(event, LeaderStarted):
                     found.epochs.append(event.epoch)
         return found
@@ -114,6 +112,17 @@ def order(token: str) -> tuple[int, int]:
 def check_going_on(account: Account, starts: list[Start]) -> list[Violation]:
     """Check what must hold at any moment."""
     return [*_doubled(account), *_ran_again(account, starts), *_unremembered(account, starts)]
+
+
+def check_failures(account: Account) -> list[Violation]:
+    """Check that no attempt failed of itself; to be asked where nothing was done to disk or directories."""
+    found = []
+    for failure in account.failures:
+        name = account.names.get(failure.job, "")
+        if failure.reason == Reason.FAILED and name != "trip":
+            text = f"attempt {failure.token} of job {failure.job} ({name}) failed, although nothing was done to it: {failure.message[:300]}"
+            found.append(Violation("wrong", text))
+    return found
 
 
 def check_kept(before: Account, after: Account) -> list[Violation]:

@@ -60,7 +60,7 @@ def objects(store: JobStore, account: Account) -> list[Violation]:
     live = account.live()
     last = {f"{job}-{account.commits[job][-1].token}" for job in live if account.commits[job]}
     deleted = {key for job in live for commit in account.commits[job] for key in commit.deleted}
-    logged = {commit.token for commits in account.commits.values() for commit in commits} | account.failed_tokens
+    logged = {commit.token for commits in account.commits.values() for commit in commits} | {failure.token for failure in account.failures}
     kept = _referred_to(store)
     found = []
     for key in store.storage.list(""):

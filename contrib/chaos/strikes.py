@@ -34,6 +34,7 @@ class Strike:
     weight: int = 4
     workers: bool = True  # whether it makes sense only while there are workers
     needs: str = ""  # "disk", "shim" or "host"
+    fails: bool = False  # whether attempts may fail from it that nobody killed
 
 
 # -- killed -------------------------------------------------------------------------------------------------
@@ -271,14 +272,14 @@ STRIKES = (
     Strike("worker host stopped for a while", stop_host, 3),
     Strike("leader stopped, a second one started beside it", stop_leader, 2),
     Strike("zombie leader (SIGSTOP, another host takes over, SIGCONT)", zombie_leader, 1, needs="host"),
-    Strike("full disk (ENOSPC)", full_disk, 3, needs="disk"),
-    Strike("full disk, and SIGKILL leader", full_disk_and_kill, 3, needs="disk"),
-    Strike("errors of the disk (EIO)", input_output_errors, 4, needs="shim"),
+    Strike("full disk (ENOSPC)", full_disk, 3, needs="disk", fails=True),
+    Strike("full disk, and SIGKILL leader", full_disk_and_kill, 3, needs="disk", fails=True),
+    Strike("errors of the disk (EIO)", input_output_errors, 4, needs="shim", fails=True),
     Strike("slow disk, and SIGKILL leader", slow_disk_and_kill, 4, needs="shim"),
     Strike("limit on file sizes (EFBIG)", small_files_only, 2),
-    Strike("workers' directories removed", remove_work, 3),
-    Strike("code cache removed", remove_cache, 2),
-    Strike("code cache removed, and SIGKILL host", remove_cache_and_kill_host, 2),
+    Strike("workers' directories removed", remove_work, 3, fails=True),
+    Strike("code cache removed", remove_cache, 2, fails=True),
+    Strike("code cache removed, and SIGKILL host", remove_cache_and_kill_host, 2, fails=True),
 )
 
 
