@@ -41,9 +41,12 @@ class Battle:
         while self._goes_on(kills):
             number += 1
             run = Campaign(self.directory / f"run-{number}", self.jobs, small_disk=number % 2 == 0)
-            keep = True
+            keep = False  # not if a person interrupts it
             try:
                 keep = not self._through(run, kills)
+            except Exception:
+                keep = True
+                raise
             finally:
                 run.close(keep=keep)
                 if keep:

@@ -1,5 +1,6 @@
 """One run of the workflow under fire: its directory, its leaders, what they have written so far."""
 
+import functools
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from jobsys.events import Committed, LeaderStarted
 from jobsys.jobstores import JobStore
 from jobsys.jobstores.locators import locate
 from jobsys.journal import pages
+from jobsys.processes import die_with_parent
 
 HERE = Path(__file__).resolve().parent
 STUCK = 90.0  # seconds without a new commit after which a run counts as stuck
@@ -103,7 +105,7 @@ class Campaign:
                 env=environment,
                 start_new_session=True,
                 cwd=self.directory,
-                preexec_fn=_as_from_a_terminal,
+                preexec_fn=functools.partial(_as_from_a_terminal, os.getpid()),
             )
         self.leaders.append(Leader(process, mark, output))
         return self.leader
@@ -168,7 +170,8 @@ class Campaign:
             shutil.rmtree(self.directory)
 
 
-def _as_from_a_terminal() -> None:
-    """Let signals do what they do to a process that a person starts: whoever started this one may ignore them."""
+def _as_from_a_terminal(parent: int) -> None:
+    """Let signals do what they do to a process that a person starts, whatever is ignored here; end with the one who looks on."""
+    die_with_parent(parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -39,17 +39,23 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.directory))
     began = time.monotonic()
     battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs), options.only)
+    interrupted = False
     try:
         battle.fight(options.kills)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         battle.tidy()
-        report = battle.report
-        text = f"{report.table()}\n\n{report.summary()}\nseed {options.seed}, {time.monotonic() - began:.0f} s.\n"
-        print(text)
-        for note in report.notes:
-            print(note)
+    report = battle.report
+    text = f"{report.table()}\n\n{report.summary()}\nseed {options.seed}, {time.monotonic() - began:.0f} s.\n"
+    print(text)
+    for note in report.notes:
+        print(note)
     if options.report:
         options.report.write_text(text)
+    if interrupted:
+        print("interrupted: what was found up to here is above", file=sys.stderr)
+        return 130
     return 1 if report.violations else 0
 
 
