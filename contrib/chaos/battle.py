@@ -22,14 +22,15 @@ LONGEST_WAIT = 1.2  # seconds between two strikes
 class Battle:
     """A series of runs under fire; everything random is drawn from the seed."""
 
-    def __init__(self, directory: Path, seed: int, jobs: int, expected: str, only: str = "") -> None:
+    def __init__(self, directory: Path, seed: int, jobs: int, expected: str, only: str = "", *, ssh: bool = False) -> None:
         """Make runs below a directory; ``expected`` is what an undisturbed run prints; ``only`` is a part of the names of strikes."""
         self.directory = directory
         self.seed = seed
         self.jobs = jobs
         self.expected = expected
+        self.ssh = ssh
         self.rng = random.Random(seed)
-        self.strikes = [strike for strike in STRIKES if only.lower() in strike.name.lower()]
+        self.strikes = [each for each in STRIKES if only.lower() in each.name.lower() and (ssh or each.needs != "ssh")]
         self.report = Report({strike.name: Row() for strike in self.strikes})
         self.round = 0
         self.last = END  # the strike before
@@ -40,7 +41,7 @@ class Battle:
         number = 0
         while self._goes_on(kills):
             number += 1
-            run = Campaign(self.directory / f"run-{number}", self.jobs, small_disk=number % 2 == 0)
+            run = Campaign(self.directory / f"run-{number}", self.jobs, small_disk=number % 2 == 0, ssh=self.ssh)
             keep = False  # not if a person interrupts it
             try:
                 keep = not self._through(run, kills)
@@ -84,7 +85,7 @@ class Battle:
 
     def _strike(self, run: Campaign, strike: Strike) -> bool:
         """Strike once, resume, and check; tell whether all was well."""
-        family = run.wait_for_workers() if strike.workers else kin.Family.of(run.leader.pid)
+        family = run.wait_for_workers() if strike.workers else kin.Family.of(run.leader.pid, run.leader.mark)
         if run.leader.status is not None or (strike.workers and not family.workers):
             return True  # it has just ended
         self.round, self.last = self.round + 1, strike.name

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,10 +61,11 @@ class Leader:
 class Campaign:
     """A run in a directory of its own, from its first leader to its end."""
 
-    def __init__(self, directory: Path, jobs: int, *, small_disk: bool) -> None:
-        """Make the directory; with ``small_disk`` the store lies on a tmpfs, where that can be had."""
+    def __init__(self, directory: Path, jobs: int, *, small_disk: bool, ssh: bool = False) -> None:
+        """Make the directory; with ``small_disk`` the store lies on a tmpfs, where that can be had; with ``ssh`` jobs run on hosts."""
         self.directory = directory
         self.jobs = jobs
+        self.ssh = ssh
         for name in ("outside", "tmp", "cache", "log"):
             (directory / name).mkdir(parents=True)
         self.temporary, self.cache, self.record = directory / "tmp", directory / "cache", directory / "outside" / "record"
@@ -87,6 +89,7 @@ class Campaign:
         mark, output = f"{self.mark}-{number}-", self.directory / "log" / f"leader-{number}"
         command = [sys.executable, str(HERE / "workload.py"), f"file:{self.store_path}", "--jobs", str(self.jobs)]
         command += ["--outside", str(self.record.parent), "--progress", "off", "--retries", "10", "--backoff", "0.1"]
+        command += _on_hosts() if self.ssh else []
         command += ["--restart"] if (self.store_path / "jobsys-store.json").exists() else []
         environment = {
             **os.environ,
@@ -143,11 +146,11 @@ class Campaign:
 
     def wait_for_workers(self, seconds: float = STUCK) -> kin.Family:
         """Wait until the leader has workers, or has ended."""
-        family = kin.Family.of(self.leader.pid)
+        family = kin.Family.of(self.leader.pid, self.leader.mark)
 
         def there() -> bool:
             nonlocal family
-            family = kin.Family.of(self.leader.pid)
+            family = kin.Family.of(self.leader.pid, self.leader.mark)
             return bool(family.workers) or self.leader.status is not None
 
         kin.wait_for(there, seconds)
@@ -168,6 +171,13 @@ class Campaign:
             self.disk.close()
         if not keep:
             shutil.rmtree(self.directory)
+
+
+def _on_hosts() -> list[str]:
+    """Run jobs on two hosts, both of which are this machine: a shell stands in for ssh."""
+    ssh = shlex.join(["sh", "-c", 'shift; exec sh -c "$1"', "ssh"])
+    options = ["--batch-system", "ssh", "--hosts", "one,two", "--ssh", ssh, "--store-address", "127.0.0.1", "--host-patience", "10"]
+    return [*options, "--worker-python", sys.executable, "--ship-env", "never"]
 
 
 def _as_from_a_terminal(parent: int) -> None:

@@ -61,34 +61,34 @@ class Family:
     hosts: list[int] = field(default_factory=list)
     guards: list[int] = field(default_factory=list)
     workers: list[int] = field(default_factory=list)
+    agents: list[int] = field(default_factory=list)
+    servers: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, leader: int) -> "Family":
-        """Look at a leader's processes: hosts are its children in sessions of their own, workers those of a host's children with a log."""
+    def of(cls, leader: int, mark: str) -> "Family":
+        """Look at the processes that carry a leader's mark.
+
+        Workers write to a log; worker hosts are their parents; a guard is a host's child in a session of its own that writes nowhere; an
+        agent stands between leader and host; what else the leader has started in a session of its own serves the store.
+        """
         found = cls(leader)
-        for host in _children(leader):
-            if _session(host) != host:
-                continue
-            found.hosts.append(host)
-            for child in _children(host):
-                output = _output(child)
-                if output.endswith("/log"):
-                    found.workers.append(child)
-                elif output == os.devnull and _session(child) == child:
-                    found.guards.append(child)
+        parents = {process.pid: _parent(process) for process in marked(mark)}
+        outputs = {pid: _output(pid) for pid in parents}
+        found.workers = [pid for pid, output in outputs.items() if output.endswith("/log") and _session(pid) == pid]
+        found.hosts = sorted({parents[pid] for pid in found.workers} & parents.keys() - {leader})
+        below = {pid for pid, parent in parents.items() if parent in found.hosts} - set(found.workers)
+        found.guards = sorted(pid for pid in below if outputs[pid] == os.devnull and _session(pid) == pid)
+        found.agents = sorted({parents[pid] for pid in found.hosts} & parents.keys() - {leader})
+        known = {*found.hosts, *found.agents}
+        found.servers = sorted(pid for pid, parent in parents.items() if parent == leader and pid not in known and _session(pid) == pid)
         return found
 
-    @property
-    def all(self) -> list[int]:
-        """The leader first."""
-        return [self.leader, *self.hosts, *self.guards, *self.workers]
 
-
-def _children(pid: int) -> list[int]:
+def _parent(process: psutil.Process) -> int:
     try:
-        return [child.pid for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+        return int(process.ppid())
     except psutil.Error:
-        return []
+        return -1
 
 
 def _session(pid: int) -> int:

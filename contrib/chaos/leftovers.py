@@ -5,6 +5,7 @@ from pathlib import Path
 import kin
 from checker import Account, Violation
 
+from jobsys.fetch import PART
 from jobsys.jobstores import JobStore
 from jobsys.journal import replay
 from jobsys.record import Blob
@@ -25,7 +26,7 @@ def temporary(store: Path, directory: Path, cache: Path) -> list[Violation]:
     """Name temporary files of a run of which no process is left: in the store, in the directory of temporary files, in the cache."""
     found = [path for path in _below(store / ".tmp") if path.is_file()]
     found += directory.iterdir() if directory.exists() else []
-    found += [path for path in _below(cache) if ".part" in path.name]
+    found += [path for path in _below(cache) if PART in path.name]
     return [Violation("temporary", f"{path} is left") for path in found]
 
 

@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="file for the table (default: only printed)")
     parser.add_argument("--directory", type=Path, help="where runs are made (default: the system's temporary directory)")
     parser.add_argument("--only", default="", metavar="TEXT", help="only strikes with this in their name, such as 'zombie'")
+    parser.add_argument("--ssh", action="store_true", help="jobs run on two hosts (this machine, twice), by agents")
     options = parser.parse_args()
     if not any(options.only.lower() in strike.name.lower() for strike in STRIKES):
         parser.error(f"no strike has {options.only!r} in its name: {'; '.join(strike.name for strike in STRIKES)}")
@@ -38,7 +39,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.directory))
     began = time.monotonic()
-    battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs), options.only)
+    battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs), options.only, ssh=options.ssh)
     interrupted = False
     try:
         battle.fight(options.kills)

@@ -33,7 +33,7 @@ class Strike:
     act: Callable[[Campaign, kin.Family, random.Random], int]
     weight: int = 4
     workers: bool = True  # whether it makes sense only while there are workers
-    needs: str = ""  # "disk", "shim" or "host"
+    needs: str = ""  # "disk", "shim", "host" or "ssh"
     fails: bool = False  # whether attempts may fail from it that nobody killed
 
 
@@ -98,6 +98,18 @@ def kill_group(run: Campaign, family: kin.Family, rng: random.Random) -> int:
             continue
     run.leader.wait(LEADER_ENDS)
     return killed
+
+
+def kill_agent(run: Campaign, family: kin.Family, rng: random.Random) -> int:
+    return kin.send([rng.choice(family.agents)], KILL) if family.agents else 0
+
+
+def stop_agent(run: Campaign, family: kin.Family, rng: random.Random) -> int:
+    return _pause(family.agents[:1], rng.uniform(0.5, 2.0))
+
+
+def kill_store_server(run: Campaign, family: kin.Family, rng: random.Random) -> int:
+    return kin.send(family.servers, KILL)
 
 
 # -- asked to end -------------------------------------------------------------------------------------------
@@ -272,6 +284,9 @@ STRIKES = (
     Strike("worker host stopped for a while", stop_host, 3),
     Strike("leader stopped, a second one started beside it", stop_leader, 2),
     Strike("zombie leader (SIGSTOP, another host takes over, SIGCONT)", zombie_leader, 1, needs="host"),
+    Strike("SIGKILL an agent", kill_agent, 6, needs="ssh"),
+    Strike("agent stopped for a while", stop_agent, 3, needs="ssh"),
+    Strike("SIGKILL server of the store", kill_store_server, 3, needs="ssh", fails=True),
     Strike("full disk (ENOSPC)", full_disk, 3, needs="disk", fails=True),
     Strike("full disk, and SIGKILL leader", full_disk_and_kill, 3, needs="disk", fails=True),
     Strike("errors of the disk (EIO)", input_output_errors, 4, needs="shim", fails=True),
