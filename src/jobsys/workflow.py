@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from jobsys import session, shipment
+from jobsys.batch import workdir
 from jobsys.batch.base import BatchSystem
 from jobsys.config import Config
 from jobsys.display import make_display
@@ -185,7 +186,8 @@ def _lead_with(
     progress, last = replay(store)
     if progress.finished:
         _say("the run was finished before: this is its stored value")
-        if not store.last_beat(lease.epoch - 1)["released"]:
+        if not store.last_beat(lease.epoch - 1)["released"]:  # who led then died at the very end
+            workdir.sweep(config.work_dir)
             _remove_leftovers(store, progress)
         return None
     try:

@@ -1,11 +1,13 @@
 """What leaders that died had left in the store: removed once the run is finished, and nothing else is."""
 
 import itertools
+import os
 
 import pytest
 
 import jobsys
 from jobsys.batch.base import BatchState, BatchUpdate
+from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import StorageError
 from jobsys.events import Reason
 from jobsys.jobstores import keys, locate
@@ -136,13 +138,16 @@ def finished():
     return locator, store
 
 
-def test_a_run_that_was_finished_when_its_leader_died_is_tidied_by_the_next(finished, capsys):
+def test_a_run_that_was_finished_when_its_leader_died_is_tidied_by_the_next(finished, tmp_path):
     locator, store = finished
+    directory = WorkDirectory.make(tmp_path)
+    os.close(directory.lock)
     store.beat(1, 3, 0.0)  # as if it had not given the lease back
     lease = store.last_lease()
     store.storage.put(keys.lease(1), store.storage.get(keys.lease(1)).replace(b'"pid":%d' % lease.pid, b'"pid":%d' % 2**22))
-    assert run(locator, restart=True) == 7
+    assert run(locator, restart=True, work_dir=str(tmp_path)) == 7
     assert left(store) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_ended_in_order_is_not_looked_through_again(finished):

@@ -30,11 +30,9 @@ class WorkDirectory:
     @classmethod
     def make(cls, parent: str | os.PathLike[str] | None = None) -> Self:
         """Make a directory below another one, or in the system's for temporary files; first remove those that the dead left there."""
-        prefix = _prefix()
-        base = Path(tempfile.gettempdir() if parent is None else parent)
-        sweep(base)
+        sweep(parent)
         while True:
-            path = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+            path = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
             lock = _open(path)
             if lock is not None:
                 if _locked(lock, fcntl.LOCK_SH) is not False and _is_at(lock, path):
@@ -49,9 +47,9 @@ class WorkDirectory:
             os.close(lock)
 
 
-def sweep(base: Path) -> None:
+def sweep(parent: str | os.PathLike[str] | None = None) -> None:
     """Remove the directories that nobody uses any more, and end the processes of jobs that outlived those that used them."""
-    for path in base.glob(f"{_prefix()}*"):
+    for path in Path(tempfile.gettempdir() if parent is None else parent).glob(f"{_prefix()}*"):
         lock = _open(path)
         if lock is None:
             continue
