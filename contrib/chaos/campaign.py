@@ -43,11 +43,7 @@ class Leader:
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end; tell whether it came."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return kin.wait_for(lambda: self.status is not None, seconds)
 
     def said(self) -> str:
         """Return the end of what it wrote to standard error."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 
 MARK = "CHAOS_MARK"
+asked_to_stop: list[int] = []
+"""Signals by which a person asked to stop. They are noticed where something is waited for: raised anywhere, they could get lost."""
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -37,9 +39,15 @@ def send(pids: list[int], number: int) -> int:
 
 
 def wait_for(condition: Callable[[], object], seconds: float, pause: float = 0.02) -> bool:
-    """Wait until something is so; tell whether it was in time."""
+    """Wait until something is so; tell whether it was in time.
+
+    Raises:
+        KeyboardInterrupt: a person asked to stop.
+    """
     end = time.monotonic() + seconds
     while not condition():
+        if asked_to_stop:
+            raise KeyboardInterrupt
         if time.monotonic() > end:
             return False
         time.sleep(pause)

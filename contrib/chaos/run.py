@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import kin
 import workload
 from battle import Battle
 from strikes import STRIKES
@@ -36,7 +37,8 @@ def main() -> int:
     if not any(options.only.lower() in strike.name.lower() for strike in STRIKES):
         parser.error(f"no strike has {options.only!r} in its name: {'; '.join(strike.name for strike in STRIKES)}")
     _have_own_mounts()
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: kin.asked_to_stop.append(number))
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.directory))
     began = time.monotonic()
     battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs), options.only, ssh=options.ssh)
@@ -82,10 +84,6 @@ def _have_own_mounts() -> None:
     if possible:
         os.environ[OWN_MOUNTS] = "1"
         os.execvp(command[0], [*command, sys.executable, *sys.argv])
-
-
-def _interrupted(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
