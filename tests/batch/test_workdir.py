@@ -1,18 +1,20 @@
 """Directories of workers: in use as long as a process lives that has the lock, removed by the next one else."""
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from jobsys import processes
-from jobsys.batch import workdir
 from jobsys.batch.local import LocalBatchSystem, Machine
 from jobsys.batch.workdir import WorkDirectory, sweep
 from jobsys.testing.batch import collect, is_gone
@@ -115,21 +117,50 @@ def test_the_process_that_sweeps_is_none_of_the_dead_ones_jobs(tmp_path, monkeyp
 
 
 def test_one_that_is_swept_as_it_is_made_is_made_anew(tmp_path, monkeypatch):
-    really = workdir._open
+    really = tempfile.mkdtemp
     taken: list[Path] = []
 
-    def swept_before_it_is_locked(path):
-        descriptor = really(path)
+    def swept_before_it_is_locked(**options):
+        path = Path(really(**options))
         if not taken:
             taken.append(path)
             path.rmdir()
-        return descriptor
+        return str(path)
 
-    monkeypatch.setattr(workdir, "_open", swept_before_it_is_locked)
+    monkeypatch.setattr("tempfile.mkdtemp", swept_before_it_is_locked)
     made = WorkDirectory.make(tmp_path)
     assert taken[0] != made.path
     assert made.path.is_dir()
     made.remove()
+
+
+def test_one_that_a_sweep_is_looking_at_is_left_to_it(tmp_path, monkeypatch):
+    really = tempfile.mkdtemp
+    looking: list[int] = []
+
+    def looked_at(**options):
+        path = really(**options)
+        if not looking:
+            looking.append(os.open(path, os.O_RDONLY))
+            fcntl.flock(looking[0], fcntl.LOCK_EX)
+        return path
+
+    monkeypatch.setattr("tempfile.mkdtemp", looked_at)
+    made = WorkDirectory.make(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    os.close(looking[0])
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [made.path]
+    made.remove()
+
+
+def test_without_descriptors_there_is_an_error_and_no_end_of_directories(tmp_path, monkeypatch):
+    def none_left(*_, **__):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("os.open", none_left)
+    with pytest.raises(OSError, match="too many"):
+        WorkDirectory.make(tmp_path)
 
 
 def test_without_locks_nothing_is_swept(tmp_path, monkeypatch):

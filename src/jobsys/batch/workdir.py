@@ -11,12 +11,15 @@ import os
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from jobsys import processes
 
 logger = logging.getLogger(__name__)
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class WorkDirectory:
@@ -33,11 +36,11 @@ class WorkDirectory:
         sweep(parent)
         while True:
             path = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
-            lock = _open(path)
-            if lock is not None:
+            with suppress(FileNotFoundError):  # a sweep took it for forgotten
+                lock = os.open(path, _DIRECTORY)
                 if _locked(lock, fcntl.LOCK_SH) is not False and _is_at(lock, path):
                     return cls(path, lock)
-                os.close(lock)  # a sweep was just looking at it, and may take it for forgotten
+                os.close(lock)  # a sweep is just looking at it
 
     def remove(self) -> None:
         """Remove it with all that is in it. Safe to call twice."""
@@ -50,8 +53,9 @@ class WorkDirectory:
 def sweep(parent: str | os.PathLike[str] | None = None) -> None:
     """Remove the directories that nobody uses any more, and end the processes of jobs that outlived those that used them."""
     for path in Path(tempfile.gettempdir() if parent is None else parent).glob(f"{_prefix()}*"):
-        lock = _open(path)
-        if lock is None:
+        try:
+            lock = os.open(path, _DIRECTORY)
+        except OSError:  # it has just been removed, or is somebody else's, or no directory: not ours to remove
             continue
         try:
             ours = path.name in os.environ.get(processes.MARK, "")
@@ -66,13 +70,6 @@ def sweep(parent: str | os.PathLike[str] | None = None) -> None:
 def _prefix() -> str:
     """Begin a name so that only this user on this host has it: on a shared file system, locks may not reach further."""
     return f"jobsys-{os.getuid()}-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]}-"
-
-
-def _open(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:  # it has just been removed, or is no directory of ours
-        return None
 
 
 def _locked(descriptor: int, kind: int) -> bool | None:

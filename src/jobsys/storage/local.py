@@ -27,7 +27,7 @@ from jobsys.storage.openfiles import NEW, Descriptor, ReadingFile, WritingFile, 
 OPEN_FILES = 64
 KNOWN_FOLDERS = 10_000
 RACES = 20
-DAY = 86_400.0
+WEEK = 7 * 86_400.0
 _MADE_BY = re.compile(r"[0-9a-f]{16}\.([0-9a-f]{12})\.(\d+)\.\d+")
 
 
@@ -181,17 +181,19 @@ class LocalStorage(Storage):
             self._folders.clear()
         self._seen = False
 
-    def sweep(self, age: float = DAY) -> int:
+    def sweep(self, age: float = WEEK) -> int:
         """Delete temporary files of dead processes; return how many.
 
-        Dead are those that are known to be, which were on this machine, and those that have not written to a file for ``age`` seconds.
+        Whether a process of this machine is dead can be seen. Others, of other machines or from before this one was started anew, count
+        as dead when they have not written to a file for ``age`` seconds.
         """
         folder, oldest, swept = f"{self.root}/{TEMPORARY}", time.time() - age, 0
         try:
             names = os.listdir(folder) if os.path.isdir(folder) else []
             for name in names:
                 with suppress(FileNotFoundError):  # its process lives and has just finished
-                    if _is_of_the_dead(name) or os.lstat(f"{folder}/{name}").st_mtime < oldest:
+                    dead = _is_of_the_dead(name)
+                    if dead or (dead is None and os.lstat(f"{folder}/{name}").st_mtime < oldest):
                         os.unlink(f"{folder}/{name}")
                         swept += 1
         except OSError as error:
@@ -289,7 +291,7 @@ class LocalStorage(Storage):
         raise storage_error(error, doing, path) from error
 
 
-def _is_of_the_dead(name: str) -> bool:
-    """Tell whether the process that made a temporary file of this name is known to be dead."""
+def _is_of_the_dead(name: str) -> bool | None:
+    """Tell whether the process that made a temporary file of this name is dead; None if that can't be seen from here."""
     made = _MADE_BY.fullmatch(name)
-    return made is not None and made[1] == processes.namespace() and not processes.is_running(int(made[2]))
+    return None if made is None or made[1] != processes.namespace() else not processes.is_running(int(made[2]))
