@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test simulate check fix bench docs clean
+.PHONY: help dev demo test simulate chaos check fix bench docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -41,6 +41,9 @@ fix: $(STAMP)  ## mend what can be mended mechanically
 
 bench: $(STAMP)  ## measure jobs per second, store operations a job, code shipping
 	$(BIN)/python contrib/bench/run.py $(ARGS)
+
+chaos: $(STAMP)  ## kill, stop and starve real runs, and look for anything lost, doubled or left; ARGS='--kills 200 --seed 1'
+	$(BIN)/python contrib/chaos/run.py $(ARGS)
 
 docs: $(STAMP)  ## check the documents: links, examples, commands, names of the specification
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_public_names.py

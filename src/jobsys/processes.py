@@ -4,6 +4,8 @@ On Linux this reads /proc; elsewhere it asks psutil, and the two prctl calls do 
 """
 
 import ctypes
+import functools
+import hashlib
 import os
 import select
 import signal
@@ -103,6 +105,19 @@ def is_running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+@functools.cache
+def namespace() -> str:
+    """Name, in twelve characters, the set of processes that this one's number tells apart; an empty text where that is not known.
+
+    It changes when the machine is started anew, and differs between containers that do not see each other's processes.
+    """
+    try:
+        place = f"{Path('/proc/sys/kernel/random/boot_id').read_text()} {os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
 
 
 def started(pid: int) -> float:

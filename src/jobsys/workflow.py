@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from jobsys import session, shipment
+from jobsys.batch import workdir
 from jobsys.batch.base import BatchSystem
 from jobsys.clock import SYSTEM, Clock
 from jobsys.config import Config
@@ -40,7 +41,7 @@ from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import confirm, replay, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
-from jobsys.leader import Leader, acquire, release
+from jobsys.leader import Leader, acquire, leftovers, release
 from jobsys.leader.lease import HERE, Here
 from jobsys.leader.listener import Listener
 from jobsys.message import Report, attempt_token
@@ -198,6 +199,9 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
     if progress.finished:
         confirm(store, last)
         _say("the run was finished before: this is its stored value")
+        if not store.last_beat(lease.epoch - 1)["released"]:  # who led then died at the very end
+            workdir.sweep(config.work_dir)
+            _remove_leftovers(store, progress)
         return None
     try:
         first = _first_commit(workflow, store, lease, clock) if progress.nodes[0].value is None else None
@@ -221,7 +225,18 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
             leader.close()
         raise
     leader.close()
+    if leader.progress.finished and lease.epoch > 1:
+        _remove_leftovers(store, leader.progress)
     return leader
+
+
+def _remove_leftovers(store: JobStore, progress: Progress) -> None:
+    """Delete what belongs to no one, now that the run is finished and no worker is left; the result does not depend on it."""
+    try:
+        leftovers.remove(store, progress)
+        store.sweep()
+    except StorageError as error:
+        _say(f"what leaders that died had left in {store.locator} could not be removed: {error}")
 
 
 def _first_commit(workflow: Any, store: JobStore, lease: Lease, clock: Clock) -> tuple[Report, bytes]:

@@ -378,7 +378,7 @@ LEADER = """
         while len(pids) < 2:
             pids += [update.payload.decode() for update in system.updates(1) if update.state is BatchState.MESSAGE]
         pids += [str(running.pid) for running in system.running().values()]
-        print(system._host.pid, *pids, system._directory, flush=True)
+        print(system._host.pid, *pids, system._directory.path, flush=True)
         while True:
             system.updates(None)
     finally:

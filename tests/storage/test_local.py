@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.storage import local
 from jobsys.storage.local import LocalStorage
@@ -360,11 +361,34 @@ def test_killed_writers_leave_nothing_partial(tmp_path: Path) -> None:
             data = storage.get(key)
             assert key == "last" or (len(data) == 240_000 and data == data[:12] * 20_000), key
     left = len(temporaries(storage))
-    assert storage.sweep() == 0
-    assert storage.sweep(age=-60) == left
+    assert storage.sweep() == left
     assert temporaries(storage) == []
     storage.destroy()
     assert not os.path.exists(storage.root)
+
+
+def test_a_sweep_spares_what_a_living_process_writes(storage: LocalStorage) -> None:
+    with storage.writer("x") as stream:
+        stream.write(b"x")
+        assert storage.sweep(age=-60) == 0
+    assert storage.get("x") == b"x"
+
+
+def test_a_sweep_removes_what_only_its_age_tells_about_after_a_week(storage: LocalStorage) -> None:
+    """A process of another machine, or of this one before it was started anew, may have had any number."""
+    storage.put("x", b"")
+    folder = Path(storage.root) / ".tmp"
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    here = processes.namespace()
+    names = [f"0123456789abcdef.{'0' * 12}.{dead}.0", f"0123456789abcdef..{dead}.0", f"0123456789abcdef.{here}.x.0", f"x.{here}.{dead}"]
+    for name in names:
+        (folder / name).touch()
+    assert storage.sweep() == 0
+    (folder / f"0123456789abcdef.{here}.{dead}.0").touch()
+    assert storage.sweep() == 1
+    assert storage.sweep(age=-60) == len(names)
 
 
 # ── files kept open ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,9 +6,7 @@ so a canceled service ends the next time it listens.
 
 import os
 import queue
-import shutil
 import socket
-import tempfile
 import threading
 import time
 import traceback
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
+from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import BatchSystemError
 from jobsys.requirements import Requirements
 
@@ -80,7 +79,7 @@ class InlineBatchSystem(BatchSystem):
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._host = socket.gethostname()
-        self._directory = Path(tempfile.mkdtemp(prefix=f"jobsys-{os.getuid()}-"))
+        self._directory = WorkDirectory.make()
 
     def check(self, requirements: Requirements) -> None:
         """Accept everything: nothing is enforced here."""
@@ -138,13 +137,13 @@ class InlineBatchSystem(BatchSystem):
         self.cancel(list(self._current))
         for thread in self._threads:
             thread.join(1.0)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.remove()
 
     def _do(self, job: BatchJob) -> None:
         def say(message: bytes) -> None:
             self._news.put(BatchUpdate(job.id, BatchState.MESSAGE, message, self._host, os.getpid()))
 
-        current = _Current(InlineChannel(self._directory, say))
+        current = _Current(InlineChannel(self._directory.path, say))
         with self._lock:
             self._current[job.id] = current
         try:

@@ -337,6 +337,10 @@ class JobStore:
         """Delete what an attempt that did not commit left behind."""
         self.storage.delete([*self.storage.list(keys.files(job, token)), *self.storage.list(keys.values(job, token))])
 
+    def sweep(self) -> None:
+        """Delete what processes that died on this machine had begun to write."""
+        self.storage.sweep()
+
     # -- files -----------------------------------------------------------------------------------------------
 
     @contextmanager

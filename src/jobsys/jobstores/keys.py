@@ -14,11 +14,14 @@ LEASES: Final = "lease/"
 JOURNAL: Final = "journal/"
 SNAPSHOTS: Final = "snapshots/"
 COMMITS: Final = "commits/"
+VALUES: Final = "values/"
+FILES: Final = "files/"
+LOGS: Final = "logs/"
 TOPS: Final = frozenset(
     {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "logs", "files", "shared"}
 )
 """The first parts of all keys."""
-IMMUTABLE: Final = (JOURNAL, "values/", "files/", SNAPSHOTS)
+IMMUTABLE: Final = (JOURNAL, VALUES, FILES, SNAPSHOTS)
 """How the keys begin whose objects never change once they are there."""
 
 
@@ -59,12 +62,12 @@ def value(job: int, token: str, serial: int) -> str:
 
 def values(job: int, token: str) -> str:
     """All large values of an attempt."""
-    return f"values/{job}-{token}/"
+    return f"{VALUES}{job}-{token}/"
 
 
 def log(job: int, token: str) -> str:
     """What an attempt printed, where it is too much for the journal."""
-    return f"logs/{job}-{token}"
+    return f"{LOGS}{job}-{token}"
 
 
 def commit(job: int, token: str) -> str:
@@ -79,7 +82,7 @@ def file(job: int, token: str, serial: int, name: str) -> str:
 
 def files(job: int, token: str) -> str:
     """All global files of an attempt."""
-    return f"files/{job}-{token}/"
+    return f"{FILES}{job}-{token}/"
 
 
 def file_name(key: str) -> str:

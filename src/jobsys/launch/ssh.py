@@ -42,7 +42,7 @@ def make(launch: Launch) -> BatchSystem:
         raise UsageError("--batch-system ssh needs hosts: --hosts NAME, repeated or with commas")
     launch.check_seen()
     asked = surroundings.asked_for(config.env, os.environ)
-    url, token = _serve(launch, hosts)
+    url, token, server = _serve(launch, hosts)
     shipped, data = ship(launch, url)
     sender = Sender(store, url)
     archive = core.core_archive()
@@ -67,7 +67,10 @@ def make(launch: Launch) -> BatchSystem:
     preamble = json.dumps(start).encode() + b"\n"
     wanted = f"{interpreter.facts()['implementation']} {sys.version_info[0]}.{sys.version_info[1]}"
     how = Start(core.bootstrap_command(python), preamble, f"--worker-python names a program that is {wanted}, as the leader's Python is")
-    return SshBatchSystem(hosts, how, ssh=shlex.split(config.ssh), patience=config.host_patience)
+    system = SshBatchSystem(hosts, how, ssh=shlex.split(config.ssh), patience=config.host_patience)
+    if server is not None:
+        system.need(server, f"the server of the job store at {url}")
+    return system
 
 
 def _limits(config: Config) -> list[str]:
@@ -77,11 +80,11 @@ def _limits(config: Config) -> list[str]:
     return [*words, "--work-dir", config.work_dir] if config.work_dir else words
 
 
-def _serve(launch: Launch, hosts: Sequence[str]) -> tuple[str, str]:
-    """Give the URL and the token by which other hosts reach the store; a directory is served from here as long as the run goes on."""
+def _serve(launch: Launch, hosts: Sequence[str]) -> tuple[str, str, int | None]:
+    """Give the URL and the token by which other hosts reach the store, and the process that serves it from here, if it is a directory."""
     config, store = launch.config, launch.store
     if store.locator.startswith(("http:", "https:")):
-        return store.locator, os.environ[TOKEN_VARIABLE]
+        return store.locator, os.environ[TOKEN_VARIABLE], None
     root = store.storage.local_path("x")
     if root is None:
         raise UsageError(f"workers on other hosts can't reach {store.locator}: use a file: store, or one behind 'jobsys serve'")
@@ -89,7 +92,7 @@ def _serve(launch: Launch, hosts: Sequence[str]) -> tuple[str, str]:
     where, durable = f"{'[::]' if ':' in address else '0.0.0.0'}:{port}", config.durability == "power-cut"
     server = StoreServer(os.path.dirname(root), address=address or _own_address(hosts[0]), listen=where, durable=durable)
     served = launch.stack.enter_context(server)
-    return served.url, served.token
+    return served.url, served.token, served.pid
 
 
 def split_store_address(text: str) -> tuple[str, int]:

@@ -29,6 +29,7 @@ WINDOW: Final = 4096
 """How many attempts the batch system has at most; more wait as numbers only."""
 TICK: Final = 0.25
 STATUS_EVERY: Final = 1.0
+SWEEP_EVERY: Final = 10.0  # what killed workers had begun to write may be large
 SNAPSHOT_EVERY: Final = 50_000  # events
 SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends without its result
 PATIENCE: Final = 60.0  # seconds for which a heartbeat, a status or a snapshot may fail to be written
@@ -58,7 +59,7 @@ class Leader:
         self._stop_on_failure = False
         self._checked: dict[Requirements, str] = {}
         self._beats = 0
-        self._due = dict.fromkeys(("beat", "status", "kill", "snapshot"), 0.0)
+        self._due = dict.fromkeys(("beat", "status", "kill", "snapshot", "sweep"), 0.0)
         self._troubled: dict[str, float] = {}  # of these, what fails, and since when
         self._since_snapshot = 0
         self._only_services_for = 0.0  # seconds, of those in which this leader was awake to see it
@@ -104,6 +105,7 @@ class Leader:
         """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
             self._batch.shutdown()
+            self._sweep()
             if not self._journal.pending and not self.store.replaced(self._lease.epoch):
                 self._show(final=True)
         finally:
@@ -360,6 +362,7 @@ class Leader:
         self._every("beat", BEAT, now, self._beat)
         self._every("status", STATUS_EVERY, now, self._show)
         self._every("kill", 2.0, now, self._look_for_kill)
+        self._every("sweep", SWEEP_EVERY, now, self._sweep)
         if self._since_snapshot > SNAPSHOT_EVERY + 2 * len(self.progress.nodes):
             self._every("snapshot", 1.0, now, self._take_snapshot)
         self._watch_services(now)
@@ -394,6 +397,10 @@ class Leader:
         self._view.save(status)
         for listener in self._listeners:
             listener.on_status(status)
+
+    def _sweep(self) -> None:
+        with suppress(StorageError):  # room on a disk is not worth the run
+            self.store.sweep()
 
     def _look_for_kill(self) -> None:
         request = self.store.asked_to_stop()

@@ -90,6 +90,10 @@ class Storage(ABC):
         """Give the object's own path where it is a file of this machine, else None. Never write to it: its mode is read-only."""
         return None
 
+    def sweep(self) -> int:
+        """Delete what processes that are dead had begun to write and nobody can see, where there is such; return how many."""
+        return 0
+
     def destroy(self) -> None:
         """Delete everything under the root, and the root."""
         self.delete(list(self.list("")))

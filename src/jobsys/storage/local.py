@@ -7,6 +7,7 @@ A file is written beside (in ``.tmp`` under the same root), synced, then linked 
 import io
 import itertools
 import os
+import re
 import secrets
 import stat
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 from urllib.parse import quote
 
+from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import sync_directory
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
@@ -25,7 +27,8 @@ from jobsys.storage.openfiles import NEW, Descriptor, ReadingFile, WritingFile, 
 OPEN_FILES = 64
 KNOWN_FOLDERS = 10_000
 RACES = 20
-DAY = 86_400.0
+WEEK = 7 * 86_400.0
+_MADE_BY = re.compile(r"[0-9a-f]{16}\.([0-9a-f]{12})\.(\d+)\.\d+")
 
 
 def never(key: str) -> bool:  # noqa: ARG001
@@ -48,7 +51,7 @@ class LocalStorage(Storage):
         self._seen = os.path.isdir(self.root)
         self._folders: set[str] = set()
         self._open: dict[str, Descriptor] = {}  # a plain one: threads can't put it out of order
-        self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.", itertools.count())
+        self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.{processes.namespace()}.", itertools.count())
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
         """Write a file whole: beside, synced, linked or renamed, its directory synced."""
@@ -178,14 +181,19 @@ class LocalStorage(Storage):
             self._folders.clear()
         self._seen = False
 
-    def sweep(self, age: float = DAY) -> int:
-        """Delete temporary files of dead processes: those not written to for ``age`` seconds. Return how many."""
+    def sweep(self, age: float = WEEK) -> int:
+        """Delete temporary files of dead processes; return how many.
+
+        Whether a process of this machine is dead can be seen. Others, of other machines or from before this one was started anew, count
+        as dead when they have not written to a file for ``age`` seconds.
+        """
         folder, oldest, swept = f"{self.root}/{TEMPORARY}", time.time() - age, 0
         try:
             names = os.listdir(folder) if os.path.isdir(folder) else []
             for name in names:
                 with suppress(FileNotFoundError):  # its process lives and has just finished
-                    if os.lstat(f"{folder}/{name}").st_mtime < oldest:
+                    dead = _is_of_the_dead(name)
+                    if dead or (dead is None and os.lstat(f"{folder}/{name}").st_mtime < oldest):
                         os.unlink(f"{folder}/{name}")
                         swept += 1
         except OSError as error:
@@ -206,7 +214,7 @@ class LocalStorage(Storage):
         return descriptor
 
     def _create(self, mode: int) -> tuple[str, int]:
-        """Open a new temporary file; its name tells processes apart by number and by a token made before any fork."""
+        """Open a new temporary file; its name tells processes apart by a token made before any fork, and by number."""
         token, counter = self._names
         path = f"{token}{os.getpid()}.{next(counter)}"
         try:
@@ -290,3 +298,9 @@ class LocalStorage(Storage):
         except StorageError as gone:
             raise gone from error
         raise storage_error(error, doing, path) from error
+
+
+def _is_of_the_dead(name: str) -> bool | None:
+    """Tell whether the process that made a temporary file of this name is dead; None if that can't be seen from here."""
+    made = _MADE_BY.fullmatch(name)
+    return None if made is None or made[1] != processes.namespace() else not processes.is_running(int(made[2]))

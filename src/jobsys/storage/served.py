@@ -82,15 +82,15 @@ class ServedStorage(Storage):
         """Collect what is written in a file of this machine and send it at a clean exit."""
         check_key(key)
         try:
-            spool = tempfile.NamedTemporaryFile(prefix="jobsys-")  # noqa: SIM115 - closed below
+            spool = tempfile.TemporaryFile(prefix="jobsys-")  # noqa: SIM115 - closed below; without a name, nothing can be left of it
         except OSError as error:
             raise storage_error(error, "write", tempfile.gettempdir()) from error
         with spool:
-            with WritingFile(os.dup(spool.fileno()), spool.name, sync=False).buffered() as stream:
+            with WritingFile(os.dup(spool.fileno()), f"{tempfile.gettempdir()}/jobsys-spool", sync=False).buffered() as stream:
                 yield stream
             size = os.fstat(spool.fileno()).st_size
             headers = {wire.EXECUTABLE: "1"} if executable else {}
-            body = cast("BinaryIO", spool.file) if size else b""
+            body = cast("BinaryIO", spool) if size else b""
             self._exchange.ask(Request("PUT", wire.object_path(key), (_CREATED,), headers, body, size))
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:

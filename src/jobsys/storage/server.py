@@ -114,6 +114,8 @@ def main(arguments: Sequence[str]) -> int:
     allow_many_connections()
     prefixes = tuple(options.immutable)
     storage = LocalStorage(options.root, not options.no_sync, immutable=lambda key: key.startswith(prefixes))
+    with suppress(StorageError):  # what an earlier server left; a directory that can't be used is told about by who asks for something
+        storage.sweep()
     try:
         server = ObjectServer(storage, token, options.listen)
     except (StorageError, UsageError) as error:

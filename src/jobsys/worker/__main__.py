@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
     parser.add_argument("--connect", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--lock", type=int, default=-1, help="kept open: so the directory is in use as long as this process lives")
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--leader", type=int, required=True)
     parser.add_argument("--mark", required=True)
@@ -35,14 +36,15 @@ def main(arguments: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     guardian = guard.start(options.leader, options.directory, options.mark)
-    for descriptor in (options.connect, options.slots):
-        os.set_inheritable(descriptor, False)
+    for descriptor in (options.connect, options.slots, options.lock):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=options.connect)
     executor = _prepare(options.executor, rest, control, options.directory)
     if executor is None:
         os.kill(guardian, signal.SIGKILL)
         return 1
-    Host(control, Slots(options.slots), options.directory, executor, guardian).serve()
+    Host(control, Slots(options.slots), options.directory, executor, guardian, options.lock).serve()
     return 0
 
 

@@ -50,14 +50,18 @@ class _Cleaner:
 class Host:
     """Forks and watches the workers of one code environment."""
 
-    def __init__(self, control: socket.socket, shared: Slots, directory: Path, executor: Executor, guard: int) -> None:
-        """Take over the socket to the leader, the shared slots, the run's directory here and the process that guards this one."""
+    def __init__(self, control: socket.socket, shared: Slots, directory: Path, executor: Executor, guard: int, lock: int = -1) -> None:
+        """Take over the socket to the leader, the shared slots, the run's directory here and the process that guards this one.
+
+        ``lock`` is a descriptor that says that the directory is in use: no fork keeps it, so that nothing a job leaves can.
+        """
         self._control = control
         self._slots = shared
         self._base = directory
         self._directory = directory / f"host-{os.getpid()}"
         self._executor = executor
         self._guard = guard
+        self._lock = lock
         self._reader = FrameReader()
         self._links: deque[int] = deque()
         self._children: dict[int, _Child] = {}
@@ -159,6 +163,7 @@ class Host:
         self._selector.close()
         self._control.close()
         os.close(self._signals)
+        self._let_go_of_lock()
         for other in self._links:
             os.close(other)
         log = os.open(directory / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -172,6 +177,10 @@ class Host:
         with socket.socket(fileno=link) as connection:
             Worker(connection, row, self._executor, directory, log).serve(once=once)
         os._exit(0)
+
+    def _let_go_of_lock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
 
     # ── a worker's life ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -269,6 +278,7 @@ class Host:
             processes.die_with_parent(host)
             self._selector.close()
             self._control.close()
+            self._let_go_of_lock()
             self._executor.after_death(directory)  # type: ignore[attr-defined]  # asked for before the fork
         finally:
             os._exit(0)

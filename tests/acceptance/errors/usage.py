@@ -219,10 +219,10 @@ STORES = [
     ),
     Case(
         did="the store was written by a newer version",
-        before=f'{START}; chmod u+w store/*.json; sed -i \'s/"format":1/"format":99/\' store/jobsys-store.json',
+        before=f'{START}; chmod u+w store/*.json; sed -i \'s/"format":[0-9]*/"format":99/\' store/jobsys-store.json',
         command=f"{RUN} --restart",
-        says="jobsys: error: the job store at file:…/store has format 99; this version of jobsys knows format … only: use the version "
-        "that wrote it (…), or another job store",
+        says="jobsys: error: the job store at file:…/store has format 99; this version of jobsys knows format … only: go on with "
+        "the version that began the run (…), or begin anew in another job store",
         way="install the version that is named, or begin anew in another store",
         status=1,
         left=Left.AS_IT_WAS,

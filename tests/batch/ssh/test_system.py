@@ -17,7 +17,7 @@ from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.ssh import SshBatchSystem, Start
 from jobsys.errors import BatchSystemError, RequirementError, UsageError
 from jobsys.requirements import Requirements
-from jobsys.testing.batch import collect, is_gone
+from jobsys.testing.batch import collect, is_gone, wait_for
 from jobsys.testing.orders import job
 
 LIMITS = ["--max-cores", "2", "--max-memory", "8000000000"]
@@ -466,6 +466,18 @@ LEADER = """
 
 
 @pytest.mark.crash
+def test_the_end_of_a_process_that_all_hosts_need_is_an_error_at_once(make):
+    system = make("a")
+    system.submit([job(1, "sleep", seconds=60)])
+    wait_for(system, 1, BatchState.RUNNING)
+    with subprocess.Popen(["sleep", "100"]) as server:
+        system.need(server.pid, "the server of the job store")
+        assert system.updates(0.2) == []
+        server.kill()
+        with pytest.raises(BatchSystemError, match=rf"the server of the job store \(process {server.pid}\) has ended.*--restart"):
+            system.updates(30)
+
+
 def test_nothing_outlives_a_killed_leader():
     code = f"AGENT, SSH = {AGENT!r}, {SSH!r}\n" + textwrap.dedent(LEADER)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as leader:

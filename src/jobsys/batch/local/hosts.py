@@ -5,13 +5,13 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from jobsys import framing, processes
 from jobsys.batch.local.link import Link
+from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import BatchSystemError
 from jobsys.slots import Slots
 
@@ -23,8 +23,8 @@ _LOG_TAIL: Final = 4096
 class HostProcess:
     """A running worker host."""
 
-    def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
-        """Start a host that keeps its files in a new directory, with ``environment`` over the variables of this process.
+    def __init__(self, command: Sequence[str], directory: WorkDirectory, environment: Mapping[str, str]) -> None:
+        """Start a host that keeps its files in a directory and holds its lock, with ``environment`` over the variables of this process.
 
         Raises:
             BatchSystemError: the command can't be started.
@@ -32,14 +32,14 @@ class HostProcess:
         self.ready = False
         self.slots = Slots.create(SLOTS)
         self.free_slots = list(range(SLOTS - 1, -1, -1))
-        self._mark = uuid.uuid4().hex
-        self._log = directory / "host.log"
+        self._mark = f"{directory.path.name}.{uuid.uuid4().hex}"
+        self._log = directory.path / "host.log"
         ours, theirs = socket.socketpair()
-        passed = (theirs.fileno(), self.slots.descriptor)
+        passed = (theirs.fileno(), self.slots.descriptor, directory.lock)
         arguments = [
             *command,
-            *("--connect", str(passed[0]), "--slots", str(passed[1])),
-            *("--directory", str(directory), "--leader", str(os.getpid()), "--mark", self._mark),
+            *("--connect", str(passed[0]), "--slots", str(passed[1]), "--lock", str(passed[2])),
+            *("--directory", str(directory.path), "--leader", str(os.getpid()), "--mark", self._mark),
         ]
         marks = [mark for mark in (os.environ.get(processes.MARK), self._mark) if mark]
         variables = {**os.environ, **environment, processes.MARK: ":".join(marks)}

@@ -2,12 +2,10 @@
 
 import os
 import selectors
-import shutil
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Final, Literal
 
 from jobsys import framing, slots
@@ -18,6 +16,7 @@ from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.shapes import Lane, Work
 from jobsys.batch.local.workers import Worker, canceled
 from jobsys.batch.machine import Machine, this_machine
+from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import BatchSystemError, ScriptError
 from jobsys.framing import Death
 from jobsys.requirements import Requirements
@@ -63,7 +62,7 @@ class LocalBatchSystem(BatchSystem):
         self._once = isolation == "process"
         self._clock = clock
         self._parent = directory
-        self._directory: Path | None = None
+        self._directory: WorkDirectory | None = None
         self._lanes = Lanes(self._machine, max_lanes=min(max_jobs or _LANES_MAX, _LANES_MAX), ahead=not self._once)
         self._host: HostProcess | None = None
         self._host_deaths: deque[float] = deque(maxlen=_HOST_DEATHS)
@@ -169,7 +168,7 @@ class LocalBatchSystem(BatchSystem):
             self._selector.close()
             directory, self._directory = self._directory, None
             if directory is not None:
-                shutil.rmtree(directory, ignore_errors=True)
+                directory.remove()
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -294,9 +293,12 @@ class LocalBatchSystem(BatchSystem):
         return worker
 
     def _start_host(self) -> HostProcess | None:
+        if self._directory is not None and not self._directory.path.is_dir():  # somebody tidied up
+            self._directory.remove()
+            self._directory = None
         if self._directory is None:
             try:
-                self._directory = Path(tempfile.mkdtemp(prefix=f"jobsys-{os.getuid()}-", dir=self._parent))
+                self._directory = WorkDirectory.make(self._parent)
             except OSError as error:
                 where = self._parent or tempfile.gettempdir()
                 way = "make room, or name another one by --work-dir or TMPDIR"

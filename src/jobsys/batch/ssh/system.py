@@ -4,6 +4,7 @@ When a job starts on its host, and within which limits, it leaves to the local b
 """
 
 import logging
+import os
 import selectors
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -79,6 +80,18 @@ class SshBatchSystem(BatchSystem):
         self._strays = False  # jobs may wait that no host can run any more
         self._error: BatchSystemError | None = None
         self._closed = False
+        self._needed: list[int] = []  # descriptors of processes
+
+    def need(self, pid: int, what: str) -> None:
+        """End with an error when a process of this machine ends without which no job can run; its hosts would only fail one by one."""
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(pid)
+            self._needed.append(descriptor)
+            self._selector.register(descriptor, selectors.EVENT_READ, lambda _: self._miss(descriptor, f"{what} (process {pid}) has ended"))
+
+    def _miss(self, descriptor: int, text: str) -> None:
+        self._selector.unregister(descriptor)
+        self._error = BatchSystemError(f"{text}: find out what ended it, then run again with --restart")
 
     def check(self, requirements: Requirements) -> None:
         """Return once a host that can meet the requirements is up.
@@ -174,6 +187,8 @@ class SshBatchSystem(BatchSystem):
                     host.connection.end()
                     host.connection = None
             self._selector.close()
+            while self._needed:
+                os.close(self._needed.pop())
 
     def _await_ends(self, end: float) -> None:
         while (left := end - self._clock()) > 0 and any(host.connection and host.connection.open for host in self._hosts.values()):
