@@ -97,7 +97,7 @@ def test_another_file(tmp_path, state, monkeypatch):
     assert mode(tmp_path / "my.jobsys-key") == 0o600
     assert not state.exists()
     with pytest.raises(
-        RunKeyError, match=f"is not on this host .* the store says that it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"
+        RunKeyError, match=f"not on this host .* it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"
     ):
         _ = open_store(store.locator).key
     assert isinstance(open_store(store.locator, key_file=str(tmp_path / "my.jobsys-key")).key, RunKey)
