@@ -96,7 +96,7 @@ def test_another_file(tmp_path, state, monkeypatch):
     store = create(tmp_path / "store", INFO, durable=False, key_file=str(tmp_path / "my.jobsys-key"))
     assert mode(tmp_path / "my.jobsys-key") == 0o600
     assert not state.exists()
-    with pytest.raises(RunKeyError, match=f"is not on this host .* it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"):
+    with pytest.raises(RunKeyError, match=f"not on this host .* it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"):
         _ = open_store(store.locator).key
     assert isinstance(open_store(store.locator, key_file=str(tmp_path / "my.jobsys-key")).key, RunKey)
     monkeypatch.setenv(runkey.VARIABLE, str(tmp_path / "my.jobsys-key"))

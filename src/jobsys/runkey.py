@@ -116,8 +116,8 @@ def missing(locator: str, path: str, made_on: str, made_at: str) -> RunKeyError:
     """Say that a run's key is not here, where it is, and what to do."""
     return RunKeyError(
         f"the key of the run in {locator} is not on this host ({path} is not there), and without it nobody can tell that the job store "
-        f"holds what the run wrote: it was made on {made_on}, as {made_at}; go on there, or copy that file to this host as {path} "
-        f"(chmod 600), or name it with --key-file"
+        f"holds what the run wrote: the store says that it was made on {made_on}, as {made_at}; go on there, or copy that file to this "
+        f"host as {path} (chmod 600), or name it with --key-file"
     )
 
 
