@@ -199,3 +199,17 @@ def test_a_name_by_which_it_would_be_shipped_is_refused(tmp_path):
     with pytest.raises(RunKeyError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
         create(tmp_path / "store", INFO, key_file=str(tmp_path / "run.key"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_survives_a_power_cut_like_its_store(tmp_path, monkeypatch):
+    """Its name must be on the disk before anything is acknowledged, and those of all directories that were made for it."""
+    synced = []
+
+    def note(folder):
+        synced.append((str(folder), sorted(os.listdir(folder))))
+
+    monkeypatch.setattr(runkey, "sync_directory", note)
+    run = runkey.new_run()
+    path = tmp_path / "a" / "b" / f"x{KEY_SUFFIX}"
+    runkey.make(run, str(path))
+    assert synced == [(str(path.parent), [path.name]), (str(tmp_path / "a"), ["b"]), (str(tmp_path), ["a"])]

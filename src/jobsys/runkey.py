@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from jobsys.errors import RunKeyError
-from jobsys.files import KEY_SUFFIX
+from jobsys.files import KEY_SUFFIX, sync_directory
 from jobsys.sealing import RunKey
 
 VARIABLE: Final = "JOBSYS_KEY_FILE"
@@ -64,6 +64,9 @@ def make(run: str, path: str) -> RunKey:
     folder = os.path.dirname(path)
     beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
     try:
+        missing = [folder]
+        while not os.path.isdir(missing[-1]):
+            missing.append(os.path.dirname(missing[-1]))
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _check_folder(folder)
         try:
@@ -72,6 +75,9 @@ def make(run: str, path: str) -> RunKey:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
+        for made in missing:  # a store that survives a power cut is of no use without its key
+            with suppress(PermissionError):  # above what is this user's
+                sync_directory(made)
     except FileExistsError:
         there = f"{path} is there already, and may be another run's key"
         raise RunKeyError(f"{there}: remove it if that run is gone, or {_ELSEWHERE}") from None
