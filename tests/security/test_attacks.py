@@ -487,3 +487,13 @@ def test_a_heartbeat_of_another_kind_is_no_sign_of_life(site):
     site.attacker.write(keys.heartbeat(1), b'{"count":[],"time":"x","released":{}}')
     assert cli.main(["status", str(site.directory)]) in {0, 1}
     assert site.store.last_beat(1) == {"count": 0, "time": 0.0, "released": False}
+
+
+def test_a_time_that_is_none_is_shown_as_such(site, capsys):
+    _, events, _ = site.attacker.segment(journal.replay(site.store)[1])
+    page = msgspec.json.decode(events)
+    for event in page["events"]:
+        event["time"] = 1e300
+    site.attacker.rewrite_segment(page["segment"], events=msgspec.json.encode(page))
+    assert cli.main(["logs", str(site.directory)]) == 0
+    assert "ended at no time" in capsys.readouterr().out
