@@ -95,6 +95,7 @@ class Run:
             self.world.run(lambda: user.ended)
             self._raise(user)
             self._raise(fiend)
+            self.world.calm = True  # who starts a leader now and kills it undoes what the person has seen
             self.world.run(lambda: not any(each.alive for each in self.world.processes))  # zombies come home
             self.checker.check_end()
             finished, done = self.checker.outcome()
