@@ -81,9 +81,12 @@ class JobExecutor:
         return noted
 
     def undelivered(self, report: bytes) -> None:
-        """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left."""
+        """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left.
+
+        Nor is anything where others have finished the run meanwhile: then this process had been stopped, and nobody will look.
+        """
         done, _ = decode_report(report)
-        if done.failure is not None or not self._store.put_commit(done.job, report):
+        if done.failure is not None or self._store.is_finished() or not self._store.put_commit(done.job, report):
             self._store.delete_files_of(done.job, done.token)
 
     def after_death(self, directory: Path) -> None:
