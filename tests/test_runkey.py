@@ -199,3 +199,17 @@ def test_a_name_by_which_it_would_be_shipped_is_refused(tmp_path):
     with pytest.raises(RunKeyError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
         create(tmp_path / "store", INFO, key_file=str(tmp_path / "run.key"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_survives_a_power_cut_before_its_store_is_made(state, monkeypatch):
+    """Its own name, and those of all directories that were made for it."""
+    synced = []
+    monkeypatch.setattr(runkey, "sync_directory", lambda folder: synced.append((Path(folder), len(list(state.iterdir())))))
+    run = runkey.new_run()
+    runkey.make(run, runkey.place(run))
+    assert [folder for folder, _ in synced] == [state, state.parent, state.parent.parent, state.parent.parent.parent]
+    assert all(count for _, count in synced)
+    synced.clear()
+    run = runkey.new_run()
+    runkey.make(run, runkey.place(run))
+    assert [folder for folder, _ in synced] == [state]

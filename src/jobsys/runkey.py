@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from jobsys.errors import RunKeyError
-from jobsys.files import KEY_SUFFIX
+from jobsys.files import KEY_SUFFIX, sync_directory
 from jobsys.sealing import RunKey
 
 VARIABLE: Final = "JOBSYS_KEY_FILE"
@@ -64,11 +64,14 @@ def make(run: str, path: str) -> RunKey:
     folder = os.path.dirname(path)
     beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
     try:
+        missing_above = _missing(folder)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _check_folder(folder)
         try:
             _write(beside, f"jobsys run key 1 {run} {secret.hex()}\n".encode())
             os.link(beside, path)  # whole, and never over another key
+            for changed in (folder, *missing_above):  # a run whose key a power cut has taken can't go on
+                sync_directory(changed)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
@@ -78,6 +81,15 @@ def make(run: str, path: str) -> RunKey:
     except OSError as error:
         raise RunKeyError(f"the run's key can't be kept in {path}: {error.strerror}; {_ELSEWHERE}") from error
     return RunKey(secret)
+
+
+def _missing(folder: str) -> list[str]:
+    """Name the directories in which those will be made that are missing on the way to one."""
+    above = []
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+        above.append(folder)
+    return above
 
 
 def read(run: str, path: str) -> RunKey:
