@@ -201,15 +201,15 @@ def test_a_name_by_which_it_would_be_shipped_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_survives_a_power_cut_like_its_store(tmp_path, monkeypatch):
-    """Its name must be on the disk before anything is acknowledged, and those of all directories that were made for it."""
+def test_a_key_survives_a_power_cut_before_its_store_is_made(state, monkeypatch):
+    """Its own name, and those of all directories that were made for it."""
     synced = []
-
-    def note(folder):
-        synced.append((str(folder), sorted(os.listdir(folder))))
-
-    monkeypatch.setattr(runkey, "sync_directory", note)
+    monkeypatch.setattr(runkey, "sync_directory", lambda folder: synced.append((Path(folder), len(list(state.iterdir())))))
     run = runkey.new_run()
-    path = tmp_path / "a" / "b" / f"x{KEY_SUFFIX}"
-    runkey.make(run, str(path))
-    assert synced == [(str(path.parent), [path.name]), (str(tmp_path / "a"), ["b"]), (str(tmp_path), ["a"])]
+    runkey.make(run, runkey.place(run))
+    assert [folder for folder, _ in synced] == [state, state.parent, state.parent.parent, state.parent.parent.parent]
+    assert all(count for _, count in synced)
+    synced.clear()
+    run = runkey.new_run()
+    runkey.make(run, runkey.place(run))
+    assert [folder for folder, _ in synced] == [state]

@@ -64,26 +64,32 @@ def make(run: str, path: str) -> RunKey:
     folder = os.path.dirname(path)
     beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
     try:
-        missing = [folder]
-        while not os.path.isdir(missing[-1]):
-            missing.append(os.path.dirname(missing[-1]))
+        missing_above = _missing(folder)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _check_folder(folder)
         try:
             _write(beside, f"jobsys run key 1 {run} {secret.hex()}\n".encode())
             os.link(beside, path)  # whole, and never over another key
+            for changed in (folder, *missing_above):  # a run whose key a power cut has taken can't go on
+                sync_directory(changed)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
-        for made in missing:  # a store that survives a power cut is of no use without its key
-            with suppress(PermissionError):  # above what is this user's
-                sync_directory(made)
     except FileExistsError:
         there = f"{path} is there already, and may be another run's key"
         raise RunKeyError(f"{there}: remove it if that run is gone, or {_ELSEWHERE}") from None
     except OSError as error:
         raise RunKeyError(f"the run's key can't be kept in {path}: {error.strerror}; {_ELSEWHERE}") from error
     return RunKey(secret)
+
+
+def _missing(folder: str) -> list[str]:
+    """Name the directories in which those will be made that are missing on the way to one."""
+    above = []
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+        above.append(folder)
+    return above
 
 
 def read(run: str, path: str) -> RunKey:

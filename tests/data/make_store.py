@@ -21,6 +21,7 @@ from jobsys.jobstores import keys, open_store
 from jobsys.journal import replay
 from jobsys.leader import leader
 from jobsys.leader.attempts import Attempts
+from jobsys.leader.lease import HERE
 from jobsys.message import decode_report
 from jobsys.worker.execute import JobExecutor
 
@@ -31,6 +32,7 @@ PLACE = Path(tempfile.gettempdir()) / "stored-run"  # the same on every machine
 def main(directory: Path) -> None:
     """Run the workflow until it fails, leave a commit, and store all that is there."""
     socket.gethostname = lambda: "host"  # no name of the machine on which it is made
+    HERE.host = "host"
     shutil.rmtree(PLACE, ignore_errors=True)
     PLACE.mkdir(mode=0o700)
     shutil.copy(directory / "stored_workflow.py", PLACE)

@@ -427,6 +427,14 @@ class JobStore:
         """Read how the run is going."""
         return self._get_or_none(keys.STATUS)
 
+    def is_finished(self) -> bool:
+        """Tell whether a leader has shown that the run is finished: nothing it does not know by then counts any more."""
+        status = self.read_status()
+        try:
+            return status is not None and msgspec.json.decode(status, type=dict[str, Any]).get("state") == "done"
+        except msgspec.DecodeError:  # then nobody knows
+            return False
+
     def ask_to_stop(self, data: bytes) -> None:
         """Ask the leader, wherever it is, to stop the run."""
         self.storage.put(keys.KILL, data)
