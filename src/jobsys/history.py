@@ -112,7 +112,7 @@ def read_history(store: JobStore) -> History:
     """
     store.info()
     reader = _Reader()
-    with uncollected():
+    with uncollected(), journal.making_sense(store):
         for page in journal.pages(store):
             for event in page.events:
                 reader.take(event)

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -47,8 +47,8 @@ _decode = msgspec.json.Decoder(Page).decode
 class Journal:
     """Collects events and writes many at once."""
 
-    def __init__(self, store: JobStore, epoch: int, owner: str, segment: int) -> None:
-        """Write for the leader of ``epoch``; ``segment`` is the next number.
+    def __init__(self, store: JobStore, epoch: int, owner: str, segment: int, tag: bytes | None = None) -> None:
+        """Write for the leader of ``epoch``; ``segment`` is the next number, ``tag`` the one of the segment before, read if not given.
 
         Raises:
             RunKeyError: the run's key is not on this host.
@@ -58,7 +58,7 @@ class Journal:
         self._epoch = epoch
         self._owner = owner
         self.segment = segment
-        self.tag = tag_of(store, segment - 1)
+        self.tag = tag_of(store, segment - 1) if tag is None else tag
         self._key = store.key
         self._events: list[Event] = []
         self._payloads: list[bytes] = [_MAGIC]
@@ -166,12 +166,16 @@ def pages(store: JobStore, after: int = 0, tag: bytes | None = None) -> Iterator
     Raises:
         IntegrityError: one is not what was written, or missing.
     """
+    return (page for page, _ in _tagged(store, after, tag))
+
+
+def _tagged(store: JobStore, after: int, tag: bytes | None) -> Iterator[tuple[Page, bytes]]:
     next_one = after + 1
     for found in store.segments(after):
         for segment in range(next_one, found + 1):
             page, its = _read(store, segment, tag)
             tag = None if tag is None else its
-            yield page
+            yield page, its
         next_one = found + 1
 
 
@@ -190,16 +194,47 @@ def replay(store: JobStore, see: Callable[[Event], None] | None = None, *, look:
         IntegrityError: it is not what leaders of this run wrote.
         RunKeyError: the run's key is not on this host.
     """
+    replayed = restore(store, see, look=look)
+    return replayed.progress, replayed.last
+
+
+class Replayed(NamedTuple):
+    """The state of a run after its last segment, and the tag of that one, which a leader that goes on from there must sign with its own."""
+
+    progress: Progress
+    last: int
+    tag: bytes
+
+
+def restore(store: JobStore, see: Callable[[Event], None] | None = None, *, look: bool = False) -> Replayed:
+    """Do what ``replay`` does, and tell the tag that was checked last: what lies in the store a moment later may be another history."""
     key = None if look else store.key
-    progress, last, tag = (None, 0, BEGINNING) if see else _from_snapshot(store, key)
-    progress = progress or Progress()
-    for page in pages(store, last, None if look else tag):
-        for event in page.events:
-            progress.apply(event)
-            if see is not None:
-                see(event)
-        last = page.segment
-    return progress, last
+    with making_sense(store) if look else nullcontext():
+        progress, last, tag = (None, 0, BEGINNING) if see else _from_snapshot(store, key)
+        progress = progress or Progress()
+        for page, its in _tagged(store, last, None if look else tag):
+            for event in page.events:
+                progress.apply(event)
+                if see is not None:
+                    see(event)
+            last, tag = page.segment, its
+        return Replayed(progress, last, tag)
+
+
+@contextmanager
+def making_sense(store: JobStore) -> Iterator[None]:
+    """Take for damage what can't be followed: who only looks has not seen whether it was a leader that wrote it.
+
+    Raises:
+        IntegrityError: something does not fit what was before.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise IntegrityError(
+            f"the journal in {store.locator} makes no sense ({type(error).__name__}: {error}): it is damaged, or was changed by somebody "
+            f"who can write to the store; {RESCUE}"
+        ) from error
 
 
 def confirm(store: JobStore, segment: int) -> None:
@@ -240,7 +275,7 @@ class Started(NamedTuple):
     journal: Journal
 
 
-def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress, last: int) -> Started:
+def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress, last: int, tag: bytes | None = None) -> Started:
     """Put the fence into the journal: behind it, no earlier leader can write.
 
     Args:
@@ -249,6 +284,7 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
         policy: what it does about failures.
         progress: the state as replayed.
         last: the number of the segment up to which it was.
+        tag: its tag as it was checked then, read if not given.
 
     Raises:
         LeaseLostError: a later leader was there first.
@@ -257,12 +293,13 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
     while True:
         if progress.epoch > lease.epoch:  # this leader slept between its lease and the reading of the journal
             raise lease_lost(store, f"epoch {progress.epoch}")
-        journal = Journal(store, lease.epoch, lease.owner, last + 1)
+        journal = Journal(store, lease.epoch, lease.owner, last + 1, tag)
         journal.add(fence)
         try:
             journal.flush()
         except LeaseLostError:
-            for event in read(store, last + 1, journal.tag).events:  # an earlier leader was still writing, or a later one was quicker
+            page, tag = _read(store, last + 1, journal.tag)
+            for event in page.events:  # an earlier leader was still writing, or a later one was quicker
                 progress.apply(event)
             last += 1
         else:

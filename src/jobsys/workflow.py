@@ -39,7 +39,7 @@ from jobsys.harmless import for_stream
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.journal import confirm, replay, take_over
+from jobsys.journal import confirm, replay, restore, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, leftovers, release
@@ -196,7 +196,7 @@ def _lead(
 
 def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clock) -> Leader | None:
     config, store, lease = what.config, what.store, what.lease
-    progress, last = replay(store)
+    progress, last, tag = restore(store)
     if progress.finished:
         confirm(store, last)
         _say("the run was finished before: this is its stored value")
@@ -213,7 +213,7 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
         if not config.restart and not isinstance(error, StorageError):  # of which the message says how to go on with --restart
             _destroy(store, lease)  # nothing was submitted: the mended script begins anew
         raise
-    started = take_over(store, lease, config.policy, progress, last)
+    started = take_over(store, lease, config.policy, progress, last, tag)
     leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners], clock)
     try:
         with _signals(leader):

@@ -17,7 +17,7 @@ import jobsys
 from jobsys import cli, journal, processes, runkey, sealing
 from jobsys.batch.inline import InlineChannel
 from jobsys.errors import FailedJobsError, IntegrityError, JobsysError, RunKeyError, StorageError
-from jobsys.events import Committed
+from jobsys.events import Committed, Policy
 from jobsys.jobstores import keys
 from jobsys.jobstores.base import JobStore
 from jobsys.leader.listener import Listener
@@ -497,3 +497,38 @@ def test_a_time_that_is_none_is_shown_as_such(site, capsys):
     site.attacker.rewrite_segment(page["segment"], events=msgspec.json.encode(page))
     assert cli.main(["logs", str(site.directory)]) == 0
     assert "ended at no time" in capsys.readouterr().out
+
+
+def test_a_journal_that_makes_no_sense_is_told(site, capsys):
+    """Who looks believes no tag, and finds jobs that nobody made, or a snapshot without what it refers to."""
+    number = min(number for number, page in site.attacker.pages().items() if page["events"][0]["type"] == "commit")
+    page = msgspec.json.decode(site.attacker.segment(number)[1])
+    page["events"][0]["report"]["refs"] = [99_999]
+    site.attacker.rewrite_segment(number, events=msgspec.json.encode(page))
+    (site.directory / keys.STATUS).unlink()
+    for command in ("status", "logs", "stats", "graph"):
+        assert cli.main([command, str(site.directory)]) == 1
+        assert "makes no sense (KeyError: 100000)" in capsys.readouterr().err
+
+
+def test_a_history_that_comes_in_the_place_of_the_one_that_was_read_is_no_ground_to_go_on_from(site):
+    """Both are this run's own: what he had kept comes back when a leader has read the other one, and before it writes."""
+    kept = {key: site.attacker.read(key) for key in site.attacker.keys(keys.JOURNAL)}
+    last = len(kept)
+    for number in range(2, last + 1):
+        (site.directory / keys.journal(number)).unlink()
+    site.door.unlink()
+    with pytest.raises(FailedJobsError):
+        site.resume()
+    for number in site.attacker.pages():
+        if number > last:
+            (site.directory / keys.journal(number)).unlink()
+    store = site.store
+    progress, read, tag = journal.restore(store)
+    assert read == last
+    for key, data in kept.items():
+        site.attacker.write(key, data)
+    lease = msgspec.structs.replace(store.last_lease(), epoch=99)
+    journal.take_over(site.store, lease, Policy(), progress, read, tag)
+    with pytest.raises(IntegrityError, match=f"segment {last + 1} .* does not bear the tag"):
+        site.resume()
