@@ -137,6 +137,7 @@ class _Reader:
 
     def take(self, event: Event) -> None:
         """Take in one event."""
+        journal.check_new(self._progress, event)
         now = 0.0  # of a service that came up it is not known when it did
         match event:
             case Committed():

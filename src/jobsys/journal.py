@@ -214,6 +214,8 @@ def restore(store: JobStore, see: Callable[[Event], None] | None = None, *, look
         progress = progress or Progress()
         for page, its in _tagged(store, last, None if look else tag):
             for event in page.events:
+                if look:
+                    check_new(progress, event)
                 progress.apply(event)
                 if see is not None:
                     see(event)
@@ -235,6 +237,16 @@ def making_sense(store: JobStore) -> Iterator[None]:
             f"the journal in {store.locator} makes no sense ({type(error).__name__}: {error}): it is damaged, or was changed by somebody "
             f"who can write to the store; {RESCUE}"
         ) from error
+
+
+def check_new(progress: Progress, event: Event) -> None:
+    """Refuse a commit that makes jobs which are there already: they could come of themselves, and who follows them would find no end.
+
+    Raises:
+        ValueError: it does.
+    """
+    if isinstance(event, Committed) and event.first < progress.next_id:
+        raise ValueError(f"job {event.first} is made twice")
 
 
 def confirm(store: JobStore, segment: int) -> None:

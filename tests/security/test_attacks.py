@@ -499,16 +499,23 @@ def test_a_time_that_is_none_is_shown_as_such(site, capsys):
     assert "ended at no time" in capsys.readouterr().out
 
 
-def test_a_journal_that_makes_no_sense_is_told(site, capsys):
-    """Who looks believes no tag, and finds jobs that nobody made, or a snapshot without what it refers to."""
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [({"refs": [99_999]}, "KeyError: 100000"), ({"first": -1}, "job -1 is made twice"), ({"first": 0}, "job 0 is made")],
+)
+def test_a_journal_that_makes_no_sense_is_told(site, capsys, changed, told):
+    """Who looks believes no tag, and finds jobs that nobody made, or that made themselves."""
     number = min(number for number, page in site.attacker.pages().items() if page["events"][0]["type"] == "commit")
     page = msgspec.json.decode(site.attacker.segment(number)[1])
-    page["events"][0]["report"]["refs"] = [99_999]
+    commit = page["events"][0]
+    (commit if "first" in changed else commit["report"]).update(changed)
     site.attacker.rewrite_segment(number, events=msgspec.json.encode(page))
     (site.directory / keys.STATUS).unlink()
     for command in ("status", "logs", "stats", "graph"):
         assert cli.main([command, str(site.directory)]) == 1
-        assert "makes no sense (KeyError: 100000)" in capsys.readouterr().err
+        text = capsys.readouterr().err
+        assert "makes no sense" in text
+        assert told in text
 
 
 def test_a_history_that_comes_in_the_place_of_the_one_that_was_read_is_no_ground_to_go_on_from(site):
