@@ -205,6 +205,25 @@ def test_a_service_that_is_forgotten_leaves_nothing(store, how):
     assert [key for key in store.storage.list("files/") if key.startswith(f"files/{services[0][1].job}-")] == []
 
 
+@pytest.mark.parametrize("how", ["failed", "lost"])
+def test_a_service_that_was_up_is_not_started_again(store, how):
+    """Its client's child has its value; another start would give another one."""
+    service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=0)
+    child = JobRecord("child", Blob(0, 0, 1), child_of=(0,), refs=(1,))
+
+    def react(job, order):
+        if not order.service:
+            return [done(job, order)] if order.name == "client" else []
+        said = Said(order.job, order.attempt, service_value=Blob.of(b"addr"))
+        up = BatchUpdate(job.id, BatchState.MESSAGE, encode_message(said, b"addr"))
+        return [up, failed(job, order) if how == "failed" else ended(job, "lost")]
+
+    leader, batch = lead(store, react, [JobRecord("client", Blob(0, 0, 1)), service, child], stop_on_failure=True)
+    leader.run()
+    assert [order.name for order in batch.orders].count("service") == 1
+    assert [(event.job, event.retry) for event in journaled(store, AttemptFailed)] == [(2, False)]
+
+
 def test_services_come_up_before_clients_and_stop_after_them(store):
     client = JobRecord("client", Blob(0, 0, 1))
     service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=0)
