@@ -171,7 +171,8 @@ class JobStore:
         if version != FORMAT:
             raise FormatError(
                 f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only: "
-                f"go on with the version that began the run ({found.get('jobsys', 'not recorded')}), or begin anew in another job store"
+                f"go on with the version that began the run ({found.get('jobsys', 'not recorded')}), or begin a new run in "
+                "another job store"
             )
         try:
             return msgspec.convert(found, StoreInfo)
