@@ -4,9 +4,11 @@ import os
 import stat
 import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from faults.system import System  # type: ignore[import-not-found]
 from jobsys import runkey
 from jobsys.errors import JobStoreExistsError, RunKeyError, StorageError
 from jobsys.files import KEY_SUFFIX
@@ -14,6 +16,7 @@ from jobsys.jobstores import JobStore, create, file, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.sealing import RunKey
 from jobsys.storage.faulty import Fault, FaultyStorage
+from simulation.disk import Disk  # type: ignore[import-not-found]
 
 INFO = StoreInfo(FORMAT, 0.0, "0")
 
@@ -45,6 +48,25 @@ def test_a_key_is_kept_for_its_user_only(tmp_path, state, umask):
     assert len(secret) == 64
     for found in (tmp_path / "store").rglob("*"):
         assert not found.is_file() or secret.encode() not in found.read_bytes()
+
+
+@pytest.mark.parametrize("there", [".", "state/jobsys/keys"])
+def test_a_power_cut_leaves_the_key_once_it_is_made(tmp_path, there):
+    """Its run could not be resumed without."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    path = root / "state" / "jobsys" / "keys" / f"run{KEY_SUFFIX}"
+    (root / there).mkdir(parents=True, exist_ok=True)
+    disk = Disk({str(folder.relative_to(root)): None for folder in sorted(root.rglob("*"))})
+    before = os.umask(0)
+    try:
+        with System(None, disk, str(root)).installed(runkey):
+            runkey.make("0" * 32, str(path))
+    finally:
+        os.umask(before)
+    left = disk.after_power_cut(Random(1), 0, 0)
+    assert left[str(path.relative_to(root))].data == path.read_bytes()
+    assert there != "." or {mode(folder) for folder in root.rglob("*") if folder.is_dir()} == {0o700}
 
 
 def test_it_goes_with_its_store(tmp_path, state):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from jobsys.errors import RunKeyError
-from jobsys.files import KEY_SUFFIX
+from jobsys.files import KEY_SUFFIX, sync_directory
 from jobsys.sealing import RunKey
 
 VARIABLE: Final = "JOBSYS_KEY_FILE"
@@ -64,11 +64,12 @@ def make(run: str, path: str) -> RunKey:
     folder = os.path.dirname(path)
     beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _make_folder(folder)
         _check_folder(folder)
         try:
             _write(beside, f"jobsys run key 1 {run} {secret.hex()}\n".encode())
             os.link(beside, path)  # whole, and never over another key
+            sync_directory(folder)  # before the store is made: after a power cut it could not be resumed without
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
@@ -122,6 +123,17 @@ def missing(locator: str, path: str, made_on: str, made_at: str) -> RunKeyError:
 
 
 _ELSEWHERE: Final = f"name another file with --key-file PATH{KEY_SUFFIX}, or {VARIABLE}"
+
+
+def _make_folder(folder: str) -> None:
+    """Make a directory and what is missing above it, for this user only and so that a power cut leaves it."""
+    if os.path.lexists(folder):
+        return
+    above = os.path.dirname(folder)
+    _make_folder(above)
+    with suppress(FileExistsError):  # another run has just made it
+        os.mkdir(folder, 0o700)
+    sync_directory(above)
 
 
 def _write(path: str, data: bytes) -> None:
