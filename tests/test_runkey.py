@@ -10,7 +10,7 @@ import pytest
 
 from faults.system import System  # type: ignore[import-not-found]
 from jobsys import runkey
-from jobsys.errors import JobStoreExistsError, RunKeyError, StorageError
+from jobsys.errors import JobStoreExistsError, RunKeyError, StorageError, UsageError
 from jobsys.files import KEY_SUFFIX
 from jobsys.jobstores import JobStore, create, file, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
@@ -118,7 +118,7 @@ def test_another_file(tmp_path, state, monkeypatch):
     store = create(tmp_path / "store", INFO, durable=False, key_file=str(tmp_path / "my.jobsys-key"))
     assert mode(tmp_path / "my.jobsys-key") == 0o600
     assert not state.exists()
-    with pytest.raises(RunKeyError, match=f"not on this host .* it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"):
+    with pytest.raises(RunKeyError, match=f"is not in .* made on this host, as {tmp_path}/my.jobsys-key, .* --key-file"):
         _ = open_store(store.locator).key
     assert isinstance(open_store(store.locator, key_file=str(tmp_path / "my.jobsys-key")).key, RunKey)
     monkeypatch.setenv(runkey.VARIABLE, str(tmp_path / "my.jobsys-key"))
@@ -183,7 +183,7 @@ WRONG = {
     cut_off: "holds no key of a run",
     other_run: "holds the key of another run .* name the right file with --key-file",
     a_directory: "can't be read: Is a directory",
-    gone: "is not on this host .* copy that file to this host",
+    gone: "is gone .* put that file back .*, or name it with --key-file",
 }
 
 
@@ -192,6 +192,15 @@ def test_what_is_wrong_with_a_key_is_said(tmp_path, state, harm):
     store = create(tmp_path / "store", INFO, durable=False)
     harm(state / (store.info().run + KEY_SUFFIX))
     with pytest.raises(RunKeyError, match=WRONG[harm]):
+        _ = open_store(store.locator).key
+
+
+def test_where_a_key_of_another_host_is_is_said(tmp_path, state, monkeypatch):
+    monkeypatch.setattr("jobsys.jobstores.base.socket.gethostname", lambda: "elsewhere")
+    store = create(tmp_path / "store", INFO, durable=False)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    with pytest.raises(RunKeyError, match=f"is not on this host .* made on elsewhere, as {state}/.* copy that file to this host as"):
         _ = open_store(store.locator).key
 
 
@@ -218,6 +227,6 @@ def test_runs_in_memory_have_no_file(state):
 
 
 def test_a_name_by_which_it_would_be_shipped_is_refused(tmp_path):
-    with pytest.raises(RunKeyError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
+    with pytest.raises(UsageError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
         create(tmp_path / "store", INFO, key_file=str(tmp_path / "run.key"))
     assert list(tmp_path.iterdir()) == []

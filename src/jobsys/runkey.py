@@ -3,11 +3,12 @@
 import os
 import re
 import secrets
+import socket
 import stat
 from contextlib import suppress
 from typing import Final
 
-from jobsys.errors import RunKeyError
+from jobsys.errors import RunKeyError, UsageError
 from jobsys.files import KEY_SUFFIX, sync_directory
 from jobsys.sealing import RunKey
 
@@ -43,6 +44,7 @@ def place(run: str, key_file: str | None = None) -> str:
 
     Raises:
         RunKeyError: ``run`` is no id, or there is no place.
+        UsageError: a name was asked for that no key may have.
     """
     if _RUN.fullmatch(run) is None:
         raise RunKeyError(f"{run!r} is no id of a run: the job store's own description was changed; put it back from a copy of the store")
@@ -50,7 +52,7 @@ def place(run: str, key_file: str | None = None) -> str:
     if not asked:
         return os.path.join(directory(), run + KEY_SUFFIX)
     if not asked.endswith(KEY_SUFFIX):
-        raise RunKeyError(f"{asked!r} can't hold a run's key: its name must end in {KEY_SUFFIX}, by which it is never shipped to workers")
+        raise UsageError(f"{asked!r} can't hold a run's key: its name must end in {KEY_SUFFIX}, by which it is never shipped to workers")
     return os.path.abspath(os.path.expanduser(asked))
 
 
@@ -114,11 +116,19 @@ def forget(run: str, path: str) -> None:
 
 
 def missing(locator: str, path: str, made_on: str, made_at: str) -> RunKeyError:
-    """Say that a run's key is not here, where it is, and what to do."""
+    """Say that a run's key is not where it is looked for, where it may be, and what to do."""
+    if made_on != socket.gethostname():
+        gone = f"is not on this host ({path} is not there)"
+        way = f"that it was made on {made_on}, as {made_at}; go on there, or copy that file to this host as {path} (chmod 600)"
+    elif made_at != path:
+        gone = f"is not in {path}"
+        way = f"that it was made on this host, as {made_at}, perhaps by another user; copy that file there (chmod 600)"
+    else:
+        gone = f"is gone ({path} is not there any more)"
+        way = "that it was made there; put that file back (chmod 600)"
     return RunKeyError(
-        f"the key of the run in {locator} is not on this host ({path} is not there), and without it nobody can tell that the job store "
-        f"holds what the run wrote: the store says that it was made on {made_on}, as {made_at}; go on there, or copy that file to this "
-        f"host as {path} (chmod 600), or name it with --key-file"
+        f"the key of the run in {locator} {gone}, and without it nobody can tell that the job store holds what the run wrote: "
+        f"the store says {way}, or name it with --key-file"
     )
 
 
@@ -139,7 +149,8 @@ def _make_folder(folder: str) -> None:
 def _write(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(descriptor, data)
+        while data:
+            data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
