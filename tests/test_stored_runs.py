@@ -113,9 +113,7 @@ def test_other_formats_are_refused_and_left_alone(stored, format, capsys):
     path.write_text(json.dumps(found | {"format": format}))
     before = {each: each.read_bytes() for each in directory.rglob("*") if each.is_file() and "__pycache__" not in str(each)}
     wanted = f"has format {format}; this version of jobsys knows format 2 only"
-    with pytest.raises(
-        FormatError, match=f"{wanted}: go on with the version that began the run .*, or begin a new run in another job store"
-    ):
+    with pytest.raises(FormatError, match=f"{wanted}: go on with the version that began the run .*, or begin anew in another job store"):
         resume(directory, module)
     for command in ("status", "logs", "stats", "graph", "kill", "restart", "clean"):
         assert cli.main([command, str(directory / "store")]) == 1, command

@@ -1,5 +1,6 @@
 """Rounds: wait, strike, check, resume, check. Runs follow each other until there were enough kills."""
 
+import argparse
 import random
 import shutil
 import sys
@@ -17,21 +18,21 @@ from strikes import STRIKES, Strike, StrikeError
 import faults
 
 TRIES = 6  # leaders that may end by themselves, one after the other
-LONGEST_WAIT = 1.2  # seconds between two strikes
 
 
 class Battle:
     """A series of runs under fire; everything random is drawn from the seed."""
 
-    def __init__(self, directory: Path, seed: int, jobs: int, expected: str, only: str = "", *, ssh: bool = False) -> None:
-        """Make runs below a directory; ``expected`` is what an undisturbed run prints; ``only`` is a part of the names of strikes."""
+    def __init__(self, directory: Path, expected: str, options: argparse.Namespace) -> None:
+        """Make runs below a directory; ``expected`` is what an undisturbed run prints, ``options`` are those of the command."""
         self.directory = directory
-        self.seed = seed
-        self.jobs = jobs
+        self.seed = options.seed
+        self.jobs = options.jobs
         self.expected = expected
-        self.ssh = ssh
-        self.rng = random.Random(seed)
-        self.strikes = [each for each in STRIKES if only.lower() in each.name.lower() and (ssh or each.needs != "ssh")]
+        self.ssh = options.ssh
+        self.pause = options.pause
+        self.rng = random.Random(options.seed)
+        self.strikes = chosen(options)
         self.report = Report({strike.name: Row() for strike in self.strikes})
         self.round = 0
         self.last = END  # the strike before
@@ -62,7 +63,7 @@ class Battle:
         run.start()
         while True:
             if self._goes_on(kills):
-                kin.wait_for(lambda: run.leader.status is not None, self.rng.uniform(0.0, LONGEST_WAIT))
+                kin.wait_for(lambda: run.leader.status is not None, self.rng.uniform(0.0, self.pause))
             else:
                 run.leader.wait(STUCK)
             if run.leader.status == 0:
@@ -183,6 +184,13 @@ class Battle:
         """Remove the directory, unless something is kept in it."""
         if not self.kept:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def chosen(options: argparse.Namespace) -> list[Strike]:
+    """Give the strikes that a person asked for."""
+    only, without = options.only.lower(), options.without.lower()
+    found = [each for each in STRIKES if only in each.name.lower() and (options.ssh or each.needs != "ssh")]
+    return [each for each in found if not without or without not in each.name.lower()]
 
 
 def _problem(run: Campaign, strike: Strike) -> str | None:

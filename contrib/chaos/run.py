@@ -16,7 +16,7 @@ from pathlib import Path
 
 import kin
 import workload
-from battle import Battle
+from battle import Battle, chosen
 from strikes import STRIKES
 
 HERE = Path(__file__).resolve().parent
@@ -32,16 +32,18 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="file for the table (default: only printed)")
     parser.add_argument("--directory", type=Path, help="where runs are made (default: the system's temporary directory)")
     parser.add_argument("--only", default="", metavar="TEXT", help="only strikes with this in their name, such as 'zombie'")
+    parser.add_argument("--without", default="", metavar="TEXT", help="no strikes with this in their name")
+    parser.add_argument("--pause", type=float, default=1.2, metavar="SECONDS", help="the longest between two strikes (default: 1.2)")
     parser.add_argument("--ssh", action="store_true", help="jobs run on two hosts (this machine, twice), by agents")
     options = parser.parse_args()
-    if not any(options.only.lower() in strike.name.lower() for strike in STRIKES):
+    if not chosen(options):
         parser.error(f"no strike has {options.only!r} in its name: {'; '.join(strike.name for strike in STRIKES)}")
     _have_own_mounts()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: kin.asked_to_stop.append(number))
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.directory))
     began = time.monotonic()
-    battle = Battle(directory, options.seed, options.jobs, undisturbed(directory, options.jobs), options.only, ssh=options.ssh)
+    battle = Battle(directory, undisturbed(directory, options.jobs), options)
     interrupted = False
     try:
         battle.fight(options.kills)

@@ -19,8 +19,9 @@ from jobsys.batch.inline import InlineChannel
 from jobsys.errors import FailedJobsError
 from jobsys.jobstores import keys, open_store
 from jobsys.journal import replay
-from jobsys.leader import leader, lease
+from jobsys.leader import leader
 from jobsys.leader.attempts import Attempts
+from jobsys.leader.lease import HERE
 from jobsys.message import decode_report
 from jobsys.worker.execute import JobExecutor
 
@@ -31,7 +32,7 @@ PLACE = Path(tempfile.gettempdir()) / "stored-run"  # the same on every machine
 def main(directory: Path) -> None:
     """Run the workflow until it fails, leave a commit, and store all that is there."""
     socket.gethostname = lambda: "host"  # no name of the machine on which it is made
-    lease.HERE.host = "host"
+    HERE.host = "host"
     shutil.rmtree(PLACE, ignore_errors=True)
     PLACE.mkdir(mode=0o700)
     shutil.copy(directory / "stored_workflow.py", PLACE)
@@ -57,9 +58,9 @@ def _leave_a_commit() -> None:
     store = open_store(str(PLACE / "store"), key_file=str(PLACE / KEY))
     progress, _ = replay(store)
     [node] = [node for node in progress.nodes.values() if node.name.endswith("leave")]
-    last = store.last_lease()
-    assert last is not None
-    attempts = Attempts(progress, last, store.key)
+    lease = store.last_lease()
+    assert lease is not None
+    attempts = Attempts(progress, lease, store.key)
     attempts._ids = itertools.count(1000)  # behind those of its leader's attempts that are over
     order = attempts.order(node).order
     executor = JobExecutor(store)

@@ -125,7 +125,7 @@ def check_resumed(bench: Bench, point: str, least: int, **options: Any) -> None:
         options: for the run that goes on.
     """
     done = set(bench.commits())
-    finished = replay(bench.store, look=True)[0].finished  # the store may not be there yet, nor its key
+    finished = replay(bench.store, look=True)[0].finished
     shown = bench.store.read_status()
     assert finished or shown is None or b'"state":"done"' not in shown, f"{point}: shown as done, and it is not"
     bench.forget()

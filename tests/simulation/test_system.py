@@ -18,8 +18,9 @@ from jobsys.leader import lease as lease_module
 from jobsys.leader.attempts import Attempts
 from jobsys.leader.leader import Leader
 from jobsys.message import decode_order, encode_order
+from jobsys.storage import local
 from simulation.system.run import simulated  # type: ignore[import-not-found]
-from simulation.system.simulate import Case, look, shrink, simulate  # type: ignore[import-not-found]
+from simulation.system.simulate import ON_FILES, Case, look, shrink, simulate  # type: ignore[import-not-found]
 
 TESTS = Path(__file__).parent.parent
 SEEDS = 2000  # more: make simulate SEEDS=100000
@@ -50,7 +51,7 @@ def test_random_workflows_on_bad_days_end_as_on_good_ones(capsys):
     with capsys.disabled():
         print(f"\n{done.stdout}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{SEEDS} random workflows" in done.stdout
+    assert f"{SEEDS} random workflows ({SEEDS // ON_FILES} on files)" in done.stdout
     for kind in ("checkpoint", "service", "that make jobs"):
         assert number(rf"(\d+) {kind}", done.stdout) > 100
     assert number(r"at (\d+) different points", done.stdout) > 40
@@ -114,6 +115,7 @@ BROKEN = {
     "every commit counts": (Leader, "_commit", accept_all),
     "snapshots claim too much": (leader_module, "write_snapshot", one_too_late),
     "nobody looks whether a leader lives": (lease_module, "_check_dead", lambda *_: None),
+    "names are not synced": (local, "sync_directory", lambda path: None),
     "no attempt was ever given up": (leader_module, "attempts_over", lambda store, last: ({}, attempts_over(store, last)[1])),
 }
 
@@ -127,9 +129,10 @@ def broken(what):
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_is_broken_on_purpose_is_seen(what):
+    step = ON_FILES if BROKEN[what][0] is local else 1
     with broken(what):
-        for start in range(0, 4000, 10):
-            if simulate(range(start, start + 10)).failures:
+        for start in range(0, 4000, 10 * step):
+            if simulate(range(start, start + 10 * step, step)).failures:
                 return
     pytest.fail(f"{what}, and 4000 workflows show nothing of it")
 

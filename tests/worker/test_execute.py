@@ -472,3 +472,16 @@ def test_a_failure_without_a_leader_leaves_nothing(tmp_path):
     bench.executor.undelivered(encode_message(Report(7, 1, 0.0, 0.0, "1.1", failure=Failure("failed", "went wrong"))))
     assert list(bench.store.commits()) == []
     assert list(bench.store.storage.list("files/")) == []
+
+
+def test_a_report_that_comes_when_others_have_finished_the_run_leaves_nothing(tmp_path):
+    """Its process had been stopped, and goes on."""
+    bench = Bench(tmp_path)
+    for status in (b'{"state": "running"}', b"", b"[1]", b"\xff"):
+        bench.store.write_status(status)
+        assert not bench.store.is_finished()
+    kept = undelivered(bench, 7, "1.1", b"v")
+    bench.store.write_status(b'{"state": "done"}')
+    undelivered(bench, 8, "1.2", b"v")
+    assert [key for key, _ in bench.store.commits()] == ["commits/000000000007-1.1"]
+    assert list(bench.store.storage.list("files/")) == [str(kept)]

@@ -171,8 +171,7 @@ class JobStore:
         if version != FORMAT:
             raise FormatError(
                 f"the job store at {self.locator} has format {version}; this version of jobsys knows format {FORMAT} only: "
-                f"go on with the version that began the run ({found.get('jobsys', 'not recorded')}), or begin a new run in "
-                "another job store"
+                f"go on with the version that began the run ({found.get('jobsys', 'not recorded')}), or begin anew in another job store"
             )
         try:
             return msgspec.convert(found, StoreInfo)
@@ -419,6 +418,14 @@ class JobStore:
     def read_status(self) -> bytes | None:
         """Read how the run is going."""
         return self._get_or_none(keys.STATUS)
+
+    def is_finished(self) -> bool:
+        """Tell whether a leader has shown that the run is finished: nothing it does not know by then counts any more."""
+        status = self.read_status()
+        try:
+            return status is not None and msgspec.json.decode(status, type=dict[str, Any]).get("state") == "done"
+        except msgspec.DecodeError:  # then nobody knows
+            return False
 
     def ask_to_stop(self, data: bytes) -> None:
         """Ask the leader, wherever it is, to stop the run."""

@@ -87,10 +87,13 @@ class JobExecutor:
         return noted
 
     def undelivered(self, report: bytes) -> None:
-        """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left."""
+        """Leave a commit in the store: the leader has gone, the next one takes it up. Without one, nothing is left.
+
+        Nor is anything where others have finished the run meanwhile: then this process had been stopped, and nobody will look.
+        """
         done, _ = decode_report(report)
         token, key = self._signs
-        if done.failure is None and done.token == token:
+        if done.failure is None and done.token == token and not self._store.is_finished():
             self._store.put_commit(done.job, token, sealing.sign(key, report))
         else:
             self._store.delete_files_of(done.job, done.token)

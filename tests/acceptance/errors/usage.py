@@ -261,8 +261,8 @@ STORES = [
         before=f'{START}; chmod u+w store/*.json; sed -i \'s/"format":[0-9]*/"format":99/\' store/jobsys-store.json',
         command=f"{RUN} --restart",
         says="jobsys: error: the job store at file:…/store has format 99; this version of jobsys knows format … only: go on with "
-        "the version that began the run (…), or begin a new run in another job store",
-        way="install the version that is named, or begin a new run in another store",
+        "the version that began the run (…), or begin anew in another job store",
+        way="install the version that is named, or begin anew in another store",
         status=1,
         left=Left.AS_IT_WAS,
     ),

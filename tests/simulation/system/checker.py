@@ -14,6 +14,7 @@ from jobsys.message import Order, decode_report
 from jobsys.sealing import signed
 from jobsys.storage.memory import MemoryStorage
 from simulation.model import Model  # type: ignore[import-not-found]
+from simulation.system.files import Files  # type: ignore[import-not-found]
 from simulation.system.storage import Disk  # type: ignore[import-not-found]
 from simulation.system.world import Process, World  # type: ignore[import-not-found]
 from simulation.workflows import Spec  # type: ignore[import-not-found]
@@ -24,20 +25,28 @@ encode = msgspec.json.encode
 class Checker(Listener):
     """Compares what the journal says, what jobs see and what people are told with a model of what a workflow means."""
 
-    def __init__(self, world: World, disk: Disk, root: Spec) -> None:
+    def __init__(self, world: World, disk: Disk | Files, root: Spec) -> None:
         self.world, self.disk, self.root = world, disk, root
-        self.model = Model(root)
-        self.journaled: list[bytes] = []
         self.told: list[bytes] = []
-        self.committed: dict[str, str] = {}  # by path, the token of the attempt that counts
         self.seen: dict[str, list[Any]] = {}  # by token, what an attempt was given
         self.began_as: dict[str, set[str]] = {}  # by path, the tokens of all attempts
         self.runs: Counter[str] = Counter()
         self.states: set[int] = set()
+        disk.created, disk.deleting = self.created, self.deleting
+        if hasattr(disk, "power_is_back"):
+            disk.power_is_back = self.begin_anew
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Know only what is in the journal: what was seen of it, and was not synced, may be gone."""
+        self.model = Model(self.root)
+        self.journaled: list[bytes] = []
+        self.committed: dict[str, str] = {}  # by path, the token of the attempt that counts
         self._allowed: dict[int, set[int]] = {}
         self._decided: set[str] = set()  # tokens of attempts of which the journal says how they ended
         self._leaders: dict[int, Process] = {}  # by epoch
-        disk.created, disk.deleting = self.created, self.deleting
+        for key in sorted(self.disk.objects):
+            self.created(key)
 
     # -- what the journal says -------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from jobsys.requirements import Requirements
 from jobsys.worker.execute import JobExecutor
 from simulation.system.clock import SimulatedClock  # type: ignore[import-not-found]
 from simulation.system.runs import the_run  # type: ignore[import-not-found]
-from simulation.system.storage import SimulatedStorage  # type: ignore[import-not-found]
 from simulation.system.world import Process, World  # type: ignore[import-not-found]
 
 MOST_MEMORY = 1000
@@ -137,7 +136,7 @@ class Cluster(BatchSystem):
             world.later(world.random.uniform(0.0, 5.0), lambda: self._lose(channel))
 
     def _work(self, channel: Channel) -> None:
-        store = JobStore("memory:run", SimulatedStorage(self.world, self.run.disk))
+        store = JobStore("memory:run", self.run.disk.storage())
         executor = JobExecutor(store, clock=SimulatedClock(self.world))
         report = executor.run(channel.job.order, channel)
         self.world.point("before the report")

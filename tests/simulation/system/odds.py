@@ -22,11 +22,17 @@ FIEND = {
 }
 
 
-def odds_of(seed: int) -> dict[str, float]:
-    """Say how likely everything is in the world of a seed."""
+CALLS = 10  # of the system, about, in an operation on files
+
+
+def odds_of(seed: int, files: bool) -> dict[str, float]:
+    """Say how likely everything is in the world of a seed; on files an operation is many calls, each of which can fail."""
     random = Random(f"odds {seed}")
     found: dict[str, float] = {}
     for kind in (OPERATIONS, BATCH_SYSTEM, FIEND):
         much = random.choice((0.0, 0.3, 1.0, 1.0, 2.0))
         found.update({what: min(0.9, odds * much * random.choice((0.3, 1.0, 1.0, 2.0))) for what, odds in kind.items()})
+    if files:
+        found.update({what: found[what] / CALLS for what in OPERATIONS})
+        found["power cut"] *= 2
     return found

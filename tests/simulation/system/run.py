@@ -1,9 +1,10 @@
 """One simulated run from its first leader to its end: the person who starts leaders, and the fiend who disturbs them."""
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ from jobsys.errors import (
     CanceledError,
     FailedJobsError,
     IntegrityError,
+    JobStoreExistsError,
     LeaderRunningError,
     LeaseLostError,
     NotFoundError,
@@ -24,12 +26,12 @@ from jobsys.errors import (
 from jobsys.jobstores import JobStore
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import MAKERS
-from jobsys.storage.memory import MemoryStorage
 from simulation.system import runs  # type: ignore[import-not-found]
 from simulation.system.checker import Checker  # type: ignore[import-not-found]
 from simulation.system.clock import SimulatedClock, SimulatedHere  # type: ignore[import-not-found]
+from simulation.system.files import Files  # type: ignore[import-not-found]
 from simulation.system.jobs import script  # type: ignore[import-not-found]
-from simulation.system.storage import Disk, SimulatedStorage  # type: ignore[import-not-found]
+from simulation.system.storage import Disk  # type: ignore[import-not-found]
 from simulation.system.world import LANDS, Host, Process, Violation, World  # type: ignore[import-not-found]
 from simulation.workflows import FOREVER, SELF, Spec, acyclic, generate  # type: ignore[import-not-found]
 
@@ -50,15 +52,16 @@ class Outcome:
 class Run:
     """A workflow, a world, and what happens."""
 
-    def __init__(self, root: Spec, seed: int, odds: dict[str, float], only: Collection[int] | None = None) -> None:
+    def __init__(self, root: Spec, seed: int, odds: dict[str, float], only: Collection[int] | None = None, files: bool = False) -> None:
+        """Begin; with ``files`` on the real storage of files, else on objects that know no files."""
         self.root = root
+        self.directory = Path(tempfile.mkdtemp())
         self.world = World(seed, odds, only)
-        self.disk = Disk(self.world)
+        self.disk = Files(self.world, self.directory) if files else Disk(self.world)
         self.specs = {spec.path: spec for spec in root.walk()}
         self.tried: Any = dict.fromkeys(self.specs, 0)
         self.hosts = [Host(name) for name in ("ada", "bob", "cyd")]
         self.checker = Checker(self.world, self.disk, root)
-        self.directory = Path(tempfile.gettempdir())
         self.config = Config.of(
             "memory:run",
             restart=True,
@@ -70,9 +73,6 @@ class Run:
         self.leaders: dict[Process, Any] = {}
         self.started: list[Process] = []
         self.clock = SimulatedClock(self.world)
-        bare = MemoryStorage()
-        JobStore("memory:run", bare).create(StoreInfo(FORMAT, 0.0, "simulated"))
-        self.disk.objects.update({key: bare.get(key) for key in bare.list("")})
 
     def simulate(self) -> Outcome:
         """Let it happen.
@@ -82,11 +82,20 @@ class Run:
         """
         runs.begin(self)
         try:
+            with self.disk.installed() if isinstance(self.disk, Files) else nullcontext():
+                return self._simulate()
+        finally:
+            runs.end()
+            shutil.rmtree(self.directory)
+
+    def _simulate(self) -> Outcome:
+        try:
             user = Process(self.world, "user", Host("desk"), self._use)
             fiend = Process(self.world, "fiend", Host("hell"), self._disturb)
             self.world.run(lambda: user.ended)
             self._raise(user)
             self._raise(fiend)
+            self.world.calm = True  # who starts a leader now and kills it undoes what the person has seen
             self.world.run(lambda: not any(each.alive for each in self.world.processes))  # zombies come home
             self.checker.check_end()
             finished, done = self.checker.outcome()
@@ -95,7 +104,6 @@ class Run:
             return Outcome(finished, done, self)
         finally:
             self.world.close()
-            runs.end()
 
     def _look_again(self) -> None:
         """Ask for the value once more when everybody has gone."""
@@ -118,7 +126,9 @@ class Run:
         return process
 
     def _lead(self) -> Any:
-        store = JobStore("memory:run", SimulatedStorage(self.world, self.disk))
+        store = JobStore("memory:run", self.disk.storage())
+        with suppress(JobStoreExistsError):
+            store.create(StoreInfo(FORMAT, 0.0, "simulated"))
         here = SimulatedHere(self.world, self.world.me())
         with workflow._leading(store, self.clock, here) as lease:
             leader = workflow._lead(script(self.root), self.config, store, lease, [self.checker], self.clock)

@@ -39,6 +39,10 @@ class Disk:
             self.created(key)
         return True
 
+    def storage(self) -> Storage:
+        """Give a process its way to the disk."""
+        return SimulatedStorage(self._world, self)
+
     def delete(self, key: str) -> None:
         """Delete an object, if it is there."""
         if key not in self.objects:
