@@ -290,9 +290,20 @@ def _from_snapshot(store: JobStore, key: RunKey | None) -> tuple[Progress | None
         if key is not None and not same(key.snapshot(segment, digest, tag), seal):
             logger.warning("the snapshot of segment %d does not count: no leader of this run wrote it", segment)
             continue
+        if key is not None and not _stands_on(store, segment, tag):
+            logger.warning("the snapshot of segment %d does not count: the journal was rolled back, and went on otherwise", segment)
+            continue
         with suppress(msgspec.DecodeError):  # another version wrote it
             return Progress.restore(msgspec.json.decode(body, type=Snapshot)), segment, tag
     return None, 0, BEGINNING
+
+
+def _stands_on(store: JobStore, segment: int, tag: bytes) -> bool:
+    """Tell whether a segment is the one behind which a snapshot was taken; where it is gone, those that follow must bear its tag."""
+    try:
+        return tag_of(store, segment) == tag
+    except IntegrityError:
+        return True
 
 
 def open_commit(key: RunKey, data: bytes) -> tuple[Report, bytes]:

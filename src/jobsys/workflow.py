@@ -35,6 +35,7 @@ from jobsys.errors import (
 from jobsys.events import Policy
 from jobsys.files import occupy_standard_descriptors, working_directory
 from jobsys.graph import encode
+from jobsys.harmless import for_stream
 from jobsys.job import Job, loading, made
 from jobsys.jobstores import JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
@@ -323,4 +324,4 @@ def _value(store: JobStore, progress: Progress) -> Any:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"jobsys: {text}\n")
+    sys.stderr.write(for_stream(f"jobsys: {text}\n", sys.stderr))

@@ -119,7 +119,9 @@ class System:
 
     # -- calls, and what they do to the disk -------------------------------------------------------------------------
 
-    def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+    def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        path = self._full(path, dir_fd)
+
         def real() -> int:
             descriptor = os.open(path, flags, mode)
             if flags & os.O_CREAT:
@@ -167,11 +169,11 @@ class System:
     def rename(self, source: str, target: str) -> None:
         self._two("rename", source, target)
 
-    def unlink(self, path: str) -> None:
-        self._one("unlink", path)
+    def unlink(self, path: str, *, dir_fd: int | None = None) -> None:
+        self._one("unlink", self._full(path, dir_fd))
 
-    def rmdir(self, path: str) -> None:
-        self._one("rmdir", path)
+    def rmdir(self, path: str, *, dir_fd: int | None = None) -> None:
+        self._one("rmdir", self._full(path, dir_fd))
 
     def mkdir(self, path: str, mode: int = 0o777) -> None:
         def real() -> None:
@@ -193,8 +195,8 @@ class System:
     def stat(self, path: Any) -> os.stat_result:
         return self.call("stat", os.stat, path)
 
-    def lstat(self, path: Any) -> os.stat_result:
-        return self.call("lstat", os.lstat, path)
+    def lstat(self, path: Any, *, dir_fd: int | None = None) -> os.stat_result:
+        return self.call("lstat", os.lstat, self._full(path, dir_fd))
 
     def fstat(self, descriptor: int) -> os.stat_result:
         return self.call("fstat", os.fstat, descriptor)
@@ -207,6 +209,9 @@ class System:
 
     def pread(self, descriptor: int, length: int, offset: int) -> bytes:
         return self.call("pread", os.pread, descriptor, length, offset)
+
+    def _full(self, path: Any, directory: int | None) -> Any:
+        return path if directory is None else f"{self._folders[directory]}/{path}"
 
     def _one(self, name: str, path: str) -> None:
         def real() -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
+import os
 import pickle
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import msgspec
 import pytest
 
 import jobsys
-from jobsys import cli, journal, processes, sealing
+from jobsys import cli, journal, processes, runkey, sealing
 from jobsys.batch.inline import InlineChannel
-from jobsys.errors import FailedJobsError, IntegrityError, JobsysError, RunKeyError
+from jobsys.errors import FailedJobsError, IntegrityError, JobsysError, RunKeyError, StorageError
 from jobsys.events import Committed
 from jobsys.jobstores import keys
 from jobsys.jobstores.base import JobStore
+from jobsys.leader.listener import Listener
 from jobsys.message import Order, Report, attempt_token, decode_report, encode_message, encode_order
 from jobsys.record import Blob
 from jobsys.worker.execute import JobExecutor
@@ -239,8 +242,8 @@ def test_a_forged_snapshot_does_not_count(site, caplog):
     assert not site.marker.exists()
 
 
-def test_a_snapshot_of_another_history_does_not_count(site):
-    """One that this run signed, behind a journal that was rolled back and went on otherwise."""
+def test_a_snapshot_of_another_segment_does_not_count(site):
+    """One that this run signed, under another number."""
     progress, last = journal.replay(site.store)
     journal.write_snapshot(site.store, progress, last)
     snapshot = site.attacker.read(keys.snapshot(last))
@@ -368,3 +371,129 @@ def test_who_only_looks_needs_no_key_and_unpickles_nothing(site, capsys, monkeyp
         assert cli.main([command, str(site.directory)]) in (0, 1), capsys.readouterr().err
     assert any(isinstance(event, Committed) for page in journal.pages(site.store) for event in page.events)
     assert not site.marker.exists()
+
+
+def test_a_snapshot_of_another_history_does_not_count(site, caplog):
+    """One that this run signed, behind a journal that was rolled back and went on otherwise, to an end under the same number."""
+    progress, last = journal.replay(site.store)
+    journal.write_snapshot(site.store, progress, last)
+    snapshot = site.attacker.read(keys.snapshot(last))
+    for number in range(2, last + 1):
+        (site.directory / keys.journal(number)).unlink()
+    (site.directory / keys.snapshot(last)).unlink()
+    site.door.unlink()
+    with pytest.raises(FailedJobsError):
+        site.resume()
+    for number in site.attacker.pages():
+        if number > last:
+            (site.directory / keys.journal(number)).unlink()
+    expected, _ = journal.replay(site.store)
+    site.attacker.write(keys.snapshot(last), snapshot)
+    with caplog.at_level(logging.WARNING):
+        assert journal.replay(site.store)[0].snapshot() == expected.snapshot() != progress.snapshot()
+    assert "the journal was rolled back, and went on otherwise" in caplog.text
+    site.door.touch()
+    assert site.resume() == EXPECTED
+
+
+@pytest.mark.parametrize("name", [keys.STORE, keys.lease(1)])
+def test_what_was_checked_is_what_is_believed(site, monkeypatch, name):
+    """He gives back what is sealed for the first reading, and has his own there for the second, or the other way round."""
+    good = site.attacker.read(name)
+    document = msgspec.json.decode(good)
+    evil = msgspec.json.encode({**document, "command": ["/bin/echo", "evil"], "pid": 1})
+    store = site.store
+    assert store.key
+    get = store.storage.get
+    for first, then in ((good, evil), (evil, good)):
+        answers = [first]
+
+        def answer(key, *args, answers=answers, then=then):
+            return (answers.pop() if answers else then) if key == name else get(key, *args)
+
+        monkeypatch.setattr(store.storage, "get", answer)
+        if name == keys.STORE and first is evil:
+            with pytest.raises(IntegrityError, match="can't be trusted"):
+                store.sealed_info()
+        elif name == keys.STORE:
+            assert list(store.sealed_info().command) == document["command"]
+        elif first is evil:
+            assert store.sealed_lease(1) is None
+        else:
+            assert store.sealed_lease(1).pid == document["pid"]
+
+
+def test_no_link_leads_to_the_run_s_key(site):
+    """What is at the end of a link could come back in the journal, where he can read it: why a run was stopped, say."""
+    secret = Path(runkey.place(site.store.info().run))
+    text = secret.read_text()
+
+    class Linking(Listener):
+        def on_event(self, event, name):
+            for link in (keys.KILL, keys.heartbeat(1)):
+                (site.directory / link).unlink(missing_ok=True)
+                (site.directory / link).symlink_to(secret)
+
+    with suppress(JobsysError):
+        site.run(restart=True, listeners=[Linking()])
+    assert secret.read_text() == text
+    for path in site.directory.rglob("*"):
+        assert path.is_symlink() or not path.is_file() or text.split()[-1].encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("folder", [keys.COMMITS, keys.VALUES, keys.FILES, keys.LOGS, ".tmp/"])
+def test_no_link_leads_a_leader_to_delete_what_is_elsewhere(site, folder):
+    home = site.folder / "home"
+    (home / "docs").mkdir(parents=True)
+    kept = {home / "a.txt", home / "docs" / "thesis.tex"}
+    for path in kept:
+        path.touch()
+        os.utime(path, (1, 1))
+    shutil.rmtree(site.directory / folder, ignore_errors=True)
+    (site.directory / folder.rstrip("/")).symlink_to(home)
+    with suppress(JobsysError):
+        site.resume()
+    assert {path for path in home.rglob("*") if path.is_file()} >= kept
+    site.attacker.put_back()
+    assert site.resume() == EXPECTED
+
+
+def test_no_link_leads_out_of_the_files_of_an_attempt(site):
+    home = site.folder / "home"
+    home.mkdir()
+    (home / "a.txt").touch()
+    for top in (keys.FILES, keys.VALUES):
+        (site.directory / top).mkdir(exist_ok=True)
+        (site.directory / top / "9-1.1").symlink_to(home)
+    site.store.delete_files_of(9, "1.1")
+    assert list(home.iterdir()) == [home / "a.txt"]
+
+
+def test_a_pipe_in_the_store_is_not_waited_for(site):
+    os.mkfifo(site.directory / keys.KILL)
+    with pytest.raises(StorageError, match=r"can't read .*kill\.json"):
+        site.resume()
+
+
+@pytest.mark.parametrize("name", ["journal/0000000001~", "journal/copy", "snapshots/abc", "journal/00000000001"])
+def test_what_somebody_laid_beside_is_not_read(site, name):
+    site.attacker.write(name, b"something")
+    for command in ("status", "logs", "stats", "graph"):
+        assert cli.main([command, str(site.directory)]) in {0, 1}
+    assert site.resume() == EXPECTED
+
+
+def test_a_heartbeat_of_another_kind_is_no_sign_of_life(site):
+    site.attacker.write(keys.heartbeat(1), b'{"count":[],"time":"x","released":{}}')
+    assert cli.main(["status", str(site.directory)]) in {0, 1}
+    assert site.store.last_beat(1) == {"count": 0, "time": 0.0, "released": False}
+
+
+def test_a_time_that_is_none_is_shown_as_such(site, capsys):
+    _, events, _ = site.attacker.segment(journal.replay(site.store)[1])
+    page = msgspec.json.decode(events)
+    for event in page["events"]:
+        event["time"] = 1e300
+    site.attacker.rewrite_segment(page["segment"], events=msgspec.json.encode(page))
+    assert cli.main(["logs", str(site.directory)]) == 0
+    assert "ended at no time" in capsys.readouterr().out

@@ -112,3 +112,18 @@ def test_an_id_that_went_through_a_text_is_not_checked(tmp_path):
     store.storage.put(str(file), b"other")
     with store.read_file(str(file)) as stream:
         assert stream.read() == b"other"
+
+
+def test_what_others_can_still_change_is_read_from_a_copy(tmp_path):
+    """He has put a file of his own there, with the right bytes, and changes it when it was looked at."""
+    store = create(str(tmp_path / "store"), StoreInfo(FORMAT, 0.0, "0"))
+    with store.write_file(1, "1.1", "data") as (stream, file):
+        stream.write(b"right" * 100_000)
+    path = tmp_path / "store" / file
+    path.unlink()
+    path.write_bytes(b"right" * 100_000)
+    path.chmod(0o666)
+    with store.read_file(file) as reading, path.open("r+b") as writing:
+        writing.write(b"wrong" * 100_000)
+        writing.flush()
+        assert reading.read() == b"right" * 100_000

@@ -1,6 +1,7 @@
 """What jobs, and who can write to the store, have shown on a terminal does nothing but show."""
 
 import io
+import json
 import os
 import pty
 import subprocess
@@ -43,6 +44,15 @@ def test_commands_on_a_terminal(tmp_path, command):
     run.fail(1, log=f"printed {EVIL}\n".encode(), message=f"message {EVIL}", traceback=f"Traceback {EVIL}", host=f"host{EVIL}")
     run.status(running=[RunningStatus(2, f"other{EVIL}", 1, f"host{EVIL}", run.now)]).leave()
     shown = on_a_terminal([sys.executable, "-m", "jobsys", command, str(tmp_path / "store")])
+    assert "owned" in shown
+    for forbidden in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\x08"):
+        assert forbidden not in shown, ascii(shown)
+
+
+def test_what_a_leader_says_on_a_terminal():
+    """Before it has looked at anything else, it names the host of the lease, which anybody may have written."""
+    text = f"from jobsys.workflow import _say; import json; _say('the leader on ' + json.loads({json.dumps(EVIL)!r}))"
+    shown = on_a_terminal([sys.executable, "-c", text])
     assert "owned" in shown
     for forbidden in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\x08"):
         assert forbidden not in shown, ascii(shown)

@@ -60,7 +60,8 @@ def _ask(store: JobStore, leader: LeaderStanding) -> None:
     store.ask_to_stop(who.encode())
     lease = store.last_lease()
     if lease is not None and lease.epoch == leader.epoch and lease.host == socket.gethostname() and process_lives(lease):
-        if not store.lease_is_sealed(lease.epoch):  # a forged one could name any process of this user
+        lease = store.sealed_lease(leader.epoch)
+        if lease is None or not process_lives(lease):  # a forged one could name any process of this user
             print("jobsys: the run's key can't vouch for its lease: asked the leader in the job store only", file=sys.stderr)
             return
         try:

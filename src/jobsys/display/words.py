@@ -31,7 +31,10 @@ def number(value: float) -> str:
 
 def moment(seconds: float) -> str:
     """Say a point in time, in this host's time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # what lies in a store may be anything
+        return "at no time"
 
 
 def many(count: int, one: str) -> str:

@@ -145,9 +145,10 @@ class JobStore:
             RunKeyError: the run's key is not on this host, or can't be used.
             IntegrityError: somebody else wrote it.
         """
-        if not self.key.bears_seal(keys.STORE, self.storage.get(keys.STORE)):
+        key, data = self.key, self._description()  # what was checked is what is believed: the next read may give something else
+        if not key.bears_seal(keys.STORE, data):
             raise IntegrityError(f"{keys.STORE} in {self.locator} can't be trusted: {NO_SEAL}; put it back from a copy of the store")
-        return self.info()
+        return self._info(data)
 
     def info(self) -> StoreInfo:
         """Read what the store is.
@@ -156,13 +157,18 @@ class JobStore:
             NoSuchJobStoreError: there is none.
             FormatError: it is of another format.
         """
+        return self._info(self._description())
+
+    def _description(self) -> bytes:
         try:
-            data = self.storage.get(keys.STORE)
+            return self.storage.get(keys.STORE)
         except NotFoundError:
             mark = self.storage.local_path(keys.STORE)
             seen = "" if mark is None else f" ({whats_there(os.path.dirname(mark))})"
             way = "name the one that the run was started with, or start the script without --restart to begin a run"
             raise NoSuchJobStoreError(f"there is no job store at {self.locator}{seen}: {way}") from None
+
+    def _info(self, data: bytes) -> StoreInfo:
         try:
             found = msgspec.json.decode(data, type=dict[str, Any])
             version = found.get("format")
@@ -232,13 +238,14 @@ class JobStore:
         key = keys.lease(lease.epoch)
         return self._create_once(key, self.key.seal(key, msgspec.json.encode(lease)))
 
-    def lease_is_sealed(self, epoch: int) -> bool:
-        """Tell whether a leader of this run took that lease; False where the run's key is not on this host."""
+    def sealed_lease(self, epoch: int) -> Lease | None:
+        """Read a lease that a leader of this run took; None where it is not, or the run's key, which tells, is not on this host."""
         key = keys.lease(epoch)
         try:
-            return self.key.bears_seal(key, self.storage.get(key))
-        except RunKeyError:
-            return False
+            data = self.storage.get(key)
+            return msgspec.json.decode(data, type=Lease) if self.key.bears_seal(key, data) else None
+        except (NotFoundError, RunKeyError):
+            return None
 
     def replaced(self, epoch: int) -> bool:
         """Tell whether a later leader than that of an epoch has come."""
@@ -252,7 +259,8 @@ class JobStore:
         """Read when the leader last said that it lives."""
         beat = {"count": 0, "time": 0.0, "released": False}
         with suppress(NotFoundError, msgspec.DecodeError):  # what can't be read is no sign of life
-            beat |= msgspec.json.decode(self.storage.get(keys.heartbeat(epoch)), type=dict[str, Any])
+            found = msgspec.json.decode(self.storage.get(keys.heartbeat(epoch)), type=dict[str, Any])
+            beat |= {name: value for name, value in found.items() if name in beat and isinstance(value, (int, float))}
         return beat
 
     # -- the journal -----------------------------------------------------------------------------------------
@@ -263,7 +271,7 @@ class JobStore:
 
     def segments(self, after: int = 0) -> Iterator[int]:
         """Go through the segments there are, in order."""
-        return (keys.number(key) for key in self.storage.list(keys.JOURNAL, keys.journal(after)))
+        return (keys.number(key) for key in self.storage.list(keys.JOURNAL, keys.journal(after)) if keys.is_numbered(key))
 
     def segment(self, number: int) -> bytes:
         """Read a segment."""
@@ -276,7 +284,7 @@ class JobStore:
 
     def snapshots(self) -> list[int]:
         """List the snapshots, newest first."""
-        return [keys.number(key) for key in self.storage.list(keys.SNAPSHOTS)][::-1]
+        return [keys.number(key) for key in self.storage.list(keys.SNAPSHOTS) if keys.is_numbered(key)][::-1]
 
     def snapshot(self, segment: int) -> bytes:
         """Read a snapshot."""

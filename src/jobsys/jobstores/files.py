@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -144,14 +146,33 @@ def checked(stream: BinaryIO, file: str, *, once: bool) -> Iterator[BinaryIO]:
     if not getattr(file, "digest", b""):
         yield stream
     elif stream.seekable() and not once:
-        check(file, stream)
-        stream.seek(0)
-        yield stream
+        with _settled(stream) as still:
+            check(file, still)
+            still.seek(0)
+            yield still
     else:
         raw = _Checking(stream, file)
         yield cast("BinaryIO", io.BufferedReader(raw, _BUFFER))
         if not raw.closed:
             raw.finish()
+
+
+@contextmanager
+def _settled(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Give what nobody else can change after it was checked: a copy, where others own the file or can write to it."""
+    try:
+        found = os.fstat(stream.fileno())
+    except OSError:  # it is in memory
+        yield stream
+        return
+    if found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o022:
+        yield stream
+        return
+    with tempfile.TemporaryFile() as copy:
+        for piece in chunks(stream):
+            copy.write(piece)
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
 
 
 def check(file: str, stream: BinaryIO) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 _LONGEST: Final = 180  # characters of a quoted name
+_NUMBERED: Final = re.compile(r"[a-z]+/[0-9]{10}")
 _FILE: Final = re.compile(r"files/\d+-[^/]+/\d+/[^/]+")
 
 STORE: Final = "jobsys-store.json"  # format, and what was asked for; its presence makes a directory a job store
@@ -48,6 +49,11 @@ def journal(segment: int) -> str:
 def snapshot(segment: int) -> str:
     """The state after that segment."""
     return f"{SNAPSHOTS}{segment:010d}"
+
+
+def is_numbered(key: str) -> bool:
+    """Tell whether a key is that of a segment or a snapshot, and not of a copy that somebody laid beside."""
+    return _NUMBERED.fullmatch(key) is not None
 
 
 def number(key: str) -> int:

@@ -1,4 +1,7 @@
-"""Directories of local storage: walked in the order of keys, emptied while others still write. Knows no files' content."""
+"""Directories of local storage: walked in the order of keys, emptied while others still write. Knows no files' content.
+
+No symbolic link is followed below the root: who can write to the directory could make one lead to any file of whoever uses it.
+"""
 
 import errno
 import os
@@ -6,15 +9,31 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 TEMPORARY = ".tmp"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NAME = re.compile(r"(?!\.nfs[0-9a-f]{16})[A-Za-z0-9._~%=-]+")  # NFS calls a file ".nfs…" that was deleted while open
+
+
+@contextmanager
+def opened(root: str, folder: str) -> Iterator[int]:
+    """Open a directory below a root (``""`` is the root itself), to name files in it by ``dir_fd``; a link on the way is no directory."""
+    descriptor = os.open(root, _DIRECTORY)
+    try:
+        for part in folder.split("/") if folder else ():
+            below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def walk(root: str, folder: str, prefix: str, after: str) -> Iterator[str]:
     """Go through a directory (``""`` or ``a/b/``) in the order of whole keys, where ``a-b`` comes before ``a/b``."""
     try:
-        with os.scandir(f"{root}/{folder}") as entries:
+        with opened(root, folder.rstrip("/")) as directory, os.scandir(directory) as entries:
             names = sorted(
                 entry.name + "/" * entry.is_dir(follow_symlinks=False)
                 for entry in entries

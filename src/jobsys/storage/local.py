@@ -21,8 +21,8 @@ from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import sync_directory
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
-from jobsys.storage.folders import TEMPORARY, empty, walk
-from jobsys.storage.openfiles import NEW, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
+from jobsys.storage.folders import TEMPORARY, empty, opened, walk
+from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
 
 OPEN_FILES = 64
 KNOWN_FOLDERS = 10_000
@@ -79,8 +79,8 @@ class LocalStorage(Storage):
         path = f"{self.root}/{key}"
         try:
             if self._immutable(key):
-                return read_range(self._kept(key, path), start, length)
-            return read_range(Descriptor(path), start, length)
+                return read_range(self._kept(key), start, length)
+            return read_range(Descriptor(self._open_file(key)), start, length)
         except OSError as error:
             self._open.pop(key, None)
             self._fail(error, "read", path)
@@ -90,7 +90,7 @@ class LocalStorage(Storage):
         """Open a file for reading."""
         path = self.local_path(key)
         try:
-            raw = ReadingFile(path)
+            raw = ReadingFile(path, self._open_file(key))
         except OSError as error:
             self._fail(error, "read", path)
         with io.BufferedReader(raw) as stream:
@@ -132,24 +132,27 @@ class LocalStorage(Storage):
         for key in keys:
             path = self.local_path(key)
             self._open.pop(key, None)
+            folder, _, name = key.rpartition("/")
             try:
-                os.unlink(path)
+                with opened(self.root, folder) as directory:
+                    os.unlink(name, dir_fd=directory)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 continue
             except OSError as error:
                 self._fail(error, "delete", path)
-            if key.count("/") > 1:
-                folders.add(os.path.dirname(path))
+            if "/" in folder:
+                folders.add(folder)
         for folder in folders:
-            with suppress(OSError):  # not empty, or filled again by now: then it stays
-                os.rmdir(folder)
-                self._folders.discard(folder)
+            above, _, name = folder.rpartition("/")
+            with suppress(OSError), opened(self.root, above) as directory:  # not empty, or filled again by now: then it stays
+                os.rmdir(name, dir_fd=directory)
+                self._folders.discard(f"{self.root}/{folder}")
 
     def stat(self, key: str) -> Stat:
         """Tell a file's size and time."""
         path = self.local_path(key)
         try:
-            found = os.stat(path)
+            found = os.lstat(path)
         except OSError as error:
             self._fail(error, "find", path)
         if not stat.S_ISREG(found.st_mode):
@@ -189,13 +192,15 @@ class LocalStorage(Storage):
         """
         folder, oldest, swept = f"{self.root}/{TEMPORARY}", time.time() - age, 0
         try:
-            names = os.listdir(folder) if os.path.isdir(folder) else []
-            for name in names:
-                with suppress(FileNotFoundError):  # its process lives and has just finished
-                    dead = _is_of_the_dead(name)
-                    if dead or (dead is None and os.lstat(f"{folder}/{name}").st_mtime < oldest):
-                        os.unlink(f"{folder}/{name}")
-                        swept += 1
+            with opened(self.root, TEMPORARY) as directory:
+                for name in os.listdir(directory):
+                    with suppress(FileNotFoundError):  # its process lives and has just finished
+                        dead = _is_of_the_dead(name)
+                        if dead or (dead is None and os.lstat(name, dir_fd=directory).st_mtime < oldest):
+                            os.unlink(name, dir_fd=directory)
+                            swept += 1
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
         except OSError as error:
             self._fail(error, "sweep", folder)
         return swept
@@ -204,9 +209,15 @@ class LocalStorage(Storage):
         """Close the files kept open; the storage can be used on."""
         self._open.clear()
 
-    def _kept(self, key: str, path: str) -> Descriptor:
+    def _open_file(self, key: str) -> int:
+        """Open a file for reading; a symbolic link, at its name or on the way to it, is none."""
+        folder, _, name = key.rpartition("/")
+        with opened(self.root, folder) as directory:
+            return os.open(name, READ, dir_fd=directory)
+
+    def _kept(self, key: str) -> Descriptor:
         """Give the open file of an immutable key; one that falls out closes when its last reader in any thread is done."""
-        descriptor = self._open.pop(key, None) or Descriptor(path)
+        descriptor = self._open.pop(key, None) or Descriptor(self._open_file(key))
         self._open[key] = descriptor
         for _ in range(len(self._open) - OPEN_FILES):
             with suppress(RuntimeError, StopIteration):  # another thread was faster; what is too much falls out at the next read
@@ -255,8 +266,11 @@ class LocalStorage(Storage):
         parent = os.path.dirname(folder)
         if parent not in self._folders:
             self._make_folder(parent)
-        with suppress(FileExistsError):
+        try:
             os.mkdir(folder)
+        except FileExistsError:
+            if os.path.islink(folder):
+                raise StorageError(f"{folder} is a symbolic link, which is not followed in a job store: put the directory back") from None
         if self.durable:
             sync_directory(parent)
         if len(self._folders) > KNOWN_FOLDERS:

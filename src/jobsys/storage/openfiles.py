@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link is followed, and no pipe waited for
 BUFFER = 1 << 18
 _TRUSTED_LENGTH = 1 << 20
 
@@ -21,15 +22,13 @@ class Descriptor:
 
     __slots__ = ("number",)
 
-    def __init__(self, path: str) -> None:
-        """Open the file."""
-        self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, number: int) -> None:
+        """Take over an open file."""
+        self.number = number
 
     def __del__(self) -> None:
         """Close the file."""
-        if self.number >= 0:
-            os.close(self.number)
+        os.close(self.number)
 
 
 def read_range(file: Descriptor, start: int, length: int | None) -> bytes:
@@ -76,9 +75,9 @@ def is_same(path: str, found: os.stat_result) -> bool:
 class ReadingFile(io.FileIO):
     """A file being read; a failure is a StorageError that names its path."""
 
-    def __init__(self, path: str) -> None:
-        """Open it."""
-        super().__init__(path, "r")
+    def __init__(self, path: str, descriptor: int | None = None) -> None:
+        """Open it, or take over an open descriptor."""
+        super().__init__(path if descriptor is None else descriptor, "r")
         self._path = path
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
