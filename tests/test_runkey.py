@@ -4,16 +4,19 @@ import os
 import stat
 import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from faults.system import System  # type: ignore[import-not-found]
 from jobsys import runkey
-from jobsys.errors import JobStoreExistsError, RunKeyError, StorageError
+from jobsys.errors import JobStoreExistsError, RunKeyError, StorageError, UsageError
 from jobsys.files import KEY_SUFFIX
 from jobsys.jobstores import JobStore, create, file, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.sealing import RunKey
 from jobsys.storage.faulty import Fault, FaultyStorage
+from simulation.disk import Disk  # type: ignore[import-not-found]
 
 INFO = StoreInfo(FORMAT, 0.0, "0")
 
@@ -45,6 +48,25 @@ def test_a_key_is_kept_for_its_user_only(tmp_path, state, umask):
     assert len(secret) == 64
     for found in (tmp_path / "store").rglob("*"):
         assert not found.is_file() or secret.encode() not in found.read_bytes()
+
+
+@pytest.mark.parametrize("there", [".", "state/jobsys/keys"])
+def test_a_power_cut_leaves_the_key_once_it_is_made(tmp_path, there):
+    """Its run could not be resumed without."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    path = root / "state" / "jobsys" / "keys" / f"run{KEY_SUFFIX}"
+    (root / there).mkdir(parents=True, exist_ok=True)
+    disk = Disk({str(folder.relative_to(root)): None for folder in sorted(root.rglob("*"))})
+    before = os.umask(0)
+    try:
+        with System(None, disk, str(root)).installed(runkey):
+            runkey.make("0" * 32, str(path))
+    finally:
+        os.umask(before)
+    left = disk.after_power_cut(Random(1), 0, 0)
+    assert left[str(path.relative_to(root))].data == path.read_bytes()
+    assert there != "." or {mode(folder) for folder in root.rglob("*") if folder.is_dir()} == {0o700}
 
 
 def test_it_goes_with_its_store(tmp_path, state):
@@ -96,7 +118,7 @@ def test_another_file(tmp_path, state, monkeypatch):
     store = create(tmp_path / "store", INFO, durable=False, key_file=str(tmp_path / "my.jobsys-key"))
     assert mode(tmp_path / "my.jobsys-key") == 0o600
     assert not state.exists()
-    with pytest.raises(RunKeyError, match=f"not on this host .* it was made on .* as {tmp_path}/my.jobsys-key; .* --key-file"):
+    with pytest.raises(RunKeyError, match=f"is not in .* made on this host, as {tmp_path}/my.jobsys-key, .* --key-file"):
         _ = open_store(store.locator).key
     assert isinstance(open_store(store.locator, key_file=str(tmp_path / "my.jobsys-key")).key, RunKey)
     monkeypatch.setenv(runkey.VARIABLE, str(tmp_path / "my.jobsys-key"))
@@ -161,7 +183,7 @@ WRONG = {
     cut_off: "holds no key of a run",
     other_run: "holds the key of another run .* name the right file with --key-file",
     a_directory: "can't be read: Is a directory",
-    gone: "is not on this host .* copy that file to this host",
+    gone: "is gone .* put that file back .*, or name it with --key-file",
 }
 
 
@@ -170,6 +192,15 @@ def test_what_is_wrong_with_a_key_is_said(tmp_path, state, harm):
     store = create(tmp_path / "store", INFO, durable=False)
     harm(state / (store.info().run + KEY_SUFFIX))
     with pytest.raises(RunKeyError, match=WRONG[harm]):
+        _ = open_store(store.locator).key
+
+
+def test_where_a_key_of_another_host_is_is_said(tmp_path, state, monkeypatch):
+    monkeypatch.setattr("jobsys.jobstores.base.socket.gethostname", lambda: "elsewhere")
+    store = create(tmp_path / "store", INFO, durable=False)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    with pytest.raises(RunKeyError, match=f"is not on this host .* made on elsewhere, as {state}/.* copy that file to this host as"):
         _ = open_store(store.locator).key
 
 
@@ -196,20 +227,6 @@ def test_runs_in_memory_have_no_file(state):
 
 
 def test_a_name_by_which_it_would_be_shipped_is_refused(tmp_path):
-    with pytest.raises(RunKeyError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
+    with pytest.raises(UsageError, match=r"its name must end in \.jobsys-key, by which it is never shipped"):
         create(tmp_path / "store", INFO, key_file=str(tmp_path / "run.key"))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_key_survives_a_power_cut_before_its_store_is_made(state, monkeypatch):
-    """Its own name, and those of all directories that were made for it."""
-    synced = []
-    monkeypatch.setattr(runkey, "sync_directory", lambda folder: synced.append((Path(folder), len(list(state.iterdir())))))
-    run = runkey.new_run()
-    runkey.make(run, runkey.place(run))
-    assert [folder for folder, _ in synced] == [state, state.parent, state.parent.parent, state.parent.parent.parent]
-    assert all(count for _, count in synced)
-    synced.clear()
-    run = runkey.new_run()
-    runkey.make(run, runkey.place(run))
-    assert [folder for folder, _ in synced] == [state]

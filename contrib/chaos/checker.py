@@ -105,8 +105,7 @@ def read_record(path: Path) -> list[Start]:
 
 def order(token: str) -> tuple[int, int]:
     """Give the epoch and the number of an attempt."""
-    epoch, _, number = token.partition(".")
-    return int(epoch, 16), int(number, 16)
+    return int(token.partition("-")[0], 16), int(token.rpartition(".")[2], 16)
 
 
 def check_going_on(account: Account, starts: list[Start]) -> list[Violation]:

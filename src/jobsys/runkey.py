@@ -3,11 +3,12 @@
 import os
 import re
 import secrets
+import socket
 import stat
 from contextlib import suppress
 from typing import Final
 
-from jobsys.errors import RunKeyError
+from jobsys.errors import RunKeyError, UsageError
 from jobsys.files import KEY_SUFFIX, sync_directory
 from jobsys.sealing import RunKey
 
@@ -43,6 +44,7 @@ def place(run: str, key_file: str | None = None) -> str:
 
     Raises:
         RunKeyError: ``run`` is no id, or there is no place.
+        UsageError: a name was asked for that no key may have.
     """
     if _RUN.fullmatch(run) is None:
         raise RunKeyError(f"{run!r} is no id of a run: the job store's own description was changed; put it back from a copy of the store")
@@ -50,7 +52,7 @@ def place(run: str, key_file: str | None = None) -> str:
     if not asked:
         return os.path.join(directory(), run + KEY_SUFFIX)
     if not asked.endswith(KEY_SUFFIX):
-        raise RunKeyError(f"{asked!r} can't hold a run's key: its name must end in {KEY_SUFFIX}, by which it is never shipped to workers")
+        raise UsageError(f"{asked!r} can't hold a run's key: its name must end in {KEY_SUFFIX}, by which it is never shipped to workers")
     return os.path.abspath(os.path.expanduser(asked))
 
 
@@ -64,14 +66,12 @@ def make(run: str, path: str) -> RunKey:
     folder = os.path.dirname(path)
     beside = os.path.join(folder, f".{secrets.token_hex(8)}{KEY_SUFFIX}")
     try:
-        missing_above = _missing(folder)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _make_folder(folder)
         _check_folder(folder)
         try:
             _write(beside, f"jobsys run key 1 {run} {secret.hex()}\n".encode())
             os.link(beside, path)  # whole, and never over another key
-            for changed in (folder, *missing_above):  # a run whose key a power cut has taken can't go on
-                sync_directory(changed)
+            sync_directory(folder)  # before the store is made: after a power cut it could not be resumed without
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(beside)
@@ -81,15 +81,6 @@ def make(run: str, path: str) -> RunKey:
     except OSError as error:
         raise RunKeyError(f"the run's key can't be kept in {path}: {error.strerror}; {_ELSEWHERE}") from error
     return RunKey(secret)
-
-
-def _missing(folder: str) -> list[str]:
-    """Name the directories in which those will be made that are missing on the way to one."""
-    above = []
-    while folder and not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-        above.append(folder)
-    return above
 
 
 def read(run: str, path: str) -> RunKey:
@@ -125,21 +116,41 @@ def forget(run: str, path: str) -> None:
 
 
 def missing(locator: str, path: str, made_on: str, made_at: str) -> RunKeyError:
-    """Say that a run's key is not here, where it is, and what to do."""
+    """Say that a run's key is not where it is looked for, where it may be, and what to do."""
+    if made_on != socket.gethostname():
+        gone = f"is not on this host ({path} is not there)"
+        way = f"that it was made on {made_on}, as {made_at}; go on there, or copy that file to this host as {path} (chmod 600)"
+    elif made_at != path:
+        gone = f"is not in {path}"
+        way = f"that it was made on this host, as {made_at}, perhaps by another user; copy that file there (chmod 600)"
+    else:
+        gone = f"is gone ({path} is not there any more)"
+        way = "that it was made there; put that file back (chmod 600)"
     return RunKeyError(
-        f"the key of the run in {locator} is not on this host ({path} is not there), and without it nobody can tell that the job store "
-        f"holds what the run wrote: the store says that it was made on {made_on}, as {made_at}; go on there, or copy that file to this "
-        f"host as {path} (chmod 600), or name it with --key-file"
+        f"the key of the run in {locator} {gone}, and without it nobody can tell that the job store holds what the run wrote: "
+        f"the store says {way}, or name it with --key-file"
     )
 
 
 _ELSEWHERE: Final = f"name another file with --key-file PATH{KEY_SUFFIX}, or {VARIABLE}"
 
 
+def _make_folder(folder: str) -> None:
+    """Make a directory and what is missing above it, for this user only and so that a power cut leaves it."""
+    if os.path.lexists(folder):
+        return
+    above = os.path.dirname(folder)
+    _make_folder(above)
+    with suppress(FileExistsError):  # another run has just made it
+        os.mkdir(folder, 0o700)
+    sync_directory(above)
+
+
 def _write(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(descriptor, data)
+        while data:
+            data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -86,7 +86,7 @@ def run(
     try:
         store = _open(config)
         if others := store.openness():
-            _say(f"{others}: whoever can may stop, roll back or delete this run, and read it; no code of theirs will run")
+            _say(f"{others}: who can write there may stop, roll back or delete this run, and read it; no code of theirs will run")
         with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting():
             leader = _lead(workflow, config, store, lease, listeners)
             return _outcome(leader, store, "" if config.clean == "always" else _way_on())

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, Reason
-from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores import JobStore, Lease, keys
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import Journal
-from jobsys.message import Report
+from jobsys.message import Report, attempt_token
 from jobsys.record import Blob, JobRecord
 from jobsys.storage.memory import MemoryStorage
 
@@ -104,6 +104,12 @@ def commit(job, token, jobs=(), first=1, deleted=()):
     return Committed(Report(job, 1, 0.0, 0.0, token=token, value=Blob(0, 0, 0), jobs=records, deleted=deleted), Blob(0, 0, 0), first)
 
 
+def test_the_checker_reads_the_tokens_of_attempts(checker):
+    for epoch, serial in ((1, 0), (26, 31), (255, 4096)):
+        assert checker.order(attempt_token(epoch, "fedcba9876543210", serial)) == (epoch, serial)
+    assert attempt_token(1, "o", 2) == "1-o.2"  # as below
+
+
 def account_of(checker, *epochs):
     """Write a journal: a list of events for each epoch."""
     store = JobStore("memory:chaos", MemoryStorage())
@@ -124,8 +130,8 @@ def kinds(violations):
 
 
 def test_the_checker_has_nothing_against_a_run_in_which_all_was_well(checker):
-    account, _ = account_of(checker, [commit(0, "1.0", ["a", "b"]), commit(1, "1.1")], [commit(2, "1.2")])
-    starts = [checker.Start(1, "1.1", ()), checker.Start(2, "1.2", ((1, "1.1"),))]
+    account, _ = account_of(checker, [commit(0, "1-o.0", ["a", "b"]), commit(1, "1-o.1")], [commit(2, "1-o.2")])
+    starts = [checker.Start(1, "1-o.1", ()), checker.Start(2, "1-o.2", ((1, "1-o.1"),))]
     assert checker.check_going_on(account, starts) == []
     assert checker.check_finished(account, "7", "7") == []
     assert checker.check_kept(account, account) == []
@@ -134,54 +140,54 @@ def test_the_checker_has_nothing_against_a_run_in_which_all_was_well(checker):
 @pytest.mark.parametrize(
     ("second", "starts", "kind"),
     [
-        ([commit(1, "2.1")], [], "doubled"),  # a second commit
-        ([], [(1, "2.1", ())], "doubled"),  # run again by a leader that had its commit
-        ([], [(1, "1.2", ())], "doubled"),  # run again by the leader that had just taken it in
-        ([commit(2, "1.2")], [(2, "2.1", ())], "doubled"),  # run again although its commit was adopted
-        ([], [(2, "2.1", ((1, "1.9"),))], "wrong"),  # given the value of an attempt that lost
-        ([], [(2, "5.1", ())], "lost"),  # started by a leader that nobody knows
+        ([commit(1, "2-o.1")], [], "doubled"),  # a second commit
+        ([], [(1, "2-o.1", ())], "doubled"),  # run again by a leader that had its commit
+        ([], [(1, "1-o.2", ())], "doubled"),  # run again by the leader that had just taken it in
+        ([commit(2, "1-o.2")], [(2, "2-o.1", ())], "doubled"),  # run again although its commit was adopted
+        ([], [(2, "2-o.1", ((1, "1-o.9"),))], "wrong"),  # given the value of an attempt that lost
+        ([], [(2, "5-o.1", ())], "lost"),  # started by a leader that nobody knows
     ],
 )
 def test_the_checker_sees_what_is_doubled_or_comes_from_nowhere(checker, second, starts, kind):
-    account, _ = account_of(checker, [commit(0, "1.0", ["a", "b"]), commit(1, "1.1")], second)
+    account, _ = account_of(checker, [commit(0, "1-o.0", ["a", "b"]), commit(1, "1-o.1")], second)
     assert set(kinds(checker.check_going_on(account, [checker.Start(*start) for start in starts]))) == {kind}
 
 
 def test_the_checker_allows_what_a_run_may_do(checker):
     """A zombie of the first leader may run what the second has; an attempt may begin before another one's commit is adopted."""
-    account, _ = account_of(checker, [commit(0, "1.0", ["a"])], [commit(1, "2.1")])
-    assert checker.check_going_on(account, [checker.Start(1, "1.1", ()), checker.Start(1, "2.1", ())]) == []
-    account, _ = account_of(checker, [commit(0, "1.0", ["a"])], [], [commit(1, "1.1")])
-    assert checker.check_going_on(account, [checker.Start(1, "2.1", ()), checker.Start(1, "1.1", ())]) == []
+    account, _ = account_of(checker, [commit(0, "1-o.0", ["a"])], [commit(1, "2-o.1")])
+    assert checker.check_going_on(account, [checker.Start(1, "1-o.1", ()), checker.Start(1, "2-o.1", ())]) == []
+    account, _ = account_of(checker, [commit(0, "1-o.0", ["a"])], [], [commit(1, "1-o.1")])
+    assert checker.check_going_on(account, [checker.Start(1, "2-o.1", ()), checker.Start(1, "1-o.1", ())]) == []
 
 
 def test_the_checker_sees_what_is_lost_wrong_or_changed(checker):
-    account, _ = account_of(checker, [commit(0, "1.0", ["a", "b"]), commit(1, "1.1")])
+    account, _ = account_of(checker, [commit(0, "1-o.0", ["a", "b"]), commit(1, "1-o.1")])
     assert kinds(checker.check_finished(account, "7", "8")) == ["lost", "wrong"]
-    other, _ = account_of(checker, [commit(0, "1.0", ["a", "b"]), commit(1, "1.2")])
+    other, _ = account_of(checker, [commit(0, "1-o.0", ["a", "b"]), commit(1, "1-o.2")])
     assert kinds(checker.check_kept(account, other)) == ["lost"]
 
 
 def test_the_checker_sees_an_attempt_that_failed_of_itself(checker):
-    failed = AttemptFailed(1, 1, Reason.FAILED, 0.0, token="1.1", message="can't read")
-    lost = AttemptFailed(1, 1, Reason.LOST, 0.0, token="1.2")
-    account, _ = account_of(checker, [commit(0, "1.0", ["a"]), failed, lost])
+    failed = AttemptFailed(1, 1, Reason.FAILED, 0.0, token="1-o.1", message="can't read")
+    lost = AttemptFailed(1, 1, Reason.LOST, 0.0, token="1-o.2")
+    account, _ = account_of(checker, [commit(0, "1-o.0", ["a"]), failed, lost])
     assert kinds(checker.check_failures(account)) == ["wrong"]
 
 
 def test_the_checker_sees_objects_of_nobody(checker, leftovers):
-    account, store = account_of(checker, [commit(0, "1.0", ["a"]), commit(1, "1.1", deleted=("files/1-1.1/1/deleted",))])
+    account, store = account_of(checker, [commit(0, "1-o.0", ["a"]), commit(1, "1-o.1", deleted=("files/1-1-o.1/1/deleted",))])
     for key in (
-        "files/1-1.1/0/mine",
-        "files/1-1.1/1/deleted",
-        "files/1-1.2/0/lost",
-        "values/1-1.1/0",
-        "commits/000000000001",
-        "logs/1-1.2",
+        "files/1-1-o.1/0/mine",
+        "files/1-1-o.1/1/deleted",
+        "files/1-1-o.2/0/lost",
+        "values/1-1-o.1/0",
+        keys.commit(1, "1-o.1"),
+        "logs/1-1-o.2",
     ):
         store.storage.put(key, b"")
     named = [violation.text.split()[0] for violation in leftovers.objects(store, account)]
-    assert named == ["commits/000000000001", "files/1-1.1/1/deleted", "files/1-1.2/0/lost", "logs/1-1.2", "values/1-1.1/0"]
+    assert named == [keys.commit(1, "1-o.1"), "files/1-1-o.1/1/deleted", "files/1-1-o.2/0/lost", "logs/1-1-o.2", "values/1-1-o.1/0"]
 
 
 def test_the_checker_sees_temporary_files_and_locks(checker, leftovers, tmp_path):

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any, Final
 
 import pytest
@@ -79,10 +80,10 @@ class System:
         return getattr(os, name)
 
     @contextmanager
-    def installed(self) -> Iterator[System]:
-        """Be the operating system of all that local storage consists of."""
+    def installed(self, *others: ModuleType) -> Iterator[System]:
+        """Be the operating system of all that local storage consists of, and of other modules."""
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-            for module in (local, folders, openfiles, files):
+            for module in (local, folders, openfiles, files, *others):
                 patch.setattr(module, "os", self)
             made = _file_class(self)
             for kind in (openfiles.ReadingFile, openfiles.WritingFile):

@@ -328,7 +328,7 @@ def test_restart_starts_no_command_of_his(site, capsys, monkeypatch):
 @pytest.mark.parametrize("run", ["../../../etc/passwd", "", "0" * 32, "x" * 32, "/etc/passwd"])
 def test_a_run_s_id_leads_to_no_other_file(site, run):
     _info(site, run=run)
-    with pytest.raises(RunKeyError, match=r"no id of a run|is not on this host"):
+    with pytest.raises(RunKeyError, match=r"no id of a run|the key of the run in .* is not in "):
         site.resume()
 
 
@@ -342,7 +342,7 @@ def test_nothing_is_read_from_where_he_says_that_the_key_lies(site, tmp_path):
     del found["seal"]
     found |= {"run": "0" * 32, "key_path": str(planted)}
     site.attacker.write(keys.STORE, sealing.RunKey(secret).seal(keys.STORE, msgspec.json.encode(found)))
-    with pytest.raises(RunKeyError, match="is not on this host"):
+    with pytest.raises(RunKeyError, match=r"the key of the run in .* is not in "):
         site.resume()
 
 

@@ -36,7 +36,7 @@ def test_a_directory_that_others_can_write_is_used_and_told(tmp_path, capsys):
     place.mkdir()
     place.chmod(0o2770)
     assert jobsys.run(one(), str(place), batch_system="inline", progress="off") == 1
-    assert f"jobsys: others can write to {place} (mode 2770): whoever can may stop" in capsys.readouterr().err
+    assert f"jobsys: others can write to {place} (mode 2770): who can write there may stop" in capsys.readouterr().err
     place.chmod(0o750)
     assert jobsys.run(one(), str(place), batch_system="inline", progress="off", restart=True) == 1
     assert "others can write" not in capsys.readouterr().err

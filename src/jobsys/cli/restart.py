@@ -20,17 +20,18 @@ from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import look
 from jobsys.errors import JobStoreError, LeaderRunningError
-from jobsys.jobstores import JobStore, open_store
+from jobsys.jobstores import JobStore, keys, open_store
 from jobsys.jobstores.base import StoreInfo
+from jobsys.record import printable
 
-_RESTART = "--restart"
+_RESTART, _KEY_FILE = "--restart", "--key-file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_locator(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the command and the directory, start nothing")
-    parser.add_argument("--key-file", metavar="PATH", help="where the run's key is, if not where it was made")
+    parser.add_argument(_KEY_FILE, metavar="PATH", help="where the run's key is, if not where it was made")
     add_json(parser)
 
 
@@ -38,14 +39,17 @@ def execute(arguments: argparse.Namespace) -> int:
     """Become the command that started the run."""
     store = open_store(arguments.locator, key_file=arguments.key_file)
     info = store.sealed_info()  # what is started here must be what the run's first leader was
-    command = restart_command(info)
+    check_place(store, info)
+    key_file = os.path.abspath(arguments.key_file) if arguments.key_file else ""
+    command = restart_command(info, key_file)
     if arguments.json:
         print_json({"command": command, "directory": info.directory})
     elif arguments.dry_run:
-        print(f"cd {shlex.quote(info.directory)} && {shlex.join(command)}")
+        key = f"{runkey.VARIABLE}={shlex.quote(key_file)} " if key_file else ""
+        print(f"cd {shlex.quote(info.directory)} && {key}{shlex.join(command)}")
     if not arguments.dry_run:
-        if arguments.key_file:
-            os.environ[runkey.VARIABLE] = os.path.abspath(arguments.key_file)
+        if key_file:
+            os.environ[runkey.VARIABLE] = key_file
         _start(store, info, command)
     return 0
 
@@ -65,8 +69,24 @@ def _start(store: JobStore, info: StoreInfo, command: list[str]) -> None:
     os.execv(command[0], command)
 
 
-def restart_command(info: StoreInfo) -> list[str]:
-    """Give the command that resumes a run.
+def check_place(store: JobStore, info: StoreInfo) -> None:
+    """Refuse a store that was moved or copied: the recorded command would resume what lies at the old place.
+
+    Raises:
+        JobStoreError: it was made elsewhere.
+    """
+    mark, made_at = store.storage.local_path(keys.STORE), info.locator.removeprefix("file:")
+    if mark is None or made_at == info.locator or printable(store.locator) == info.locator:
+        return
+    if not (os.path.isdir(made_at) and os.path.samefile(os.path.dirname(mark), made_at)):
+        raise JobStoreError(
+            f"the job store at {store.locator} was made at {info.locator}, which the recorded command names: "
+            f"start the script yourself, with {store.locator} and --restart"
+        )
+
+
+def restart_command(info: StoreInfo, key_file: str = "") -> list[str]:
+    """Give the command that resumes a run; where it names a file for the run's key, ``key_file`` takes that one's place.
 
     Raises:
         JobStoreError: how it was started was not recorded.
@@ -79,8 +99,11 @@ def restart_command(info: StoreInfo) -> list[str]:
     command = list(info.command)
     # what follows a lone -- is no option
     end = command.index("--") if "--" in command else len(command)
-    if _RESTART not in command[:end]:
-        command.insert(end, _RESTART)
+    options = command[:end]
+    added = [] if _RESTART in options else [_RESTART]
+    if key_file and any(word.partition("=")[0] == _KEY_FILE for word in options):
+        added += [_KEY_FILE, key_file]  # the last one counts
+    command[end:end] = added
     found = shutil.which(command[0])
     return [found or command[0], *command[1:]]
 

@@ -218,6 +218,45 @@ STORES = [
         status=1,
     ),
     Case(
+        did="the run's key has another name than keys have",
+        command=f"{RUN} --key-file my.key",
+        says="jobsys: error: 'my.key' can't hold a run's key: its name must end in .jobsys-key, by which it is never shipped to workers",
+        way="call it `my.jobsys-key`",
+        status=2,
+    ),
+    Case(
+        did="the run's key is elsewhere",
+        before=f"{START} --key-file my.jobsys-key",
+        command=f"{START} --restart",
+        says="jobsys: error: the key of the run in file:…/store is not in …, and without it nobody can tell that the job store holds what "
+        "the run wrote: the store says that it was made on this host, as …/my.jobsys-key, perhaps by another user; copy that file there "
+        "(chmod 600), or name it with --key-file",
+        way="`--key-file my.jobsys-key`, or copy it; a run whose key is lost can't be resumed, see [security.md](security.md)",
+        status=1,
+        left=Left.AS_IT_WAS,
+    ),
+    Case(
+        did="the run's key was deleted",
+        before=f"{START} --key-file my.jobsys-key; rm my.jobsys-key",
+        command=f"{START} --restart --key-file my.jobsys-key",
+        says="jobsys: error: the key of the run in file:…/store is gone (…/my.jobsys-key is not there any more), and without it nobody can "
+        "tell that the job store holds what the run wrote: the store says that it was made there; put that file back (chmod 600), or name "
+        "it with --key-file",
+        way="put it back from a backup; without it `jobsys status` and `logs` still work, but the run has to begin anew",
+        status=1,
+        left=Left.AS_IT_WAS,
+    ),
+    Case(
+        did="others can read the run's key",
+        before=f"{START} --key-file my.jobsys-key; chmod 644 my.jobsys-key",
+        command=f"{START} --restart --key-file my.jobsys-key",
+        says="jobsys: error: …/my.jobsys-key is not this user's alone, so it may be no secret any more: make it so "
+        "(chmod 600 …/my.jobsys-key)",
+        way="as the message says; if others may have read it, begin a new run",
+        status=1,
+        left=Left.AS_IT_WAS,
+    ),
+    Case(
         did="the store was written by a newer version",
         before=f'{START}; chmod u+w store/*.json; sed -i \'s/"format":[0-9]*/"format":99/\' store/jobsys-store.json',
         command=f"{RUN} --restart",
