@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 import stat
 import threading
 import uuid
@@ -308,3 +309,14 @@ def test_the_leader_s_log(store: JobStore, tmp_path: Path) -> None:
     context.log("hello")
     context.log(Path("x"), logging.ERROR)  # type: ignore[arg-type]
     assert said == [(logging.INFO, "hello"), (logging.ERROR, "x")]
+
+
+def test_a_directory_that_somebody_tidied_away_is_made_again(store: JobStore, tmp_path: Path) -> None:
+    """As programs do that clean the system's temporary directory; a worker may be older than a week."""
+    directory = tmp_path / "jobsys-0" / "worker"
+    for use in (lambda context: context.temp_dir, lambda context: context.defer(len, "")):
+        context = context_over(store, directory)
+        use(context)
+        assert directory.stat().st_mode & 0o777 == 0o700
+        context.close()
+        shutil.rmtree(directory.parent)

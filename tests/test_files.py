@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobsys.errors import StorageError, UsageError
-from jobsys.files import locked, occupy_standard_descriptors, sync_directory, working_directory, write_whole
+from jobsys.files import locked, make_again, occupy_standard_descriptors, sync_directory, working_directory, write_whole
 
 
 def test_written_whole_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -99,3 +99,24 @@ def test_standard_streams_that_are_open_stay_what_they_are() -> None:
     before = [os.fstat(descriptor) for descriptor in (0, 1, 2)]
     occupy_standard_descriptors()
     assert all(os.path.samestat(os.fstat(number), stat) for number, stat in enumerate(before))
+
+
+def test_a_directory_that_was_tidied_away_is_made_again_and_private(tmp_path: Path) -> None:
+    directory = tmp_path / "jobsys-0" / "host" / "worker"
+    make_again(directory)
+    for made in (directory, directory.parent, directory.parent.parent):
+        assert made.stat().st_mode & 0o777 == 0o700
+    (directory / "kept").touch()
+    make_again(directory)
+    assert (directory / "kept").exists()
+
+
+def test_a_directory_that_another_user_has_made_in_its_place_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = tmp_path / "jobsys-0"
+    taken.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    if not os.getuid():
+        os.chown(taken, 12345, 12345)  # what root owns is trusted
+    with pytest.raises(PermissionError, match="another user"):
+        make_again(taken / "host" / "worker")
+    assert list(taken.iterdir()) == []

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final
 from jobsys import pickling
 from jobsys.digest import chunks
 from jobsys.errors import NotFoundError, PromiseError, UsageError
+from jobsys.files import make_again
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
 from jobsys.jobstores.files import check
@@ -72,6 +73,8 @@ class Context:
     def temp_dir(self) -> Path:
         """A directory of this attempt's own, removed when it ends."""
         if self._temporary is None:
+            if not self._directory.exists():
+                make_again(self._directory)
             self._temporary = Path(tempfile.mkdtemp(prefix=f"job-{self.job_id}-", dir=self._directory))
         return self._temporary
 
@@ -205,6 +208,8 @@ class Context:
         data, promised = pickling.dump((function, args, kwargs), "the deferred call", ("its function", "args", "kwargs"))
         if promised:
             raise PromiseError(f"a deferred function can't wait for {promised[0]!r}: defer it in a job that is given the value")
+        if not self._directory.exists():
+            make_again(self._directory)
         with self._deferred.open("ab") as stream:
             stream.write(_LENGTH.pack(len(data)) + data)
         self._deferring = True

@@ -5,7 +5,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -115,3 +115,22 @@ def is_file_of(descriptor: int, path: str | os.PathLike[str]) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def make_again(directory: Path) -> None:
+    """Make a private directory again, and what is missing above it, that somebody has tidied away while it was in use.
+
+    Raises:
+        OSError: it can't be made, or another user has taken its place.
+    """
+    missing, place = [], directory
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    for each in [*reversed(missing), None]:
+        if place.stat().st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "it was removed, and another user has made it again", str(place))
+        if each is not None:
+            with suppress(FileExistsError):  # another worker was quicker
+                each.mkdir(0o700)
+            place = each
