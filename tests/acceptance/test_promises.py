@@ -9,6 +9,7 @@ HERE = Path(__file__).parent.parent
 
 PROMISES = {
     "1 first commit wins": """
+        simulation/test_system.py::test_random_workflows_on_bad_days_end_as_on_good_ones
         leader/test_leader.py::test_the_first_commit_wins
         leader/test_leader.py::test_two_commits_of_one_attempt_count_once
         leader/test_left_commits.py::test_a_left_commit_of_a_job_that_is_done_is_thrown_away
@@ -24,6 +25,7 @@ PROMISES = {
         acceptance/test_resume.py::test_a_killed_leader_resumes_and_nothing_committed_runs_again
     """,
     "2 one leader": """
+        simulation/test_system.py::test_random_workflows_on_bad_days_end_as_on_good_ones
         leader/test_lease.py::test_a_living_leader_of_this_host_is_not_replaced
         leader/test_lease.py::test_of_two_that_come_at_the_same_time_one_leads
         leader/test_lease.py::test_setting_the_clock_makes_nobody_dead
@@ -40,6 +42,7 @@ PROMISES = {
         acceptance/test_resume.py::test_a_second_leader_is_refused
     """,
     "3 the journal is the leader's memory": """
+        simulation/test_system.py::test_random_workflows_on_bad_days_end_as_on_good_ones
         leader/test_every_storage_call.py::test_every_storage_call
         leader/test_every_storage_call.py::test_the_process_ends_at_every_storage_call
         leader/test_every_storage_call.py::test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing
@@ -56,6 +59,7 @@ PROMISES = {
         simulation/test_simulation.py::test_any_order_of_events_leads_to_what_the_model_says
     """,
     "4 no partial object, and what was acknowledged survives": """
+        simulation/test_system.py::test_random_workflows_on_bad_days_end_as_on_good_ones
         storage/test_local.py::test_what_is_synced_and_in_which_order
         leader/test_power_cuts.py::test_a_power_cut_at_every_point
         leader/test_power_cuts.py::test_a_power_cut_after_a_killed_run_was_resumed
@@ -93,6 +97,7 @@ PROMISES = {
         acceptance/test_failures.py::test_what_people_are_told
     """,
     "9 kill means killed": """
+        acceptance/test_chaos.py::test_nothing_is_lost_doubled_wrong_or_left
         acceptance/test_kill.py::test_nothing_is_left
         acceptance/test_kill.py::test_jobsys_kill_stops_a_run_which_can_be_resumed
         batch/test_local.py::test_nothing_outlives_the_leader
