@@ -315,7 +315,9 @@ def test_a_directory_that_somebody_tidied_away_is_made_again(store: JobStore, tm
     """As programs do that clean the system's temporary directory; a worker may be older than a week."""
     directory = tmp_path / "jobsys-0" / "worker"
     for use in (lambda context: context.temp_dir, lambda context: context.defer(len, "")):
+        directory.parent.mkdir()
         context = context_over(store, directory)
+        shutil.rmtree(directory.parent)
         use(context)
         assert directory.stat().st_mode & 0o777 == 0o700
         context.close()

@@ -100,13 +100,24 @@ def test_a_new_leader_takes_in_what_the_old_one_wrote_while_it_came(store):
 def test_an_older_leader_does_not_take_over_from_a_newer_one(store):
     begin(store)
     seen, last = replay(store)
+    store.take_lease(lease(3))
     take_over(store, lease(3), Policy(), *replay(store))
     with pytest.raises(LeaseLostError):
         take_over(store, lease(2), Policy(), seen, last)
 
 
+@pytest.mark.parametrize(("before", "way"), [(2, "run again with --restart"), (3, "put the file back")])
+def test_where_leases_were_deleted_nobody_leads_under_an_epoch_that_was(store, before, way):
+    """What a leader of an old epoch does, replay takes for what came before."""
+    begin(store)
+    take_over(store, lease(before), Policy(), *replay(store))
+    with pytest.raises(IntegrityError, match=f"has a leader of epoch {before}, whose lease is not there any more: .* {way}"):
+        take_over(store, lease(2), Policy(), *replay(store))
+
+
 def test_a_leader_that_reads_the_journal_only_after_a_newer_one_has_begun_does_not_take_over(store):
     """It was quicker to take its lease, and then so slow that what it reads is the other's work."""
+    store.take_lease(lease(3))
     newer = take_over(store, lease(3), Policy(), *replay(store)).journal
     seen, last = replay(store)
     with pytest.raises(LeaseLostError, match="epoch 3"):

@@ -12,7 +12,7 @@ import pytest
 
 import jobsys
 from jobsys import cli
-from jobsys.errors import FormatError
+from jobsys.errors import FormatError, IntegrityError
 from jobsys.history import read_history
 from jobsys.jobstores import keys, open_store
 from jobsys.jobstores.base import FORMAT
@@ -77,6 +77,15 @@ def test_it_goes_on_without_what_it_can_do_without(stored, without, monkeypatch)
     monkeypatch.setattr("jobsys.leader.lease.SILENCE", 0.01)  # no leader of another host lives
     path = directory / "store" / without
     shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert resume(directory, module) == module.EXPECTED
+
+
+@pytest.mark.parametrize("stored", [PRESENT], indirect=True)
+def test_it_goes_on_at_the_second_start_without_its_lease(stored):
+    directory, module = stored
+    shutil.rmtree(directory / "store" / "lease")
+    with pytest.raises(IntegrityError, match=r"leader of epoch 1, whose lease is not there any more: .* run again with --restart"):
+        resume(directory, module)
     assert resume(directory, module) == module.EXPECTED
 
 

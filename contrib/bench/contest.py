@@ -62,7 +62,7 @@ def call(
         done = subprocess.run(
             command,
             cwd=place,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "XDG_STATE_HOME": str(place / "state"), **(environment or {})},  # the run's key goes with it
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

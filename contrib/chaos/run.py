@@ -42,6 +42,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: kin.asked_to_stop.append(number))
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.directory))
+    os.environ["XDG_STATE_HOME"] = str(directory / "state")  # the keys of its runs go with it
     began = time.monotonic()
     battle = Battle(directory, undisturbed(directory, options.jobs), options)
     interrupted = False

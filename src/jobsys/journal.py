@@ -300,11 +300,18 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
 
     Raises:
         LeaseLostError: a later leader was there first.
+        IntegrityError: so the journal says, but no later lease is there.
     """
     fence = LeaderStarted(lease.epoch, lease.owner, lease.host, lease.pid, lease.time, policy)
     while True:
-        if progress.epoch > lease.epoch:  # this leader slept between its lease and the reading of the journal
-            raise lease_lost(store, f"epoch {progress.epoch}")
+        if progress.epoch >= lease.epoch:
+            if store.replaced(lease.epoch):  # this leader slept between its lease and the reading of the journal
+                raise lease_lost(store, f"epoch {progress.epoch}")
+            way = "run again with --restart, which takes the next epoch" if progress.epoch == lease.epoch else RESCUE
+            raise IntegrityError(
+                f"the journal in {store.locator} has a leader of epoch {progress.epoch}, whose lease is not there any more: somebody has "
+                f"deleted files of the store; {way}"
+            )
         journal = Journal(store, lease.epoch, lease.owner, last + 1, tag)
         journal.add(fence)
         try:

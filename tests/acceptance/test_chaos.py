@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobsys import runkey
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, Reason
 from jobsys.jobstores import JobStore, Lease, keys
 from jobsys.jobstores.base import FORMAT, StoreInfo
@@ -51,6 +52,7 @@ def test_nothing_is_lost_doubled_wrong_or_left(tmp_path: Path) -> None:
 
 @pytest.mark.crash
 def test_it_clears_up_behind_itself_when_it_is_interrupted(tmp_path: Path) -> None:
+    keys_before = kept_keys()
     process = subprocess.Popen(
         command(tmp_path, "--kills", "1000", "--jobs", "500"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -63,7 +65,13 @@ def test_it_clears_up_behind_itself_when_it_is_interrupted(tmp_path: Path) -> No
     assert process.returncode == 130, err
     assert "| **all** |" in out
     assert list(tmp_path.iterdir()) == []
+    assert kept_keys() == keys_before
     assert [each.pid for each in psutil.process_iter() if str(tmp_path) in " ".join(_environment(each))] == []
+
+
+def kept_keys() -> set[str]:
+    directory = runkey.directory()
+    return set(os.listdir(directory)) if os.path.isdir(directory) else set()
 
 
 def _environment(process: psutil.Process) -> list[str]:

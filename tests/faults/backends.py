@@ -45,23 +45,24 @@ class Places:
 class BackEnd:
     """Where stores are made, and with which durability a run is asked to write there.
 
-    Of a slow one each of the ways to fail takes only every ``stride``-th point, and all of them together each point.
+    Of a slow one some of the ways to fail take only every ``stride``-th point, and all of them together each point.
     """
 
     place: Callable[[Places], str]
     durability: str = "power-cut"
     stride: int = 1
+    whole: tuple[tuple[str, str], ...] = ()  # ways that take each point all the same
 
-    def takes(self, way: int, point: int) -> bool:
+    def takes(self, way: int, point: int, *, named: tuple[str, str] = ("", "")) -> bool:
         """Tell whether a point is covered in one of the numbered ways."""
-        return EVERY_POINT or point % self.stride == way % self.stride
+        return EVERY_POINT or named in self.whole or point % self.stride == way % self.stride
 
 
 BACK_ENDS = {
     "memory": BackEnd(Places.memory),
     "file": BackEnd(Places.directory),
     "file, not synced": BackEnd(Places.directory, durability="kill", stride=3),
-    "served over HTTP": BackEnd(Places.served, stride=3),
+    "served over HTTP": BackEnd(Places.served, stride=3, whole=(("error", "before"), ("error", "after"), ("crash", "after"))),
 }
 
 

@@ -57,7 +57,7 @@ def test_every_storage_call(back_end, when, effect, make, capsys):
     ends: Counter[str] = Counter()
     least = left_undisturbed(make, back_end)
     way = WAYS.index((effect, when))
-    for point in filter(lambda point: BACK_ENDS[back_end].takes(way, point), itertools.count(1)):
+    for point in filter(lambda point: BACK_ENDS[back_end].takes(way, point, named=(effect, when)), itertools.count(1)):
         bench = make(back_end)
         end = bench.end_of(Fault("any", point, when, effect))
         if bench.faulty.calls.total() < point:

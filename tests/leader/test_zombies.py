@@ -130,6 +130,7 @@ def test_of_two_commits_that_were_left_the_first_is_taken_in_and_nothing_of_the_
 def test_a_leader_does_not_take_over_from_a_later_one(store):
     """It took its epoch, slept, and reads the journal only when a later leader has long begun."""
     lead(store, lambda job, order: [])
+    store.take_lease(Lease(3, "later", "host", 1, 0.0, 0.0))
     lead(store, lambda job, order: [], epoch=3)
     progress, last = replay(store)
     with pytest.raises(LeaseLostError, match="epoch 3"):

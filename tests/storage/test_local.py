@@ -1,6 +1,7 @@
 """What only storage in a directory can do wrong: full and read-only disks, vanished roots, killed writers, forks."""
 
 import contextlib
+import errno
 import os
 import random
 import resource
@@ -365,6 +366,19 @@ def test_killed_writers_leave_nothing_partial(tmp_path: Path) -> None:
     assert temporaries(storage) == []
     storage.destroy()
     assert not os.path.exists(storage.root)
+
+
+def test_a_sweep_removes_what_this_process_could_not_delete_before(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "planned")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("jobsys.storage.openfiles.os.unlink", failing)
+        storage.put("x", b"x", if_absent=True)
+    assert len(temporaries(storage)) == 1
+    assert storage.sweep() == 1
+    assert temporaries(storage) == []
+    assert storage.get("x") == b"x"
 
 
 def test_a_sweep_spares_what_a_living_process_writes(storage: LocalStorage) -> None:

@@ -52,6 +52,7 @@ class LocalStorage(Storage):
         self._folders: set[str] = set()
         self._open: dict[str, Descriptor] = {}  # a plain one: threads can't put it out of order
         self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.{processes.namespace()}.", itertools.count())
+        self._left: set[str] = set()  # temporary files of this process that could not be deleted
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
         """Write a file whole: beside, synced, linked or renamed, its directory synced."""
@@ -70,7 +71,7 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail(error, "write", path)
         finally:
-            discard(temporary)
+            self._discard(temporary)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Read a file or a range of it."""
@@ -114,7 +115,7 @@ class LocalStorage(Storage):
             except OSError as error:
                 self._fail(error, "write", path)
         finally:
-            discard(temporary)
+            self._discard(temporary)
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Walk only those directories that can hold such keys."""
@@ -185,7 +186,7 @@ class LocalStorage(Storage):
         self._seen = False
 
     def sweep(self, age: float = WEEK) -> int:
-        """Delete temporary files of dead processes; return how many.
+        """Delete temporary files of dead processes, and those of this one that it could not delete before; return how many.
 
         Whether a process of this machine is dead can be seen. Others, of other machines or from before this one was started anew, count
         as dead when they have not written to a file for ``age`` seconds.
@@ -195,9 +196,10 @@ class LocalStorage(Storage):
             with opened(self.root, TEMPORARY) as directory:
                 for name in os.listdir(directory):
                     with suppress(FileNotFoundError):  # its process lives and has just finished
-                        dead = _is_of_the_dead(name)
+                        dead = name in self._left or _is_of_the_dead(name)
                         if dead or (dead is None and os.lstat(name, dir_fd=directory).st_mtime < oldest):
                             os.unlink(name, dir_fd=directory)
+                            self._left.discard(name)
                             swept += 1
         except (FileNotFoundError, NotADirectoryError):
             return 0
@@ -208,6 +210,10 @@ class LocalStorage(Storage):
     def close(self) -> None:
         """Close the files kept open; the storage can be used on."""
         self._open.clear()
+
+    def _discard(self, temporary: str) -> None:
+        if not discard(temporary):
+            self._left.add(os.path.basename(temporary))
 
     def _open_file(self, key: str) -> int:
         """Open a file for reading; a symbolic link, at its name or on the way to it, is none."""

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from jobsys.storage.base import storage_error
@@ -57,11 +57,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def discard(path: str) -> None:
-    """Delete a temporary file, if there is one; what can't be deleted is left to a sweep."""
-    if path:
-        with suppress(OSError):
+def discard(path: str) -> bool:
+    """Delete a temporary file, if there is one; False if it can't be deleted: that is left to a sweep."""
+    try:
+        if path:
             os.unlink(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return True
 
 
 def is_same(path: str, found: os.stat_result) -> bool:
