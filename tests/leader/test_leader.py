@@ -67,6 +67,32 @@ def test_two_commits_of_one_attempt_count_once(store):
     assert len([event for event in journaled(store, Committed) if event.report.job == 1]) == 1
 
 
+def test_an_attempt_can_not_report_for_another(store):
+    """A job that has got hold of its worker's socket speaks for itself at most."""
+    first: list[Any] = []
+
+    def react(job, order):
+        if order.name == "a":
+            first.append(order)
+            return []
+        forged = done(job, first[0], b"forged").payload
+        return (
+            [BatchUpdate(job.id, BatchState.COMPLETED, forged)] if order.attempt == 1 else [done(job, order), done(batch.jobs[0], first[0])]
+        )
+
+    leader, batch = lead(store, react, ["a", "b"])
+    batch.jobs = []
+    submit = batch.submit
+    batch.submit = lambda jobs: (batch.jobs.extend(jobs), submit(jobs))
+    leader.run()
+    assert leader.progress.finished
+    assert [event.message for event in journaled(store, AttemptFailed)] == ["it reported for another attempt"]
+    assert [store.read(Blob.of(b"v", event.payload.where, event.payload.offset)) for event in journaled(store, Committed)[1:]] == [
+        b"v",
+        b"v",
+    ]
+
+
 def test_a_failed_attempt_is_followed_by_another_and_leaves_no_files(store):
     def react(job, order):
         if order.attempt == 1:

@@ -474,6 +474,12 @@ def test_a_failure_without_a_leader_leaves_nothing(tmp_path):
     assert list(bench.store.storage.list("files/")) == []
 
 
+def test_what_an_executor_failed_with_is_no_commit(tmp_path):
+    bench = Bench(tmp_path)
+    JobExecutor(bench.store).undelivered(b"Traceback (most recent call last): ...")
+    assert list(bench.store.commits()) == []
+
+
 def test_a_report_that_comes_when_others_have_finished_the_run_leaves_nothing(tmp_path):
     """Its process had been stopped, and goes on."""
     bench = Bench(tmp_path)

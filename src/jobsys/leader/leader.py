@@ -195,6 +195,9 @@ class Leader:
 
     def _completed(self, attempt: Attempt, update: BatchUpdate) -> None:
         report, payload = decode_report(update.payload)
+        if (report.job, report.token) != (attempt.job, attempt.token):  # a job has spoken in its worker's place
+            self._ended(attempt, BatchUpdate(update.id, BatchState.ENDED, reason=Reason.FAILED, message="it reported for another attempt"))
+            return
         if update.memory is not None:
             report = msgspec.structs.replace(report, memory=update.memory)
         failure = report.failure

@@ -91,7 +91,10 @@ class JobExecutor:
 
         Nor is anything where others have finished the run meanwhile: then this process had been stopped, and nobody will look.
         """
-        done, _ = decode_report(report)
+        try:
+            done, _ = decode_report(report)
+        except IntegrityError:  # it is the traceback of an executor that failed, and there is no leader to be told
+            return
         token, key = self._signs
         if done.failure is None and done.token == token and not self._store.is_finished():
             self._store.put_commit(done.job, token, sealing.sign(key, report))
