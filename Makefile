@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test simulate chaos check fix bench docs clean
+.PHONY: help dev demo test coverage simulate chaos check fix bench docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -23,7 +23,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 demo: $(STAMP)  ## run a real workflow, kill it, resume it
 	$(BIN)/python contrib/examples/demo.py $(ARGS)
 
-test: $(STAMP)  ## run all tests with coverage; ARGS='tests/test_x.py -k y' runs some
+test: $(STAMP)  ## run all tests; ARGS='tests/test_x.py -k y' runs some
+	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 simulate: $(STAMP)  ## simulate bad days: SEEDS=N workflows from FIRST=n on, or SEED=n again and made small

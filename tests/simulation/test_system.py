@@ -119,6 +119,8 @@ BROKEN = {
     "no attempt was ever given up": (leader_module, "attempts_over", lambda store, last: ({}, attempts_over(store, last)[1])),
 }
 
+RARE = {"no attempt was ever given up": 100}  # seeds before that show nothing, and take long
+
 
 @contextmanager
 def broken(what):
@@ -131,7 +133,7 @@ def broken(what):
 def test_what_is_broken_on_purpose_is_seen(what):
     step = ON_FILES if BROKEN[what][0] is local else 1
     with broken(what):
-        for start in range(0, 4000, 10 * step):
+        for start in range(RARE.get(what, 0), 4000, 10 * step):
             if simulate(range(start, start + 10 * step, step)).failures:
                 return
     pytest.fail(f"{what}, and 4000 workflows show nothing of it")
