@@ -107,7 +107,7 @@ def test_a_script_with_the_name_of_another_module_is_refused_and_both_files_are_
     script.write_text("from jobsys.resource import ModuleDescriptor\nModuleDescriptor.forModule(__name__)")
     answer = run(script)
     assert answer.returncode == 1
-    assert "ResourceException" in answer.stderr
+    assert "jobsys: error: " in answer.stderr
     assert str(script) in answer.stderr
     assert os.path.realpath(os.path.join(sysconfig.get_path("stdlib"), "colorsys.py")) in answer.stderr
 

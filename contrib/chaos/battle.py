@@ -162,7 +162,7 @@ class Battle:
             *leftovers.temporary(run.store_path, run.temporary, run.cache),
             *leftovers.locks(run.store_path, run.temporary, run.cache),
             *leftovers.released(run.store),
-            *leftovers.objects(run.store, account),
+            *([] if "could not be removed" in run.leader.said() else leftovers.objects(run.store, account)),  # it has told so
         ]
         self.report.runs += 1
         self.report.jobs += len(account.live()) - 1

@@ -58,6 +58,7 @@ from jobsys.worker.execute import load_value
 logger = logging.getLogger(__name__)
 
 SHOWN_FAILURES: Final = 20
+TIDY_PAUSES: Final = (0.2, 0.5, 1.0)  # seconds before what could not be tidied up is tried again: nobody comes back to it
 _NOTHING_KEPT: Final = "nothing is kept (--clean always)"
 
 
@@ -202,7 +203,7 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
         _say("the run was finished before: this is its stored value")
         if not store.last_beat(lease.epoch - 1)["released"]:  # who led then died at the very end
             workdir.sweep(config.work_dir)
-            _remove_leftovers(store, progress)
+            _remove_leftovers(store, progress, clock)
         return None
     try:
         first = _first_commit(workflow, store, lease, clock) if progress.nodes[0].value is None else None
@@ -227,17 +228,23 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
         raise
     leader.close()
     if leader.progress.finished and lease.epoch > 1:
-        _remove_leftovers(store, leader.progress)
+        _remove_leftovers(store, leader.progress, clock)
     return leader
 
 
-def _remove_leftovers(store: JobStore, progress: Progress) -> None:
+def _remove_leftovers(store: JobStore, progress: Progress, clock: Clock) -> None:
     """Delete what belongs to no one, now that the run is finished and no worker is left; the result does not depend on it."""
-    try:
-        leftovers.remove(store, progress)
-        store.sweep()
-    except StorageError as error:
-        _say(f"what leaders that died had left in {store.locator} could not be removed: {error}")
+    for pause in (*TIDY_PAUSES, None):
+        try:
+            leftovers.remove(store, progress)
+            store.sweep()
+        except StorageError as error:
+            if pause is None:
+                _say(f"what leaders that died had left in {store.locator} could not be removed: {error}")
+            else:
+                clock.sleep(pause)
+        else:
+            return
 
 
 def _first_commit(workflow: Any, store: JobStore, lease: Lease, clock: Clock) -> tuple[Report, bytes]:

@@ -173,6 +173,26 @@ def test_the_result_counts_although_nothing_can_be_removed(finished, capsys, mon
     assert "could not be removed: the disk is read-only" in capsys.readouterr().err
 
 
+def test_what_can_not_be_removed_at_once_is_removed_soon(finished, capsys, monkeypatch):
+    locator, store = finished
+    store.beat(1, 3, 0.0)
+    lease = store.last_lease()
+    gone = msgspec.json.encode(msgspec.structs.replace(lease, pid=2**22))
+    store.storage.put(keys.lease(1), store.key.seal(keys.lease(1), gone))
+    remove, calls = leftovers.remove, []
+
+    def fail_twice(*given):
+        calls.append(given)
+        if len(calls) < 3:
+            raise StorageError("the file server does not answer")
+        return remove(*given)
+
+    monkeypatch.setattr(leftovers, "remove", fail_twice)
+    assert run(locator, restart=True) == 7
+    assert left(store) == []
+    assert "could not be removed" not in capsys.readouterr().err
+
+
 def test_sweeping_is_what_a_storage_makes_of_it(tmp_path):
     assert MemoryStorage().sweep() == 0
     assert LocalStorage(tmp_path / "x").sweep() == 0
