@@ -1,4 +1,6 @@
+import io
 import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -6,21 +8,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jobsys
+from jobsys.digest import short
 from jobsys.errors import FailedJobsError, GraphError
 from jobsys.graph import LAUNCHER, SPILL, Encoded, check_acyclic, encode
 from jobsys.job import FunctionJob, Job, PromisedRequirement, Service
-from jobsys.record import SELF, Blob, JobRecord
+from jobsys.parts import read_part, write_parts
+from jobsys.record import SELF, Blob, JobRecord, Part
 
 
 def run(workflow: Any, **options: Any) -> Any:
     return jobsys.run(workflow, f"memory:{uuid.uuid4().hex}", batch_system="inline", progress="off", retries=0, **options)
 
 
-def encoded(value: Any, made: Any = (), owner: Job | None = None) -> Encoded:
-    def spill(data: bytes) -> Blob:
+class Elsewhere:
+    """Keeps what is large in memory."""
+
+    def __init__(self) -> None:
+        self.graphs = io.BytesIO()
+
+    def value(self, data: bytes) -> Blob:
         return Blob("elsewhere", 0, len(data))
 
-    return encode(value, made, owner, "it", spill)
+    def graph(self, bodies: Iterable[bytes], records: Sequence[JobRecord]) -> tuple[Part, ...]:
+        return write_parts(self.graphs, "graph", bodies, records)
+
+
+def encoded(value: Any, made: Any = (), owner: Job | None = None) -> Encoded:
+    return encode(value, made, owner, "it", Elsewhere())
 
 
 @jobsys.job
@@ -80,6 +94,27 @@ def test_large_bodies_and_values_lie_elsewhere() -> None:
     small = encoded([named("small", bytes(SPILL // 2)).rv()])
     assert small.jobs[0].body.where == small.value.where == 0
     assert b"".join(small.payload)[small.value.offset :][: small.value.length]
+
+
+def test_the_jobs_of_a_large_commit_lie_elsewhere_with_their_bodies() -> None:
+    count = 3_500
+    promises = [named(f"job {number}", number) for number in range(count)]
+    kept = Elsewhere()
+    result = encode([job.rv() for job in promises], (), None, "it", kept)
+    assert result.jobs == ()
+    assert [part.count for part in result.parts] == [1000, 1000, 1000, 500]
+    assert result.refs == tuple(range(count))
+    assert b"".join(result.payload)[result.value.offset :][: result.value.length]
+    data = kept.graphs.getvalue()
+    found = []
+    for part in result.parts:
+        assert short(data[part.records.offset :][: part.records.length]) == part.records.digest
+        payload, some = read_part(part, data[part.records.offset :][: part.records.length])
+        found += [(record, record.body.within(payload)) for record in some]
+    assert [record.name for record, _ in found] == [f"job {number}" for number in range(count)]
+    body = found[1234][1]
+    assert body.where == "graph"
+    assert short(data[body.offset :][: body.length]) == body.digest
 
 
 def circle(*names: str) -> list[Job]:
@@ -142,7 +177,7 @@ def test_a_diamond_and_a_long_chain_are_no_circles() -> None:
     last: Job = named("0")
     for number in range(1, 20_000):
         last = last.add_child(named(str(number)))
-    assert len(encoded(last.rv()).jobs) == 20_000
+    assert sum(part.count for part in encoded(last.rv()).parts) == 20_000
 
 
 def test_a_job_that_promises_its_own_value() -> None:

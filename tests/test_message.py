@@ -13,7 +13,7 @@ from jobsys.message import (
     encode_message,
     encode_order,
 )
-from jobsys.record import Blob, JobRecord
+from jobsys.record import Blob, JobRecord, Part
 from jobsys.requirements import Requirements
 
 PLACE = Blob(3, 4, 5)
@@ -23,7 +23,22 @@ PLACE = Blob(3, 4, 5)
 def test_a_report_and_its_payload_are_taken_apart_again(payload: bytes) -> None:
     for report in (
         Report(1, 2, 3.0, 4.0),
-        Report(1, 2, 3.0, 4.0, "1.f", 0.5, 7, "ü", PLACE, (0, -1), (JobRecord("n", PLACE),), Blob("logs/1", 0, 9), ("files/x",)),
+        Report(
+            1,
+            2,
+            3.0,
+            4.0,
+            "1.f",
+            0.5,
+            7,
+            "ü",
+            PLACE,
+            (0, -1),
+            (JobRecord("n", PLACE),),
+            (Part(PLACE, 9),),
+            Blob("logs/1", 0, 9),
+            ("files/x",),
+        ),
         Report(1, 2, 3.0, 4.0, failure=Failure("memory", "m", "t", "MemoryError")),
     ):
         assert decode_report(encode_message(report, payload)) == (report, payload)

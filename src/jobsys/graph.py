@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from jobsys import pickling
 from jobsys.errors import GraphError
 from jobsys.job import FunctionJob, Job, PromisedRequirement, Service, VirtualJob, made
 from jobsys.promise import Promise
-from jobsys.record import SELF, Blob, JobRecord
+from jobsys.record import SELF, Blob, JobRecord, Part
 from jobsys.requirements import Requirements
 
 LAUNCHER: Final = Requirements(cores=0.1, memory=256 * 10**6)
@@ -17,22 +17,35 @@ LAUNCHER: Final = Requirements(cores=0.1, memory=256 * 10**6)
 
 
 SPILL: Final = 256 * 1024
-"""Bytes from which on a value or a body is an object of its own, and does not travel through the leader."""
+"""Bytes from which on a value, a body or all jobs of a commit are an object of their own, and do not travel through the leader."""
+_RECORD: Final = 120
+"""Bytes that a record takes, about."""
 
 
 _CALL: Final = ("its function", "args", "kwargs")
 
 
+class Keeper(Protocol):
+    """Keeps what is too large for a message."""
+
+    def value(self, data: bytes) -> Blob:
+        """Keep a value, or a body."""
+
+    def graph(self, bodies: Iterable[bytes], records: Sequence[JobRecord]) -> tuple[Part, ...]:
+        """Keep all jobs of a commit."""
+
+
 class Encoded(NamedTuple):
-    """A commit's jobs and value: records, the bytes that their blobs point into, and the value's slots."""
+    """A commit's jobs and value: records, or where they lie; the bytes that the blobs of both point into, and the value's slots."""
 
     jobs: tuple[JobRecord, ...]
+    parts: tuple[Part, ...]
     payload: list[bytes]
     value: Blob
     refs: tuple[int, ...]
 
 
-def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, spill: Callable[[bytes], Blob]) -> Encoded:
+def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, aside: Keeper) -> Encoded:
     """Turn what an attempt returned, and the jobs it made, into what its commit stores.
 
     Args:
@@ -40,7 +53,7 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, s
         made_jobs: jobs that run as children of ``owner`` whether or not anything refers to them.
         owner: the job that commits; None for a script on the leader.
         what: how to call the value in error messages.
-        spill: keeps large bytes as an object of their own.
+        aside: keeps what is large.
 
     Raises:
         GraphError: the graph has a cycle, or a promise of a job that does not belong to it.
@@ -59,30 +72,33 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, s
         numbers[owner._serial] = SELF
         if any(source is owner for source in sources):
             raise GraphError(f"{owner!r} returns the promise of its own value")
-    payload = _Payload(spill)
-    records = [_record(job, payload.add(body), needs, numbers) for job, body, needs in made]
+    payload = _Payload(aside)
+    records = tuple([_record(job, payload.add(body), needs, numbers) for job, body, needs in made])
     check_acyclic(records, [job.name for job, _, _ in made])
+    parts: tuple[Part, ...] = ()
+    if payload.size + _RECORD * len(records) >= SPILL and records:
+        parts, records, payload = aside.graph(payload.pieces, records), (), _Payload(aside)
     place = payload.add(pickled)
     for job, _, _ in made:
         object.__setattr__(job, "_committed_by", owner)
-    return Encoded(tuple(records), payload.pieces, place, tuple(_number(source, numbers) for source in sources))
+    return Encoded(records, parts, payload.pieces, place, tuple([_number(source, numbers) for source in sources]))
 
 
 class _Payload:
     """Lays bytes one after the other."""
 
-    def __init__(self, spill: Callable[[bytes], Blob]) -> None:
+    def __init__(self, aside: Keeper) -> None:
         self.pieces: list[bytes] = []
-        self._size = 0
-        self._spill = spill
+        self.size = 0
+        self._aside = aside
 
     def add(self, data: bytes) -> Blob:
         if len(data) >= SPILL:
-            return self._spill(data)
-        place = Blob.of(data, 0, self._size)
+            return self._aside.value(data)
+        place = Blob.of(data, 0, self.size)
         if data:
             self.pieces.append(data)
-            self._size += len(data)
+            self.size += len(data)
         return place
 
 

@@ -111,7 +111,7 @@ def read_history(store: JobStore) -> History:
         IntegrityError: the journal is damaged.
     """
     store.info()
-    reader = _Reader()
+    reader = _Reader(store)
     with uncollected(), journal.making_sense(store):
         for page in journal.pages(store):
             for event in page.events:
@@ -127,7 +127,8 @@ def read_log(store: JobStore, attempt: Attempt) -> str | None:
 class _Reader:
     """Takes in events in the journal's order."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
         self._jobs: dict[int, JobHistory] = {}
         self._leaders: list[Leadership] = []
         self._made: dict[int, list[range]] = {}
@@ -154,7 +155,7 @@ class _Reader:
             case RunCanceled():
                 now = event.time
                 self._canceled = event.reason
-        effects = self._progress.apply(event)
+        effects = journal.apply(self._store, self._progress, event)
         if self._leaders and now > self._leaders[-1].ended:
             self._leaders[-1].ended = now
         for effect in effects:
@@ -191,9 +192,10 @@ class _Reader:
                     log=log,
                 )
             )
-        if report.jobs:
-            self._made.setdefault(report.job, []).append(range(first, first + len(report.jobs)))
-            for number, record in enumerate(report.jobs, first):
+        if report.made:
+            self._made.setdefault(report.job, []).append(range(first, first + report.made))
+            records = (record for _, some in journal.made_by(self._store, report) for record in some)
+            for number, record in enumerate(records, first):
                 self._jobs[number] = _job(number, record, report.job, first)
 
     def _failed(self, event: AttemptFailed) -> None:

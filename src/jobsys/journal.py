@@ -8,7 +8,7 @@ key, which signs the segment and all before it: a leader believes nothing else.
 import hashlib
 import logging
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, NamedTuple
 
@@ -18,9 +18,10 @@ from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
 from jobsys.message import Report, attempt_token, decode_report
+from jobsys.parts import read_part
 from jobsys.progress import Effect, Progress
 from jobsys.progress.machine import Snapshot
-from jobsys.record import Blob
+from jobsys.record import Blob, JobRecord
 from jobsys.sealing import BEGINNING, TAG, RunKey, check_signed, same, signed
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ _MAGIC: Final = b"jobsys2\n"
 RESCUE: Final = "put the file back from a copy of the store, or begin a new run in another job store"
 _FOOTER: Final = struct.Struct("<Q32s32s")
 _BEHIND_SNAPSHOT: Final = struct.Struct("<32s32s32s")
+
+
+NOWHERE: Final = Blob(0, 0, 0)
+"""Where nothing lies yet that came with a report."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -129,6 +134,32 @@ def tag_of(store: JobStore, segment: int) -> bytes:
     return _read(store, segment, None)[1] if segment else BEGINNING
 
 
+def made_by(store: JobStore, report: Report, payload: Blob = NOWHERE) -> Iterator[tuple[Blob, Sequence[JobRecord]]]:
+    """Go through the jobs that an attempt made, some at a time, each time with the place into which the places of their bodies point.
+
+    Args:
+        store: where the run is.
+        report: the attempt's.
+        payload: where what came with the report lies.
+
+    Raises:
+        IntegrityError: what the attempt kept beside its report is not what it was.
+    """
+    if report.jobs:
+        yield payload, report.jobs
+    for part in report.parts:
+        yield read_part(part, store.read(part.records))
+
+
+def apply(store: JobStore, progress: Progress, event: Event) -> list[Effect]:
+    """Have ``progress`` take in an event, with what it refers to; return what is to be done about it.
+
+    Raises:
+        IntegrityError: what the event refers to is not what was written.
+    """
+    return progress.apply(event, made_by(store, event.report, event.payload) if isinstance(event, Committed) else None)
+
+
 def _read(store: JobStore, segment: int, previous: bytes | None) -> tuple[Page, bytes]:
     try:
         data = store.segment(segment)
@@ -216,7 +247,7 @@ def restore(store: JobStore, see: Callable[[Event], None] | None = None, *, look
             for event in page.events:
                 if look:
                     check_new(progress, event)
-                progress.apply(event)
+                apply(store, progress, event)
                 if see is not None:
                     see(event)
             last, tag = page.segment, its
@@ -319,7 +350,7 @@ def take_over(store: JobStore, lease: Lease, policy: Policy, progress: Progress,
         except LeaseLostError:
             page, tag = _read(store, last + 1, journal.tag)
             for event in page.events:  # an earlier leader was still writing, or a later one was quicker
-                progress.apply(event)
+                apply(store, progress, event)
             last += 1
         else:
             return Started(progress, progress.apply(fence), journal)

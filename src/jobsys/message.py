@@ -6,20 +6,20 @@ from typing import Final
 import msgspec
 
 from jobsys.errors import IntegrityError
-from jobsys.record import Blob, JobRecord
+from jobsys.record import Blob, JobRecord, Part
 from jobsys.requirements import Requirements
 
 _HEAD: Final = struct.Struct("<I")
 
 
-class Value(msgspec.Struct, frozen=True, array_like=True):
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A job's value: where its pickle lies, and the jobs whose values its slots stand for."""
 
     blob: Blob
     refs: tuple[int, ...] = ()
 
 
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a worker needs to run one attempt of a job."""
 
     job: int
@@ -43,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str = ""  # the exception's class
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+class Report(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What an attempt leaves; its blobs with ``where`` 0 lie in the payload that follows it."""
 
     job: int
@@ -57,9 +57,15 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     value: Blob | None = None
     refs: tuple[int, ...] = ()  # local references of the value's slots
     jobs: tuple[JobRecord, ...] = ()
+    parts: tuple[Part, ...] = ()  # of the jobs, where they are too many for one message
     log: Blob | None = None
     deleted: tuple[str, ...] = ()  # keys of global files to delete
     failure: Failure | None = None
+
+    @property
+    def made(self) -> int:
+        """How many jobs the attempt made."""
+        return len(self.jobs) + (sum(part.count for part in self.parts) if self.parts else 0)
 
 
 class Said(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,7 +16,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class Blob(msgspec.Struct, frozen=True, array_like=True):
+class Blob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where bytes lie in the job store.
 
     ``where`` is the number of a journal segment, the key of an object, or 0: the payload of the message that carries this.
@@ -39,7 +39,7 @@ class Blob(msgspec.Struct, frozen=True, array_like=True):
         return Blob(payload.where, payload.offset + self.offset, self.length, self.digest)
 
 
-class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A job as its maker commits it; every reference is local to the commit (see SELF)."""
 
     name: str
@@ -53,3 +53,10 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     service_parent: int | None = None  # the service that must be up before this one starts
     checkpoint: bool = False
     retries: int | None = None  # None: the run's default
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Some of the jobs of a large commit: where their records lie, as JSON, in an object of the store that holds their bodies, too."""
+
+    records: Blob
+    count: int

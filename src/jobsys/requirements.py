@@ -16,7 +16,7 @@ _TIME: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,9}):([0-5]\d):([0-5]\d)", re.AS
 _TIME_UNIT: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Requirements(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class Requirements(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """What a job asks for; None means that the batch system's default is good enough.
 
     Memory and disk are in bytes, walltime in seconds, cores may be a fraction.

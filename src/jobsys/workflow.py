@@ -37,18 +37,18 @@ from jobsys.files import occupy_standard_descriptors, working_directory
 from jobsys.graph import encode
 from jobsys.harmless import for_stream
 from jobsys.job import Job, loading, made
-from jobsys.jobstores import JobStore, Lease, create, open_store
+from jobsys.jobstores import Aside, JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.journal import confirm, replay, restore, take_over
+from jobsys.journal import confirm, made_by, replay, restore, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, leftovers, release
 from jobsys.leader.lease import HERE, Here
 from jobsys.leader.listener import Listener
 from jobsys.message import Report, attempt_token
-from jobsys.progress import Progress
+from jobsys.progress import Made, Progress
 from jobsys.promise import Promise
-from jobsys.record import JobRecord, printable
+from jobsys.record import printable
 from jobsys.resource import ResourceException
 from jobsys.shipping.surroundings import without_values
 from jobsys.status import explain
@@ -209,7 +209,7 @@ def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock
         first = _first_commit(workflow, store, lease, clock) if progress.nodes[0].value is None else None
         batch = launch(what)
         if first is not None:
-            _check_requirements(batch, first[0].jobs, config.policy)
+            _check_requirements(batch, made_by(store, first[0]), config.policy)
     except BaseException as error:
         if not config.restart and not isinstance(error, StorageError):  # of which the message says how to go on with --restart
             _destroy(store, lease)  # nothing was submitted: the mended script begins anew
@@ -254,19 +254,27 @@ def _first_commit(workflow: Any, store: JobStore, lease: Lease, clock: Clock) ->
     if callable(workflow) and not isinstance(workflow, Promise):
         raise GraphError(f"{workflow!r} is a function: call it, run({getattr(workflow, '__name__', 'main')}(…), …), to make its job")
     token = attempt_token(lease.epoch, lease.owner, 0)
-    encoded = encode(workflow, (), None, "what jobsys.run was given", lambda data: store.write_value(0, token, data))
-    if not encoded.jobs:
+    encoded = encode(workflow, (), None, "what jobsys.run was given", Aside(store, 0, token))
+    report = Report(
+        job=0,
+        attempt=1,
+        started=clock.time(),
+        seconds=0.0,
+        token=token,
+        value=encoded.value,
+        refs=encoded.refs,
+        jobs=encoded.jobs,
+        parts=encoded.parts,
+    )
+    if not report.made:
         raise GraphError(
             f"there is no job in what jobsys.run was given ({workflow!r}): give a promise, a Job, or something that holds promises"
         )
-    report = Report(
-        job=0, attempt=1, started=clock.time(), seconds=0.0, token=token, value=encoded.value, refs=encoded.refs, jobs=encoded.jobs
-    )
     return report, b"".join(encoded.payload)
 
 
-def _check_requirements(batch: BatchSystem, jobs: Sequence[JobRecord], policy: Policy) -> None:
-    for requirements, name in {policy.complete(job.requirements): job.name for job in jobs}.items():
+def _check_requirements(batch: BatchSystem, made: Made, policy: Policy) -> None:
+    for requirements, name in {policy.complete(job.requirements): job.name for _, jobs in made for job in jobs}.items():
         try:
             batch.check(requirements)
         except RequirementError as error:

@@ -18,7 +18,7 @@ from jobsys.context import current
 from jobsys.errors import JobFailure
 from jobsys.graph import SPILL, encode
 from jobsys.job import FunctionJob, Service
-from jobsys.jobstores import FileId, JobStore, create
+from jobsys.jobstores import Aside, FileId, JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.message import STOP, Failure, Order, Report, Said, decode_report, decode_said, encode_message, encode_order
 from jobsys.promise import promise_job
@@ -57,7 +57,7 @@ class Bench:
         job = promise_job(promise)
         if isinstance(job, Service):
             FunctionJob(len, ("",)).add_service(job)
-        encoded = encode(promise, (), None, "it", lambda data: self.store.write_value(0, "0", data))
+        encoded = encode(promise, (), None, "it", Aside(self.store, 0, "0"))
         self.segments += 1
         assert self.store.append(self.segments, b"".join(encoded.payload))
         [record] = [record for record in encoded.jobs if (record.service_of is not None) == isinstance(job, Service)]

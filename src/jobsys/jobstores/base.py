@@ -320,6 +320,13 @@ class JobStore:
         self.storage.put(key, data)
         return Blob.of(data, key)
 
+    @contextmanager
+    def write_graph(self, job: int, token: str) -> Iterator[tuple[BinaryIO, str]]:
+        """Write the jobs that an attempt made as a stream; give its key, too."""
+        key = keys.graph(job, token)
+        with self.storage.writer(key) as stream:
+            yield stream, key
+
     def write_log(self, job: int, token: str, data: bytes) -> Blob:
         """Keep a large log of an attempt."""
         key = keys.log(job, token)
@@ -343,7 +350,8 @@ class JobStore:
 
     def delete_files_of(self, job: int, token: str) -> None:
         """Delete what an attempt that did not commit left behind."""
-        self.storage.delete([*self.storage.list(keys.files(job, token)), *self.storage.list(keys.values(job, token))])
+        found = [*self.storage.list(keys.files(job, token)), *self.storage.list(keys.values(job, token))]
+        self.storage.delete([*found, keys.graph(job, token)])
 
     def sweep(self) -> None:
         """Delete what processes that died on this machine had begun to write."""

@@ -17,12 +17,13 @@ SNAPSHOTS: Final = "snapshots/"
 COMMITS: Final = "commits/"
 VALUES: Final = "values/"
 FILES: Final = "files/"
+GRAPHS: Final = "graphs/"
 LOGS: Final = "logs/"
 TOPS: Final = frozenset(
-    {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "logs", "files", "shared"}
+    {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "graphs", "logs", "files", "shared"}
 )
 """The first parts of all keys."""
-IMMUTABLE: Final = (JOURNAL, VALUES, FILES, SNAPSHOTS)
+IMMUTABLE: Final = (JOURNAL, VALUES, GRAPHS, FILES, SNAPSHOTS)
 """How the keys begin whose objects never change once they are there."""
 
 
@@ -69,6 +70,11 @@ def value(job: int, token: str, serial: int) -> str:
 def values(job: int, token: str) -> str:
     """All large values of an attempt."""
     return f"{VALUES}{job}-{token}/"
+
+
+def graph(job: int, token: str) -> str:
+    """The jobs that an attempt made, where they are too many for the journal."""
+    return f"{GRAPHS}{job}-{token}"
 
 
 def log(job: int, token: str) -> str:

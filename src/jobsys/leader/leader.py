@@ -12,7 +12,7 @@ from jobsys.clock import SYSTEM, Clock
 from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
-from jobsys.journal import Started, attempts_over, lease_lost, open_commit, write_snapshot
+from jobsys.journal import Started, apply, attempts_over, lease_lost, open_commit, write_snapshot
 from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
@@ -288,7 +288,7 @@ class Leader:
         job = event.report.job if isinstance(event, Committed) else getattr(event, "job", 0)
         node = self.progress.nodes.get(job)
         self._journal.add(event)
-        self._effects += self.progress.apply(event)
+        self._effects += apply(self.store, self.progress, event)
         if self._listeners:
             self._unseen.append((event, node.name if node else ""))
 

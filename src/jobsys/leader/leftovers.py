@@ -6,7 +6,7 @@ from typing import Final
 
 from jobsys.events import AttemptFailed, Committed
 from jobsys.jobstores import JobStore, keys
-from jobsys.journal import pages
+from jobsys.journal import apply, pages
 from jobsys.progress import Discard, Progress
 
 AT_ONCE: Final = 200_000
@@ -28,7 +28,7 @@ def remove(store: JobStore, progress: Progress) -> int:
     kept = {blob.where for node in progress.nodes.values() for blob in (node.body, node.value) if blob is not None}
     removed = _delete(store, [*store.storage.list(keys.COMMITS)])
     removed += _delete(store, (key for key in list(store.storage.list(keys.VALUES)) if key not in kept))
-    owned = (key for top in (keys.FILES, keys.LOGS) for key in store.storage.list(top))
+    owned = (key for top in (keys.FILES, keys.LOGS, keys.GRAPHS) for key in store.storage.list(top))
     while chunk := set(islice(owned, AT_ONCE)):
         removed += _delete(store, _without_owner(store, chunk))
     return removed
@@ -43,18 +43,18 @@ def _without_owner(store: JobStore, found: set[str]) -> Iterator[str]:
         for event in page.events:
             if isinstance(event, Committed) and progress.accepts(event.report.job):
                 job, token = event.report.job, event.report.token
-                known |= owners.intersection((keys.files(job, token), keys.log(job, token)))
+                known |= owners.intersection((keys.files(job, token), keys.log(job, token), keys.graph(job, token)))
             elif isinstance(event, AttemptFailed):
                 known |= owners.intersection((keys.log(event.job, event.token),))
-            for effect in progress.apply(event):
+            for effect in apply(store, progress, event):
                 if isinstance(effect, Discard):
                     deleted.update(key for key in effect.keys if key in found)
     yield from (key for key in found if key in deleted or _owner(key) not in known)
 
 
 def _owner(key: str) -> str:
-    """Give what the keys of all files of an attempt begin with; of a log, there is one an attempt."""
-    return key if key.startswith(keys.LOGS) else "/".join(key.split("/", 2)[:2]) + "/"
+    """Give what the keys of all files of an attempt begin with; of logs and graphs, there is one an attempt."""
+    return key if key.startswith((keys.LOGS, keys.GRAPHS)) else "/".join(key.split("/", 2)[:2]) + "/"
 
 
 def _delete(store: JobStore, doomed: Iterable[str]) -> int:

@@ -32,7 +32,7 @@ def _begin_again(table: Table, node: Node) -> None:
     if node.value is not None and isinstance(node.value.where, str):
         table.discard((node.value.where,))
     node.value, node.value_refs, node.available = None, (), False
-    node.children, node.follow_ons, node.services, node.dependents, node.deleted = [], [], [], [], []
+    node.children = node.follow_ons = node.services = node.dependents = node.deleted = ()
     node.open_children = node.open_follow_ons = node.open_services = node.services_down = 0
     node.phase, node.broken = Phase.BODY, False
     table.set_state(node, State.WAITING)

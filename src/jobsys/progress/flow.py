@@ -4,9 +4,9 @@ Each step is queued, so that a chain of any length needs no recursion. Work is p
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from jobsys.progress.node import Node, Phase, State, Submit
+from jobsys.progress.node import Node, Phase, State, Submit, grown
 from jobsys.progress.services import Services
 from jobsys.progress.table import NOTHING, Table
 from jobsys.record import Blob
@@ -34,15 +34,16 @@ class Flow:
 
     def wait(self, node: Node, maker: Node) -> None:
         """Let a new job wait for its values and for what it comes after."""
+        me = (node.id,)
         for ref in node.refs:
             source = self._nodes[ref]
             source.uses += 1
-            if self._lacks(source, node.id, maker):
+            if self._lacks(source, me, maker):
                 node.waiting += 1
         for other in node.after:
             target = self._nodes.get(other)
             if target is not None and target.phase is not Phase.FINISHED:
-                target.waiters.append(node.id)
+                target.waiters = grown(target.waiters, me)
                 node.waiting += 1
         node.after = ()
         if node.waiting == 0:
@@ -70,6 +71,7 @@ class Flow:
         self._table.set_state(node, State.DONE)
         if not node.checkpoint:
             self._table.let_go(node)
+            self._table.discard_body(node)
         self._todo.append((self._start_services if node.services_down else self._release_children, node))
 
     def service_up(self, service: Node, value: Blob) -> None:
@@ -82,7 +84,7 @@ class Flow:
 
     # -- values ----------------------------------------------------------------------------------------------
 
-    def _lacks(self, source: Node, who: int, maker: Node) -> bool:
+    def _lacks(self, source: Node, who: tuple[int], maker: Node) -> bool:
         """Tell whether a value is missing; if so, ``who`` will be told when it is there.
 
         A checkpoint may run again and return something else, so only jobs that itself made get its value before it is finished.
@@ -90,29 +92,30 @@ class Flow:
         if source.checkpoint and source is not maker:
             if source.phase is Phase.FINISHED:
                 return False
-            source.waiters.append(who)
+            source.waiters = grown(source.waiters, who)
         elif source.available:
             return False
         else:
-            source.dependents.append(who)
+            source.dependents = grown(source.dependents, who)
         return True
 
     def _give_value(self, node: Node, value: Blob, refs: tuple[int, ...]) -> None:
         node.value, node.value_refs, node.value_waiting = value, refs, 0
+        me = (~node.id,)
         for ref in refs:
             source = self._nodes[ref]
             source.uses += 1
-            node.value_waiting += self._lacks(source, ~node.id, node)
+            node.value_waiting += self._lacks(source, me, node)
         if node.value_waiting == 0:
             self._value_available(node)
 
     def _value_available(self, node: Node) -> None:
         node.available = True
         if node.dependents:
-            dependents, node.dependents = node.dependents, []
+            dependents, node.dependents = node.dependents, ()
             self._tell(dependents)
 
-    def _tell(self, waiting: list[int]) -> None:
+    def _tell(self, waiting: Sequence[int]) -> None:
         """Tell jobs, and (~n) values, that what they waited for is there."""
         for who in waiting:
             if (node := self._nodes.get(who if who >= 0 else ~who)) is not None:
@@ -139,7 +142,7 @@ class Flow:
         if node.open_children == 0:
             self._release_follow_ons(node)
             return
-        children, node.children = node.children, []
+        children, node.children = node.children, ()
         for child in self._table.existing(children):
             self._todo.append((self._met, child))
         if self._is_link(node):
@@ -150,7 +153,7 @@ class Flow:
         if node.open_follow_ons == 0:
             self._successors_done(node)
             return
-        follow_ons, node.follow_ons = node.follow_ons, []
+        follow_ons, node.follow_ons = node.follow_ons, ()
         for follow_on in self._table.existing(follow_ons):
             self._todo.append((self._met, follow_on))
 
@@ -167,7 +170,7 @@ class Flow:
             self._table.let_go(node)
             self._table.delete_files(node, node.deleted)
         if node.waiters:
-            waiters, node.waiters = node.waiters, []
+            waiters, node.waiters = node.waiters, ()
             self._tell(waiters)
         for parent in self._table.existing(node.parents):
             parent.open_children -= 1
@@ -197,7 +200,7 @@ class Flow:
             and len(node.parents) + len(node.follows) == 1
         )
 
-    def _bridge(self, node: Node, children: list[int]) -> None:
+    def _bridge(self, node: Node, children: Sequence[int]) -> None:
         """Hang a job's children below its predecessor and forget the job: a chain of jobs must not grow in memory."""
         for child in self._table.existing(children):
             child.parents = tuple([job for job in child.parents if job != node.id]) + node.parents

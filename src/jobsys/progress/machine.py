@@ -9,7 +9,7 @@ import msgspec
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy, RunCanceled, ServiceUp
 from jobsys.message import Value
 from jobsys.progress import checkpoints
-from jobsys.progress.adding import add_jobs, numbered
+from jobsys.progress.adding import Made, add_jobs, numbered
 from jobsys.progress.flow import Flow
 from jobsys.progress.node import Counts, Effect, Node, State, StopService, Submit
 from jobsys.progress.services import Services
@@ -109,12 +109,17 @@ class Progress:
 
     # -- telling ---------------------------------------------------------------------------------------------
 
-    def apply(self, event: Event) -> list[Effect]:
-        """Take in what happened; return what is to be done about it. What is not accepted (any more) changes nothing."""
+    def apply(self, event: Event, made: Made | None = None) -> list[Effect]:
+        """Take in what happened; return what is to be done about it. What is not accepted (any more) changes nothing.
+
+        Args:
+            event: what happened.
+            made: the jobs that a commit makes, if the event itself does not hold them.
+        """
         match event:
             case Committed():
                 if self.accepts(event.report.job):
-                    self._committed(event, self.nodes[event.report.job])
+                    self._committed(event, self.nodes[event.report.job], ((event.payload, event.report.jobs),) if made is None else made)
             case AttemptFailed():
                 if self.accepts(event.job):
                     self._attempt_failed(event, self.nodes[event.job])
@@ -131,14 +136,14 @@ class Progress:
         effects, self._table.effects = self._table.effects, []
         return effects
 
-    def _committed(self, event: Committed, node: Node) -> None:
+    def _committed(self, event: Committed, node: Node, made: Made) -> None:
         report = event.report
         if node.service_of is not None and node.state is not State.UP and not self._came_up_before(node):
             return
-        self.next_id = max(self.next_id, event.first + len(report.jobs))
-        if report.jobs:
-            for made in add_jobs(self._table, node, event, self.policy):
-                self._flow.wait(made, node)
+        self.next_id = max(self.next_id, event.first + report.made)
+        if report.made:
+            for new in add_jobs(self._table, node, event.first, made, self.policy):
+                self._flow.wait(new, node)
         if report.deleted:
             self._table.delete_files(node, report.deleted)
         if node.service_of is None:

@@ -1,5 +1,6 @@
 """What the leader remembers of a job, and what it may be asked to do. Nothing here acts."""
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -29,15 +30,16 @@ class Phase(IntEnum):
     FINISHED = 4  # subtree and all
 
 
-class Node(msgspec.Struct, omit_defaults=True):
+class Node(msgspec.Struct, omit_defaults=True, gc=False):
     """A job as long as anything may still come of it.
 
-    ``waiting`` counts what must happen before it starts: the release by each predecessor, each value, each ``after``.
+    ``waiting`` counts what must happen before it starts: the release by each predecessor, each value, each ``after``. There may be millions
+    of nodes: what is empty is shared, what grows does so by ``grown``, and the garbage collector has nothing to look for in them.
     """
 
     id: int
     name: str
-    body: Blob  # empty: a knot, which is done as soon as it could start
+    body: Blob  # empty: a knot, which is done as soon as it could start, or a job that has run and will not run again
     requirements: Requirements
     state: State = State.WAITING
     phase: Phase = Phase.BODY
@@ -50,39 +52,51 @@ class Node(msgspec.Struct, omit_defaults=True):
     after: tuple[int, ...] = ()  # until it is among their waiters
     parents: tuple[int, ...] = ()
     follows: tuple[int, ...] = ()
-    children: list[int] = []  # until they are let go
-    follow_ons: list[int] = []  # until they are let go
+    children: Sequence[int] = ()  # until they are let go
+    follow_ons: Sequence[int] = ()  # until they are let go
     open_children: int = 0
     open_follow_ons: int = 0
-    waiters: list[int] = []  # jobs that wait for the subtree to finish; ~n: the value of n does
+    waiters: Sequence[int] = ()  # jobs that wait for the subtree to finish; ~n: the value of n does
+
+    shares_body: bool = False  # its body lies in one object with those of others, which stays
 
     value: Blob | None = None
     value_refs: tuple[int, ...] = ()
     value_waiting: int = 0  # values inside the value that are not available yet
     available: bool = False
-    dependents: list[int] = []  # jobs that wait for the value; ~n: the value of n does
+    dependents: Sequence[int] = ()  # jobs that wait for the value; ~n: the value of n does
     uses: int = 0  # live jobs and values that refer to the value
     holding: bool = True  # its references to other values still count as uses
 
     service_of: int | None = None
     service_parent: int | None = None  # the service that must be up before this one starts
-    services: list[int] = []
+    services: Sequence[int] = ()
     open_services: int = 0
     services_down: int = 0  # services that must come up, for the first time or again, before successors start
-    held_back: list[int] = []  # of a service: jobs that wait until it is up
+    held_back: Sequence[int] = ()  # of a service: jobs that wait until it is up
     paused: bool = False  # it could run, or runs since the last leader's time, but waits for a service to come up again
 
     checkpoint: bool = False
     anchor: int | None = None  # the nearest checkpoint above
     active: int = 0  # of a checkpoint: READY jobs below
-    members: set[int] = set()  # of a checkpoint: the jobs below that are remembered
+    members: set[int] | None = None  # of a checkpoint: the jobs below that are remembered
     broken: bool = False  # of a checkpoint: a job below failed for good
-    deleted: list[str] = []  # of a checkpoint: files to delete when it can't run again any more
+    deleted: Sequence[str] = ()  # of a checkpoint: files to delete when it can't run again any more
 
     @property
     def finished(self) -> bool:
         """Whether it and all that came of it are done."""
         return self.phase is Phase.FINISHED
+
+
+def grown(known: Sequence[int], one: tuple[int]) -> Sequence[int]:
+    """Give a sequence with one more number. As long as that is all there is, it is the given tuple itself, which many may share."""
+    if not known:
+        return one
+    if isinstance(known, list):
+        known.append(one[0])
+        return known
+    return [*known, *one]
 
 
 class Submit(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jobsys.progress.node import Node, Phase, State, StopService
+from jobsys.progress.node import Node, Phase, State, StopService, grown
 from jobsys.progress.table import Table
 
 
@@ -24,7 +24,7 @@ class Services:
         self._table.set_state(service, State.UP)
         self._down.discard(service.id)
         self.client(service).services_down -= 1
-        held_back, service.held_back = service.held_back, []
+        held_back, service.held_back = service.held_back, ()
         return list(self._table.existing(held_back))
 
     def went_down(self, service: Node) -> None:
@@ -50,7 +50,8 @@ class Services:
         """Let a job that could run wait, if a service that it relies on is down; tell whether that is so."""
         if not self._down or not (relied := self._down.intersection(self._relied_on(node))):
             return False
-        self._table.nodes[min(relied)].held_back.append(node.id)
+        down = self._table.nodes[min(relied)]
+        down.held_back = grown(down.held_back, (node.id,))
         node.waiting += 1
         node.paused = True
         self._table.set_state(node, State.WAITING)

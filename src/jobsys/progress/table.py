@@ -80,8 +80,16 @@ class Table:
         """Forget a job, and the objects that only it could refer to."""
         del self.nodes[node.id]
         if node.anchor is not None and (above := self.nodes.get(node.anchor)) is not None:
-            above.members.discard(node.id)
-        self.discard(blob.where for blob in (node.body, node.value) if blob is not None and isinstance(blob.where, str))
+            (above.members or set()).discard(node.id)
+        self.discard_body(node)
+        if node.value is not None and isinstance(node.value.where, str):
+            self.discard((node.value.where,))
+
+    def discard_body(self, node: Node) -> None:
+        """Forget the body of a job that will not run again, and have it deleted where it is an object of its own."""
+        body, node.body = node.body, NOTHING
+        if isinstance(body.where, str) and not node.shares_body:
+            self.discard((body.where,))
 
     def discard(self, keys: Iterable[str]) -> None:
         """Have objects deleted."""
@@ -92,9 +100,10 @@ class Table:
     def delete_files(self, node: Node, keys: Iterable[str]) -> None:
         """Have files deleted for a job; but not as long as a checkpoint around it may run again and need them."""
         if node.checkpoint and node.phase is not Phase.FINISHED:
-            node.deleted.extend(keys)
+            node.deleted = [*node.deleted, *keys]
         elif node.anchor is not None:
-            self.nodes[node.anchor].deleted.extend(keys)
+            above = self.nodes[node.anchor]
+            above.deleted = [*above.deleted, *keys]
         else:
             self.discard(keys)
 
@@ -113,7 +122,7 @@ class Table:
         forgotten: list[Node] = []
         rest = [checkpoint]
         while rest:
-            members = list(self.existing(sorted(rest.pop().members)))
+            members = list(self.existing(sorted(rest.pop().members or ())))
             forgotten += members
             rest += members
         for node in forgotten:

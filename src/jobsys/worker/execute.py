@@ -13,7 +13,7 @@ from jobsys.errors import GraphError, IntegrityError
 from jobsys.function import JobFunction
 from jobsys.graph import SPILL, encode
 from jobsys.job import FunctionJob, Job, Options, Service, VirtualJob, made
-from jobsys.jobstores import JobStore
+from jobsys.jobstores import Aside, JobStore
 from jobsys.message import Order, Report, Said, Value, decode_order, decode_report, encode_message
 from jobsys.record import Blob, printable
 from jobsys.worker.executor import Channel
@@ -112,19 +112,17 @@ class JobExecutor:
         def say(level: int, text: str) -> None:
             channel.say(encode_message(Said(order.job, order.attempt, printable(text), level)))
 
-        def spill(data: bytes) -> Blob:
-            return self._store.write_value(order.job, order.token, data)
-
         children: list[Job] = []
+        aside = Aside(self._store, order.job, order.token)
         context = Context(job, order, self._store, channel.directory, say)
         token, entered = made.set(children), context.enter()
         try:
             if isinstance(job, Service):
-                serve(job, context, channel, lambda data: spill(data) if len(data) >= SPILL else None)
+                serve(job, context, channel, lambda data: aside.value(data) if len(data) >= SPILL else None)
                 value = None
             else:
                 value = _call(body, job, context)
-            encoded = encode(value, children, job, f"the value that {order.name!r} returned", spill)
+            encoded = encode(value, children, job, f"the value that {order.name!r} returned", aside)
         finally:
             made.reset(token)
             context.leave(entered)
@@ -132,6 +130,7 @@ class JobExecutor:
             "value": encoded.value,
             "refs": encoded.refs,
             "jobs": encoded.jobs,
+            "parts": encoded.parts,
             "deleted": tuple(context.deleted),
         }
         return report, encoded.payload
