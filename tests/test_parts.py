@@ -20,7 +20,7 @@ def test_a_graph_is_read_back_in_parts() -> None:
     assert [len(some) for _, some in read] == [SIZE, 1]
 
 
-@pytest.mark.parametrize(("data", "problem"), [(b"[]", "0 jobs where it should hold 1"), (b"{", "holds no records"), (b"", "holds no records")])
+@pytest.mark.parametrize(("data", "problem"), [(b"[]", "0 jobs where it should hold 1"), (b"{", "no records"), (b"", "no records")])
 def test_what_is_no_part_is_named(data: bytes, problem: str) -> None:
     with pytest.raises(IntegrityError, match=f"graphs/1-t.*{problem}"):
         read_part(Part(Blob("graphs/1-t", 0, 2), 1), data)

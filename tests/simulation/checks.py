@@ -13,6 +13,7 @@ from jobsys.progress.machine import Snapshot
 from jobsys.storage.memory import MemoryStorage
 from simulation.model import Model  # type: ignore[import-not-found]
 from simulation.workflows import Spec  # type: ignore[import-not-found]
+from states import state  # type: ignore[import-not-found]
 
 
 class Checked:
@@ -42,10 +43,10 @@ class Checked:
 
     def _compare(self, shadow: Progress, event: Event, effects: list[Any]) -> None:
         assert shadow.apply(event) == effects, "after a snapshot another thing is done"
-        assert shadow.snapshot() == self.progress.snapshot()
+        assert state(shadow) == state(self.progress)
         if isinstance(event, ServiceUp) or (isinstance(event, Committed) and not self.progress.accepts(event.report.job)):
             assert shadow.apply(event) == [], "an event that comes twice is done twice"
-            assert shadow.snapshot() == self.progress.snapshot()
+            assert state(shadow) == state(self.progress)
 
     def _check_effects(self, effects: list[Any]) -> None:
         model = self.model
@@ -82,7 +83,7 @@ class Checked:
         assert progress.idle
         assert not self.out or all(job in progress.up for job in self.out)
         assert progress.finished or progress.failed, "nothing runs, nothing failed, and yet it is not finished"
-        assert replay(self.store)[0].snapshot() == progress.snapshot()
+        assert state(replay(self.store)[0]) == state(progress)
         if progress.finished:
             assert self.result() == self.root.value
             assert self.done() == set(self.specs)

@@ -21,6 +21,7 @@ from simulation.chaos import CALM, Chaos  # type: ignore[import-not-found]
 from simulation.checks import Checked  # type: ignore[import-not-found]
 from simulation.model import Model  # type: ignore[import-not-found]
 from simulation.workflows import FOREVER, Spec  # type: ignore[import-not-found]
+from states import state  # type: ignore[import-not-found]
 
 
 class Crash(Exception):
@@ -171,7 +172,7 @@ class Simulator(Checked):  # type: ignore[misc]
         if self.random.random() < self.chaos.snapshot:
             write_snapshot(self.store, self.progress, self.journal.segment - 1)
         if self.random.random() < 0.1:
-            assert replay(self.store)[0].snapshot() == self.progress.snapshot(), "the journal tells another story"
+            assert state(replay(self.store)[0]) == state(self.progress), "the journal tells another story"
 
     def _any_step(self) -> bool:
         steps: list[Any] = [(self._submit, job) for job in self.queue]

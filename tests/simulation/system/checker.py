@@ -99,7 +99,7 @@ class Checker(Listener):
         if top == "commits":
             report, _ = decode_report(signed(self.disk.objects[key]))
             job, token, may = report.job, report.token, False
-        elif top in {"files", "values"}:
+        elif top in {"files", "values", "graphs"}:
             name, _, token = rest.partition("/")[0].partition("-")
             current = self.world.current  # an attempt may give up what is its own
             job, may = int(name), current is not None and current.name.endswith(f"({token})")

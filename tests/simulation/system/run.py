@@ -244,6 +244,7 @@ def simulated() -> Iterator[None]:
             patch("jobsys.workflow._say", lambda text: runs.the_run().world.note("said", text)),
             patch("jobsys.workflow.shipment.name_script", lambda: None),
             patch("jobsys.graph.SPILL", 2000),
+            patch("jobsys.graph._RECORD", 700),  # so the jobs of a commit lie aside where they are three or more
             patch("jobsys.worker.execute.SPILL", 2000),
             patch("jobsys.leader.leader.SNAPSHOT_EVERY", 4),
         ):
