@@ -226,3 +226,22 @@ def test_replay_of_nothing_is_the_beginning(store):
     progress, last = replay(store)
     assert last == 0
     assert state(progress) == state(Progress())
+
+
+# -- what was written a moment ago ------------------------------------------------------------------------------
+
+
+def test_small_things_of_the_newest_segment_are_at_hand(store):
+    journal, _ = begin(store)
+    older = journal.place(b"older")
+    journal.add(RunCanceled(0.0, "one"))
+    journal.flush()
+    journal.place(b"padding")
+    newest = journal.place(b"newest")
+    large = journal.place(bytes(2000))
+    journal.add(RunCanceled(0.0, "two"))
+    assert journal.recall(newest) == b"", "it is not durable yet"
+    assert journal.recall(older) == b"older"
+    journal.flush()
+    assert journal.recall(newest) == b"newest" == store.read(newest)
+    assert journal.recall(older) == journal.recall(large) == journal.recall(Blob("values/1-t/0", 0, 6)) == b""

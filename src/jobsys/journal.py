@@ -32,6 +32,8 @@ _FOOTER: Final = struct.Struct("<Q32s32s")
 _BEHIND_SNAPSHOT: Final = struct.Struct("<32s32s32s")
 
 
+_NEAR: Final = 1024
+_NEAR_SEGMENT: Final = 16 * 1024
 NOWHERE: Final = Blob(0, 0, 0)
 """Where nothing lies yet that came with a report."""
 
@@ -68,6 +70,7 @@ class Journal:
         self._events: list[Event] = []
         self._payloads: list[bytes] = [_MAGIC]
         self._size = len(_MAGIC)
+        self._newest = (0, b"")  # number and bytes of the segment written last, if it is small
 
     @property
     def pending(self) -> int:
@@ -89,6 +92,11 @@ class Journal:
         """Put an event into the segment that is being collected."""
         self._events.append(event)
 
+    def recall(self, blob: Blob) -> bytes:
+        """Give what lies at a place, if it was written a moment ago and is small; else nothing."""
+        segment, body = self._newest
+        return body[blob.offset : blob.offset + blob.length] if blob.where == segment and blob.length <= _NEAR else b""
+
     def flush(self) -> None:
         """Write what was collected; when this returns it is durable.
 
@@ -102,6 +110,7 @@ class Journal:
         tag = self._key.segment(self.segment, len(events), digest, self.tag)
         if not self._store.append(self.segment, body + _FOOTER.pack(len(events), digest, tag)):
             raise lease_lost(self._store, f"epoch {read(self._store, self.segment).epoch}")
+        self._newest = (self.segment, body if len(body) <= _NEAR_SEGMENT else b"")
         self.segment += 1
         self.tag = tag
         self._events, self._payloads, self._size = [], [_MAGIC], len(_MAGIC)

@@ -32,6 +32,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     requirements: Requirements = Requirements()
     service: bool = False
     key: bytes = b""  # of this attempt: signs what it leaves without a leader
+    near: dict[int, bytes] = {}  # of some values, by job, and of the body (SELF): what lies there, so that nobody need fetch it
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

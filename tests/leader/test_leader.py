@@ -432,3 +432,19 @@ def test_a_log_that_is_not_to_be_found_costs_nothing_else(store):
     leader, _ = lead(store, react)
     leader.run()
     assert leader.progress.finished
+
+
+def test_an_order_brings_what_was_committed_a_moment_ago(store):
+    seen = {}
+
+    def react(job, order):
+        seen[order.name] = order
+        return [done(job, order, b"value of " + order.name.encode())]
+
+    records = (JobRecord("one", Blob.of(b"x")), JobRecord("two", Blob.of(b"x"), refs=(0,)), JobRecord("three", Blob.of(b"x"), refs=(0, 1)))
+    leader, _ = lead(store, react, records)
+    leader.run()
+    assert leader.progress.finished
+    assert seen["one"].near == {SELF: b"x"}
+    assert seen["two"].near == {1: b"value of one"}
+    assert seen["three"].near == {2: b"value of two"}, "the other one, and the body, were written before"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 import jobsys
@@ -22,7 +23,7 @@ from jobsys.jobstores import Aside, FileId, JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.message import STOP, Failure, Order, Report, Said, decode_report, decode_said, encode_message, encode_order
 from jobsys.promise import promise_job
-from jobsys.record import Blob
+from jobsys.record import SELF, Blob
 from jobsys.sealing import signed
 from jobsys.worker.execute import JobExecutor
 
@@ -67,6 +68,12 @@ class Bench:
     def run(self, promise: Any, told: list[bytes | None] | None = None) -> "Outcome":
         order = self.order(promise)
         desk = Desk(self.folder / "worker", self.log, told)
+        desk.log_start = os.fstat(self.log).st_size
+        return Outcome(self.store, *decode_report(self.executor.run(encode_order(order), desk)), desk)
+
+    def ordered(self, order: Order) -> "Outcome":
+        """Run an order as it is."""
+        desk = Desk(self.folder / "worker", self.log, None)
         desk.log_start = os.fstat(self.log).st_size
         return Outcome(self.store, *decode_report(self.executor.run(encode_order(order), desk)), desk)
 
@@ -491,3 +498,14 @@ def test_a_report_that_comes_when_others_have_finished_the_run_leaves_nothing(tm
     undelivered(bench, 8, "1.2", b"v")
     assert [key for key, _ in bench.store.commits()] == ["commits/000000000007-1.1"]
     assert list(bench.store.storage.list("files/")) == [str(kept)]
+
+
+def test_what_comes_with_the_order_is_not_fetched_but_checked(bench: Callable[..., Bench]) -> None:
+    place = bench()
+    order = place.order(do(lambda: 5))
+    body = place.store.read(order.body)
+    place.store.storage.delete([f"journal/{place.segments:010d}"])
+    told = msgspec.structs.replace(order, near={SELF: body})
+    assert place.ordered(told).value == 5
+    changed = msgspec.structs.replace(order, near={SELF: body[:-1] + b"!"})
+    assert "was not unpickled" in place.ordered(changed).failure.message

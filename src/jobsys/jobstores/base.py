@@ -298,7 +298,14 @@ class JobStore:
         Raises:
             IntegrityError: they are not; the message names the object and the way out.
         """
-        data = self.peek(blob)
+        return self.checked(blob, self.peek(blob))
+
+    def checked(self, blob: Blob, data: bytes) -> bytes:
+        """Give the bytes that lie at a place, if they are what was written there.
+
+        Raises:
+            IntegrityError: they are not; the message names the object and the way out.
+        """
         if blob.length and short(data) != blob.digest:
             raise IntegrityError(
                 f"{self._key_of(blob)} in {self.locator} is not what was written there ({blob.length} bytes from byte {blob.offset}): "

@@ -3,14 +3,19 @@
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
 
 from jobsys.batch.base import BatchJob
 from jobsys.jobstores import Lease
 from jobsys.message import Order, attempt_token, encode_order
 from jobsys.progress import Node, Progress, Submit
+from jobsys.record import SELF, Blob
 from jobsys.sealing import RunKey
+
+_NEAR_MOST: Final = 8
 
 
 class Attempt(NamedTuple):
@@ -26,8 +31,16 @@ class Attempt(NamedTuple):
 class Attempts:
     """Ready jobs on their way to the batch system, and attempts that are out."""
 
-    def __init__(self, progress: Progress, lease: Lease, key: RunKey) -> None:
-        """Give orders for the jobs of ``progress``; each carries a key of its own, made from the run's."""
+    def __init__(self, progress: Progress, lease: Lease, key: RunKey, recall: Callable[[Blob], bytes]) -> None:
+        """Give orders for the jobs of ``progress``.
+
+        Args:
+            progress: the run's.
+            lease: the leader's.
+            key: the run's, of which each order carries one of its own.
+            recall: gives what lies at a place, if that is at hand.
+        """
+        self._recall = recall
         self._progress = progress
         self._lease = lease
         self._key = key
@@ -98,6 +111,18 @@ class Attempts:
             requirements=node.requirements,
             service=service,
         )
+        near = self._near(order)
+        if near:
+            order = msgspec.structs.replace(order, near=near)
         self.out[id] = Attempt(node.id, number, token, node.name, service)
         self._by_job[node.id] = id
         return BatchJob(id, node.name, node.requirements, encode_order(order), service)
+
+    def _near(self, order: Order) -> dict[int, bytes]:
+        """Find what the order names and is at hand, such as the value of the job before: to read it anew takes longer than to send it."""
+        if len(order.values) > _NEAR_MOST:
+            return {}
+        near = {job: data for job, value in order.values.items() if (data := self._recall(value.blob))}
+        if body := self._recall(order.body):
+            near[SELF] = body
+        return near

@@ -52,7 +52,7 @@ class Leader:
         self._batch = batch
         self._clock = clock
         self._listeners = listeners
-        self._attempts = Attempts(progress, lease, store.key)
+        self._attempts = Attempts(progress, lease, store.key, started.journal.recall)
         self._effects = started.effects
         self._lost: list[tuple[int, str]] = []  # jobs and tokens of attempts of which nothing may be left
         self._unseen: list[tuple[Event, str]] = []

@@ -143,10 +143,10 @@ class Flow:
             self._release_follow_ons(node)
             return
         children, node.children = node.children, ()
-        for child in self._table.existing(children):
-            self._todo.append((self._met, child))
         if self._is_link(node):
             self._bridge(node, children)
+        for child in self._table.existing(children):
+            self._met(child)  # at once: a million steps in a queue would take as much memory as the jobs
 
     def _release_follow_ons(self, node: Node) -> None:
         node.phase = Phase.FOLLOW_ONS
@@ -155,7 +155,7 @@ class Flow:
             return
         follow_ons, node.follow_ons = node.follow_ons, ()
         for follow_on in self._table.existing(follow_ons):
-            self._todo.append((self._met, follow_on))
+            self._met(follow_on)
 
     def _successors_done(self, node: Node) -> None:
         node.phase = Phase.SERVICES

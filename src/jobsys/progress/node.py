@@ -99,7 +99,7 @@ def grown(known: Sequence[int], one: tuple[int]) -> Sequence[int]:
     return [*known, *one]
 
 
-class Submit(NamedTuple):
+class Submit(msgspec.Struct, frozen=True, gc=False):
     """Hand the job to the batch system, after ``delay`` seconds."""
 
     job: int

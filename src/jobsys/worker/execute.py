@@ -15,7 +15,7 @@ from jobsys.graph import SPILL, encode
 from jobsys.job import FunctionJob, Job, Options, Service, VirtualJob, made
 from jobsys.jobstores import Aside, JobStore
 from jobsys.message import Order, Report, Said, Value, decode_order, decode_report, encode_message
-from jobsys.record import Blob, printable
+from jobsys.record import SELF, Blob, printable
 from jobsys.worker.executor import Channel
 from jobsys.worker.explain import Explainer
 from jobsys.worker.output import take_log
@@ -106,7 +106,9 @@ class JobExecutor:
         run_deferred(directory)
 
     def _attempt(self, order: Order, channel: Channel) -> tuple[dict[str, Any], list[bytes]]:
-        body = pickling.load(_read(self._store, order.body, f"the body of job {order.job} ({order.name})"), _Values(self._store, order))
+        body = pickling.load(
+            _read(self._store, order, SELF, order.body, f"the body of job {order.job} ({order.name})"), _Values(self._store, order)
+        )
         job = body if isinstance(body, Job) else FunctionJob.prepared(body, Options(name=order.name))
 
         def say(level: int, text: str) -> None:
@@ -152,6 +154,7 @@ class _Values:
 
     def __init__(self, store: JobStore, order: Order) -> None:
         self._store = store
+        self._order = order
         self._refs = order.refs
         self._values = order.values
         self._known: dict[int, Any] = {}
@@ -177,13 +180,15 @@ class _Values:
         return known[job]
 
     def _load(self, job: int, value: Value) -> Any:
-        data = _read(self._store, value.blob, f"the value of job {job}")
+        data = _read(self._store, self._order, job, value.blob, f"the value of job {job}")
         return pickling.load(data, lambda slot: self._known[value.refs[slot]]) if data else None
 
 
-def _read(store: JobStore, blob: Blob, what: str) -> bytes:
-    """Read what is to be unpickled."""
+def _read(store: JobStore, order: Order, near: int, blob: Blob, what: str) -> bytes:
+    """Get what is to be unpickled: it may have come with the order."""
     try:
+        if data := order.near.get(near):
+            return store.checked(blob, data)
         return store.read(blob)
     except IntegrityError as error:
         raise IntegrityError(f"{what} was not unpickled: {error}") from None

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobsys.framing import Frame, FrameReader
 
-_READ: Final = 1 << 20
+_READ: Final = 1 << 18
 
 
 class Link:
@@ -18,6 +18,7 @@ class Link:
         connection.setblocking(False)
         self._socket = connection
         self._reader = FrameReader()
+        self._room = memoryview(bytearray(_READ))  # room made anew for each piece would take longer than reading
         self._unsent: deque[tuple[memoryview, int | None]] = deque()
         self.open = True
 
@@ -61,15 +62,15 @@ class Link:
     def receive(self) -> list[Frame]:
         """Take what has arrived; ``open`` is False once the other end has gone and everything was read."""
         try:
-            data = self._socket.recv(_READ)
+            count = self._socket.recv_into(self._room)
         except BlockingIOError:
             return []
         except OSError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             self.open = False
             return []
-        return self._reader.feed(data)
+        return self._reader.feed(bytes(self._room[:count]))
 
     def close(self) -> None:
         """Close the socket; the other end reads the end of the stream."""
