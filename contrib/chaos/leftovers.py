@@ -61,6 +61,7 @@ def objects(store: JobStore, account: Account) -> list[Violation]:
     live = account.live()
     last = {f"{job}-{account.commits[job][-1].token}" for job in live if account.commits[job]}
     deleted = {key for job in live for commit in account.commits[job] for key in commit.deleted}
+    made = {f"{job}-{commit.token}" for job, commits in account.commits.items() for commit in commits}
     logged = {commit.token for commits in account.commits.values() for commit in commits} | {failure.token for failure in account.failures}
     kept = _referred_to(store)
     found = []
@@ -71,6 +72,7 @@ def objects(store: JobStore, account: Account) -> list[Violation]:
             top == "commits"
             or (top == "files" and (owner not in last or key in deleted))
             or (top == "values" and key not in kept)
+            or (top == "graphs" and owner not in made)
             or (top == "logs" and owner.partition("-")[2] not in logged)
             or key == "kill.json"
         ):

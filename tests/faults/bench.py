@@ -24,7 +24,7 @@ from jobsys.storage.base import Storage
 from jobsys.storage.faulty import Crash, Fault, FaultyStorage
 
 locate = locators.locate
-OF_JOBS = ("files/", "values/", "commits/")
+OF_JOBS = ("files/", "values/", "graphs/", "commits/")
 
 
 class Interrupting(FaultyStorage):

@@ -11,9 +11,10 @@ from jobsys.batch.base import BatchState, BatchUpdate
 from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import StorageError
 from jobsys.events import Reason
-from jobsys.jobstores import keys, locate
+from jobsys.jobstores import Aside, keys, locate
 from jobsys.leader import leftovers
 from jobsys.message import Report, encode_message
+from jobsys.record import Blob, JobRecord
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
 from scripted import done, ended, lead  # type: ignore[import-not-found]
@@ -29,7 +30,7 @@ def write(store, job, token):
 
 
 def left(store):
-    return [key for key in store.storage.list("") if key.startswith((keys.FILES, keys.VALUES, keys.LOGS, keys.COMMITS))]
+    return [key for key in store.storage.list("") if key.startswith((keys.FILES, keys.VALUES, keys.LOGS, keys.COMMITS, keys.GRAPHS))]
 
 
 def test_what_an_attempt_left_that_its_leader_did_not_outlive_goes(store):
@@ -58,6 +59,24 @@ def test_the_log_of_an_attempt_that_failed_stays_and_its_files_go(store):
     kept, _, log = write(store, 1, second)
     leftovers.remove(store, leader.progress)
     assert left(store) == sorted([kept, failed, log])
+
+
+def test_the_jobs_of_an_attempt_that_never_committed_go(store):
+    def graph(token):
+        return Aside(store, 1, token).graph([b"body"], (JobRecord("made", Blob.of(b"body")),))
+
+    leader, batch = lead(
+        store,
+        lambda job, order: [done(job, order, parts=graph(order.token)) if order.name == "a" else done(job, order)],
+    )
+    leader.run()
+    assert leader.progress.finished
+    assert [order.name for order in batch.orders] == ["a", "made"]
+    kept = keys.graph(1, batch.orders[0].token)
+    graph("1-owner1.77")
+    assert left(store) == sorted([kept, keys.graph(1, "1-owner1.77")])
+    leftovers.remove(store, leader.progress)
+    assert left(store) == [kept], "the history of the run is made from it"
 
 
 def test_what_a_commit_deleted_goes_though_its_leader_died_before(store):
