@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Reason
 from jobsys.jobstores import JobStore
-from jobsys.journal import pages
+from jobsys.journal import made_by, pages
 
 
 class Violation(NamedTuple):
@@ -60,17 +60,17 @@ class Account:
             found.segments[page.segment] = hashlib.sha256(store.segment(page.segment)).hexdigest()
             for event in page.events:
                 if isinstance(event, Committed):
-                    found._committed(event, page.epoch)
+                    found._committed(store, event, page.epoch)
                 elif isinstance(event, AttemptFailed):
                     found.failures.append(event)
                 elif isinstance(event, LeaderStarted):
                     found.epochs.append(event.epoch)
         return found
 
-    def _committed(self, event: Committed, epoch: int) -> None:
+    def _committed(self, store: JobStore, event: Committed, epoch: int) -> None:
         report = event.report
-        made = range(event.first, event.first + len(report.jobs))
-        for number, job in zip(made, report.jobs, strict=True):
+        made = range(event.first, event.first + report.made)
+        for number, job in zip(made, (job for _, some in made_by(store, report) for job in some), strict=True):
             self.names[number] = job.name
             if job.service_of is not None:
                 self.services.add(number)

@@ -192,10 +192,13 @@ def test_the_checker_sees_objects_of_nobody(checker, leftovers):
         "values/1-1-o.1/0",
         keys.commit(1, "1-o.1"),
         "logs/1-1-o.2",
+        "graphs/1-1-o.1",
+        "graphs/1-1-o.2",
     ):
         store.storage.put(key, b"")
     named = [violation.text.split()[0] for violation in leftovers.objects(store, account)]
-    assert named == [keys.commit(1, "1-o.1"), "files/1-1-o.1/1/deleted", "files/1-1-o.2/0/lost", "logs/1-1-o.2", "values/1-1-o.1/0"]
+    lost = ["files/1-1-o.1/1/deleted", "files/1-1-o.2/0/lost", "graphs/1-1-o.2", "logs/1-1-o.2", "values/1-1-o.1/0"]
+    assert named == [keys.commit(1, "1-o.1"), *lost]
 
 
 def test_the_checker_sees_temporary_files_and_locks(checker, leftovers, tmp_path):
