@@ -24,7 +24,7 @@ import psutil
 
 from jobsys.events import Committed
 from jobsys.jobstores import JobStore, open_store
-from jobsys.journal import pages
+from jobsys.journal import made_by, pages
 from jobsys.message import decode_report
 
 HERE = Path(__file__).resolve().parent
@@ -65,7 +65,8 @@ class Journal:
             for event in page.events:
                 if isinstance(event, Committed):
                     found.commits[event.report.job] += 1
-                    found.jobs |= {number: job.name for number, job in enumerate(event.report.jobs, event.first)}
+                    made = (job for _, some in made_by(store, event.report) for job in some)
+                    found.jobs |= {number: job.name for number, job in enumerate(made, event.first)}
         return found
 
     @property
