@@ -149,8 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = options.json or saved.new_path(quick=options.quick)
     now = saved.write(path, cases, about, {**sizes, "cases": [bench.name for bench in benches], "peers": options.peers})
     picture = options.plot or path.with_suffix(".svg")
-    picture.write_text(plot.drawn(cases, f"{now['when']}, commit {now['commit']}"))
+    hint = "; small and once, so that these ratios say nothing" if options.quick else ""
+    picture.write_text(plot.drawn(cases, f"{now['when']}, commit {now['commit']}{hint}"))
     tell(about, cases)
+    print(f"\n{now['when']}, commit {now['commit']}{hint}")
     if then is not None:
         print(f"\n{compare.compared(then, now)}")
     print(f"\nall figures: {path}\npicture: {picture}")

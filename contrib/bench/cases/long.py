@@ -19,7 +19,7 @@ GB = 1000.0  # MB
 
 def resume(settings: Settings) -> list[Case]:
     """Measure a run that is killed half-way and resumed, beside one that nobody disturbs."""
-    count = settings.size(100_000, 3_000)
+    count = settings.size(100_000, 1_500)
     case = Case("resume", f"a fan-out of {count:,}: its leader is killed with half of it done, and another goes on")
     contestants = {
         "undisturbed": jobs(count, settings.workers),
@@ -34,7 +34,7 @@ def resume(settings: Settings) -> list[Case]:
 
 def look(settings: Settings) -> list[Case]:
     """Measure how long status, stats and graph of a large run take, while it runs and when it is done."""
-    count = settings.size(100_000, 3_000)
+    count = settings.size(100_000, 1_000)
     case = Case("looking", f"status, stats and graph of a fan-out of {count:,}, process start to exit")
 
     def run_once(place: Path) -> dict[str, float]:

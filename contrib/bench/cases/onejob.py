@@ -28,7 +28,7 @@ def run(settings: Settings) -> list[Case]:
         python = settings.peer_python
         words = [python, str(ours.WORKFLOWS / "one_job_toil.py"), "file:store", "--batchSystem", "single_machine"]
         contestants["toil"] = _script([*words, "--clean", "never", "--logLevel", "ERROR"], with_bin(python))
-    take_turns(case, contestants, settings.turns(ROUNDS), settings.directory, warm_up=True)
+    take_turns(case, contestants, settings.turns(ROUNDS), settings.directory, warm_up=not settings.quick)
     case.compare("seconds, jobsys / toil", ("jobsys", "seconds"), ("toil", "seconds"), 0.25, at_least=False)
     case.compare(f"seconds, jobsys / python -c '{IMPORTS}'", ("jobsys", "seconds"), (IMPORTS, "seconds"), 3, at_least=False)
     case.compare("seconds, jobsys / python -c pass", ("jobsys", "seconds"), ("python", "seconds"), at_least=False)
