@@ -90,6 +90,8 @@ def leader(place: Path, words: list[str]) -> Iterator[subprocess.Popen[str]]:
         )
         try:
             yield process
+        except ContestError as error:
+            raise ContestError(f"{error}; it wrote: {(place / 'stderr').read_text().strip()[-500:]!r}") from error
         finally:
             kill(process)
 
@@ -150,9 +152,16 @@ class Follower:
 
 
 def peak_mb(pid: int) -> float:
-    """Tell the most memory that a living process ever had, in MB."""
+    """Tell the most memory that a process ever had, in MB.
+
+    Raises:
+        ContestError: it has ended.
+    """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+    found = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")]
+    if not found:
+        raise ContestError("the leader ended before its memory was read: --n may be too small")
+    return found[0]
 
 
 def ask(place: Path, *words: str) -> float:

@@ -7,7 +7,7 @@ Examples:
     make bench ARGS=--quick                             small and once, without installed peers: does it work?
     make bench ARGS='--only chain --only lattice'       some cases; --list names them
     make bench ARGS='--only fan-out --n 2000 --peers pool,fork,spawn --rounds 5'
-    make bench ARGS='--only million --peers pool'       on demand only
+    make bench ARGS='--only million'                    on demand only: takes minutes
     make bench-compare AGAINST=before.json              measure the same again, and show what has changed
 
 Exit status: 0 whatever the ratios are (these are figures, not tests), 1 if something could not be measured, 2 wrong usage.
@@ -86,8 +86,7 @@ def measure(bench: Bench, settings: Settings) -> list[Case]:
 
 def find_peers(options: argparse.Namespace, benches: list[Bench]) -> tuple[list[str], str, list[Case]]:
     """Give the peers that are there, the interpreter they are in, and what went wrong when it was to be made."""
-    shipped = any(bench.name == "shipping" for bench in benches)
-    if not shipped and not set(options.peers) & set(TO_INSTALL):
+    if not any(bench.beside for bench in benches) or not set(options.peers) & set(TO_INSTALL):
         return options.peers, "", []
     try:
         return options.peers, options.peer_python or environment.peer_python(), []

@@ -45,3 +45,4 @@ class Bench(NamedTuple):
     run: Callable[[Settings], list[Case]]
     usual: bool = True  # runs unless cases are named
     quick: bool = True  # takes part in --quick
+    beside: bool = True  # runs beside peers that must be installed

@@ -67,4 +67,4 @@ def run_isolated(settings: Settings) -> list[Case]:
 
 
 FAN_OUT = Bench("fan-out", "1,000, 20,000 and 100,000 no-op jobs beside all peers", run)
-ISOLATION = Bench("isolation", "no-op jobs, each in a process of its own, beside a bare fork", run_isolated)
+ISOLATION = Bench("isolation", "no-op jobs, each in a process of its own, beside a bare fork", run_isolated, beside=False)

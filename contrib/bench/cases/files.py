@@ -93,5 +93,5 @@ def _make(path: Path, size: int) -> None:
         raise ContestError(f"too little room on the disk of {path.parent}: --directory names another place")
 
 
-SMALL = Bench("small-files", "10,000 files of 1 kB written into the store and read, beside a pool by hand", small)
-BIG = Bench("big-file", "1 GB from job to job through the store, beside cp", big)
+SMALL = Bench("small-files", "10,000 files of 1 kB written into the store and read, beside a pool by hand", small, beside=False)
+BIG = Bench("big-file", "1 GB from job to job through the store, beside cp", big, beside=False)

@@ -63,4 +63,4 @@ def _ticks(entry: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-IDLE = Bench("idle", "processor time of a leader whose one job sleeps", run)
+IDLE = Bench("idle", "processor time of a leader whose one job sleeps", run, beside=False)

@@ -84,6 +84,8 @@ def million(settings: Settings) -> list[Case]:
     return [case]
 
 
-RESUME = Bench("resume", "100,000 jobs, the leader killed half-way, resumed", resume)
-LOOK = Bench("looking", "status, stats and graph of 100,000 jobs", look)
-MILLION = Bench("million", "1,000,000 jobs, and the same killed half-way and resumed; takes minutes", million, usual=False, quick=False)
+RESUME = Bench("resume", "100,000 jobs, the leader killed half-way, resumed", resume, beside=False)
+LOOK = Bench("looking", "status, stats and graph of 100,000 jobs", look, beside=False)
+MILLION = Bench(
+    "million", "1,000,000 jobs, and the same killed half-way and resumed; takes minutes", million, usual=False, quick=False, beside=False
+)
