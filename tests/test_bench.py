@@ -171,6 +171,8 @@ def test_what_lies_outside_the_spread_is_told_from_noise(tmp_path, modules, run_
     assert "within the spread" in noise
     worse = modules("compare").compared(then, run_of(tmp_path / "now.json", [5.0, 6.0], [10.0, 10.0]))
     assert "-50.0 %  outside: WORSE" in worse
+    assert "1 of 1 outside the spread" in worse
+    assert "0 of 1 outside the spread" in noise
     better = modules("compare").compared(then, run_of(tmp_path / "now.json", [20.0, 24.0], [10.0, 10.0]))
     assert "+100.0 %  outside: better" in better
     once = modules("compare").compared(then, run_of(tmp_path / "now.json", [20.0], [10.0]))

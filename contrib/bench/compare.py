@@ -25,6 +25,8 @@ from report import table
 
 NO_FIGURES = ("who", "round", "n", "load", "killed_at", "processes")
 
+OUTSIDE = "outside"
+
 
 @dataclass(frozen=True)
 class Series:
@@ -63,8 +65,8 @@ def verdict(then: Series, now: Series) -> str:
     if not above and not below:
         return "within the spread"
     if now.at_least is None:
-        return "outside"
-    return "outside: better" if above == now.at_least else "outside: WORSE"
+        return OUTSIDE
+    return f"{OUTSIDE}: {'better' if above == now.at_least else 'WORSE'}"
 
 
 def change(then: Series, now: Series) -> str:
@@ -123,9 +125,12 @@ def compared(then: dict[str, Any], now: dict[str, Any]) -> str:
     other = differences(then, now)
     if other:
         told += ["ANOTHER MACHINE: what the ratios say is doubtful, and figures are left out", *(f"  {each}" for each in other)]
-    told += ["\nratios, and figures that have a unit:", table(head, rows(ratios(then), ratios(now)))]
+    parts = {"ratios, and figures that have a unit": list(rows(ratios(then), ratios(now)))}
     if not other:
-        told += ["\nall figures:", table(head, rows(figures(then), figures(now)))]
+        parts["all figures"] = list(rows(figures(then), figures(now)))
+    for name, lines in parts.items():
+        outside = sum(line[-1].startswith(OUTSIDE) for line in lines)
+        told += [f"\n{name}: {outside} of {len(lines)} outside the spread of their rounds", table(head, lines)]
     told += [
         f"FAILED {who}: {case['name']}: {problem}"
         for who, run in (("then", then), ("now", now))

@@ -20,7 +20,7 @@ EACH = 50  # small files a job
 
 def small(settings: Settings) -> list[Case]:
     """Measure jobs that write small files, and jobs that read them, beside a pool that does it by hand."""
-    jobs = settings.size(200, 4)
+    jobs = settings.size(100, 4)
     files = jobs * EACH
     case = Case("small files", f"{files:,} files of 1 kB, {EACH} a job, written into the store and read from there by other jobs")
 
@@ -93,5 +93,5 @@ def _make(path: Path, size: int) -> None:
         raise ContestError(f"too little room on the disk of {path.parent}: --directory names another place")
 
 
-SMALL = Bench("small-files", "10,000 files of 1 kB written into the store and read, beside a pool by hand", small, beside=False)
+SMALL = Bench("small-files", "5,000 files of 1 kB written into the store and read, beside a pool by hand", small, beside=False)
 BIG = Bench("big-file", "1 GB from job to job through the store, beside cp", big, beside=False)
