@@ -64,8 +64,9 @@ def passing(settings: Settings) -> list[Case]:
     case = _run(settings, "passing", count, f"{count} jobs, each given 10 MB and returning 10 MB", ("pool", "ray", "dask"))
     for who in ("jobsys", *settings.among("pool", "ray", "dask")):
         case.limit(f"MB a second, {who}", (who, "jobs_per_s"), "MB/s", scale=shapes.SIZE / 1e6, at_least=True)
-    peers = joined(*(case.by_round(name, "jobs_per_s") for name in ("ray", "dask")))
-    case.divide("jobs a second, jobsys / the best of Ray, Dask", case.by_round("jobsys", "jobs_per_s"), peers)
+    rivals = settings.among("ray", "dask")
+    best = joined(*(case.by_round(name, "jobs_per_s") for name in rivals))
+    case.divide(f"jobs a second, jobsys / the best of {', '.join(rivals)}", case.by_round("jobsys", "jobs_per_s"), best)
     return [case]
 
 
