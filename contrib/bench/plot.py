@@ -11,27 +11,30 @@ WIDTH = EDGE + LABELS + AXIS + VALUES + EDGE
 MET, MISSED, PLAIN = "#2b7a4b", "#c8361d", "#5a6b7b"
 FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
 WIDEST = 84  # characters of a label
+WIDEST_REACH = 1.5  # powers of ten to either side
 
 
 class Axis:
     """A logarithmic axis around 1, wide enough for what is on it."""
 
     def __init__(self, scores: Sequence[float]) -> None:
-        """Reach to the next power of ten beyond the smallest and the largest; never more than a thousandfold to either side."""
+        """Reach beyond the smallest and the largest, but never so far that what lies near the line can't be told from it."""
         seen = [abs(math.log10(score)) for score in scores if 0 < score < math.inf]
-        self.reach = min(3.0, max(1.0, math.ceil(max(seen, default=1.0) * 2) / 2))
+        self.reach = min(WIDEST_REACH, max(1.0, math.ceil(max(seen, default=1.0) * 2) / 2))
 
     def x(self, score: float) -> float:
         """Tell where a score lies; what is beyond the end lies at the end."""
         place = math.log10(score) if 0 < score < math.inf else -self.reach if score <= 0 else self.reach
         return EDGE + LABELS + AXIS * (max(-self.reach, min(self.reach, place)) + self.reach) / (2 * self.reach)
 
+    def holds(self, score: float) -> bool:
+        """Tell whether a score is within reach."""
+        return 0 < score < math.inf and abs(math.log10(score)) <= self.reach
+
     def marks(self) -> list[float]:
         """Give what is written at the axis."""
-        marks = [scale * 10.0**power for power in range(-3, 4) for scale in (1, 2, 5)]
-        return [
-            mark for mark in marks if abs(math.log10(mark)) <= self.reach + 1e-9 and (self.reach <= 1.5 or math.log10(mark).is_integer())
-        ]
+        marks = [scale * 10.0**power for power in range(-2, 2) for scale in (1, 2, 5)]
+        return [mark for mark in marks if abs(math.log10(mark)) <= self.reach + 1e-9]
 
 
 def drawn(cases: Sequence[Case], title: str) -> str:
@@ -76,12 +79,14 @@ def _row(axis: Axis, ratio: Ratio, y: int) -> list[str]:
     scores = _scores(ratio)
     middle = sorted(scores)[len(scores) // 2] if ratio.target is None else ratio.score
     left, right = sorted((axis.x(1), axis.x(middle)))
+    left, right = (left, max(right, left + 2)) if middle >= 1 else (min(left, right - 2), right)
     cells = ratio.row()
     label = ratio.name if len(ratio.name) <= WIDEST else f"{ratio.name[: WIDEST - 1]}…"
-    told = f"{cells[1]}   {cells[3]}   {cells[4]}".rstrip()
+    beyond = {True: "▸ ", False: "◂ "}[middle >= 1] if not axis.holds(middle) else ""
+    told = f"{beyond}{cells[1]}   {cells[3]}   {cells[4]}".rstrip()
     return [
         _text(EDGE + LABELS - 10, y + 13, label, anchor="end"),
-        f"<rect x='{left:.1f}' y='{y + 4}' width='{max(1.0, right - left):.1f}' height='10' fill='{colour}' fill-opacity='0.75'/>",
+        f"<rect x='{left:.1f}' y='{y + 4}' width='{right - left:.1f}' height='10' fill='{colour}' fill-opacity='0.75'/>",
         _line(axis.x(min(scores)), y + 9, axis.x(max(scores)), y + 9, "#111", 1.5),
         _text(EDGE + LABELS + AXIS + 12, y + 13, told, colour=colour, weight="bold" if ratio.met is False else "normal"),
     ]
