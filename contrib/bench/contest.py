@@ -1,6 +1,7 @@
 """Run contestants in turn, each in a process and a directory of its own. Knows no contestant."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,16 +38,22 @@ def take_turns(case: Case, contestants: Mapping[str, Contestant], rounds: int, d
                 continue
             place = Path(tempfile.mkdtemp(prefix=f"{who.split()[0]}-", dir=directory))
             say(f"{case.name}: round {number + 1} of {rounds}, {who}")
-            load = round(os.getloadavg()[0], 2)
+            load, used = round(os.getloadavg()[0], 2), _used()
             try:
                 figures = contestants[who](place)
                 if number >= 0:
-                    case.runs.append({"who": who, "round": number, "load": load, **figures})
+                    case.runs.append({"who": who, "round": number, "load": load, "cpu_s": round(_used() - used, 4), **figures})
             except (ContestError, OSError, LookupError, ValueError) as error:
                 out.add(who)
                 case.fail(f"{who} is left out: {error if isinstance(error, ContestError) else repr(error)}")
             finally:
                 shutil.rmtree(place, ignore_errors=True)
+
+
+def _used() -> float:
+    """Add up the processor time of all processes below that have ended and were waited for, whoever started them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def call(command: Sequence[str], place: Path, environment: Mapping[str, str] | None = None, *, limit: float = LIMIT) -> tuple[str, float]:

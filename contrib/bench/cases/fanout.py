@@ -42,6 +42,7 @@ def _size(settings: Settings, count: int, peers: list[str]) -> Case:
     for name in (each for each in peers if each != "toil"):  # of Toil's few jobs most is its start
         target = 0.7 if name == "pool" and goal else None
         case.compare(f"jobs a second, jobsys / {name}", ("jobsys", "jobs_per_s"), (name, "jobs_per_s"), target)
+    case.compare("processor seconds of all processes, jobsys / pool", ("jobsys", "cpu_s"), ("pool", "cpu_s"), at_least=False)
     rivals = [name for name in peers if name in KEEP_NOTHING]
     best = joined(*(case.by_round(name, "jobs_per_s") for name in rivals))
     target = 3 if goal and len(rivals) == len(KEEP_NOTHING) else None

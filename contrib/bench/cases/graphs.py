@@ -27,6 +27,7 @@ def _run(settings: Settings, name: str, count: int, note: str, peers: tuple[str,
     take_turns(case, contestants, settings.turns(ROUNDS), settings.directory)
     for each in settings.among(*peers):
         case.compare(f"jobs a second, jobsys / {each}", ("jobsys", "jobs_per_s"), (each, "jobs_per_s"))
+    case.compare("processor seconds of all processes, jobsys / pool", ("jobsys", "cpu_s"), ("pool", "cpu_s"), at_least=False)
     return case
 
 

@@ -31,6 +31,7 @@ def run(settings: Settings) -> list[Case]:
     take_turns(case, contestants, settings.turns(ROUNDS), settings.directory, warm_up=not settings.quick)
     case.compare("seconds, jobsys / toil", ("jobsys", "seconds"), ("toil", "seconds"), 0.25, at_least=False)
     case.compare(f"seconds, jobsys / python -c '{IMPORTS}'", ("jobsys", "seconds"), (IMPORTS, "seconds"), 3, at_least=False)
+    case.compare(f"processor seconds, jobsys / python -c '{IMPORTS}'", ("jobsys", "cpu_s"), (IMPORTS, "cpu_s"), at_least=False)
     case.compare("seconds, jobsys / python -c pass", ("jobsys", "seconds"), ("python", "seconds"), at_least=False)
     return [case]
 
