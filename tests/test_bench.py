@@ -89,6 +89,36 @@ def test_a_case_that_fails_is_told_and_ends_with_1(tmp_path):
     assert json.loads(saved.read_text())["cases"][0]["problems"]
 
 
+def test_without_installed_peers_it_goes_on_and_says_so(modules, monkeypatch):
+    run, cases = modules("run"), modules("cases")
+
+    def offline():
+        raise subprocess.CalledProcessError(1, "pip")
+
+    monkeypatch.setattr(modules("environment"), "peer_python", offline)
+    options = run.parse(["--peers", "pool,ray"])
+    peers, python, failed = run.find_peers(options, [cases.BENCHES["chain"]])
+    assert (peers, python) == (["pool"], "")
+    assert "--peers pool,fork" in failed[0].problems[0]
+    assert run.find_peers(options, [cases.BENCHES["idle"]]) == (["pool", "ray"], "", [])
+
+
+def test_a_run_that_is_broken_off_tells_what_it_has(tmp_path, modules, monkeypatch, capsys):
+    run, settings = modules("run"), modules("settings")
+
+    def measured(_):
+        return [modules("report").Case("first", runs=[{"who": "jobsys", "round": 0, "rate": 1.5}])]
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    benches = [settings.Bench(each.__name__, "", each) for each in (measured, interrupted)]
+    monkeypatch.setattr(run, "chosen", lambda *_: benches)
+    assert run.main(["--peers", "pool", "--json", str(tmp_path / "run.json"), "--directory", str(tmp_path)]) == 130
+    assert [case["name"] for case in json.loads((tmp_path / "run.json").read_text())["cases"]] == ["first"]
+    assert "first" in capsys.readouterr().out
+
+
 def test_a_contestant_that_fails_is_left_out_and_the_others_go_on(tmp_path, modules):
     contest, case = modules("contest"), modules("report").Case("case")
 
