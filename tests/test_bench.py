@@ -173,6 +173,13 @@ def test_the_middle_round_counts_against_the_target(ratio, rounds, target, at_le
     assert (found.met, found.score) == (met, score)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.0, "0"), (0.012345, "0.0123"), (999.4, "999"), (1000.4, "1,000"), (2730.3, "2,730"), (-2730.3, "-2,730")]
+)
+def test_numbers_are_written_without_exponents(modules, value, told):
+    assert modules("report").short(value) == told
+
+
 def test_a_ratio_is_made_within_rounds_that_have_both(modules):
     case = modules("report").Case("case")
     case.divide("mine / theirs", {0: 10.0, 1: 30.0, 2: 5.0}, {0: 5.0, 1: 10.0})

@@ -21,7 +21,7 @@ from typing import Any
 
 import saved
 from host import SAME
-from report import table
+from report import short, table
 
 NO_FIGURES = ("who", "round", "n", "load", "killed_at", "processes")
 
@@ -80,12 +80,12 @@ def rows(then: dict[str, Series], now: dict[str, Series]) -> Iterator[list[str]]
         unit = f" {mine.unit}" if mine.unit else ""
         if name in then:
             old = then[name]
-            yield [name, f"{old.middle:.4g}{unit}", f"{mine.middle:.4g}{unit}", change(old, mine), verdict(old, mine)]
+            yield [name, f"{short(old.middle, 4)}{unit}", f"{short(mine.middle, 4)}{unit}", change(old, mine), verdict(old, mine)]
         else:
-            yield [name, "", f"{mine.middle:.4g}{unit}", "", "only now"]
+            yield [name, "", f"{short(mine.middle, 4)}{unit}", "", "only now"]
     for name, old in then.items():
         if name not in now:
-            yield [name, f"{old.middle:.4g}", "", "", "only then"]
+            yield [name, f"{short(old.middle, 4)}", "", "", "only then"]
 
 
 def check(then: dict[str, Any], asked: dict[str, Any]) -> None:

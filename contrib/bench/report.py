@@ -40,10 +40,10 @@ class Ratio:
     def row(self) -> tuple[str, ...]:
         """Give the cells of a table."""
         unit = f" {self.unit}" if self.unit else ""
-        wanted = "" if self.target is None else f"{'>=' if self.at_least else '<='} {self.target:g}{unit}"
+        wanted = "" if self.target is None else f"{'>=' if self.at_least else '<='} {short(self.target)}{unit}"
         verdict = {None: "", True: "met", False: "MISSED"}[self.met]
-        spread = f"{min(self.rounds):.3g} … {max(self.rounds):.3g}" if len(self.rounds) > 1 else ""
-        return (self.name, f"{self.value:.3g}{unit}", spread, wanted, verdict)
+        spread = f"{short(min(self.rounds))} … {short(max(self.rounds))}" if len(self.rounds) > 1 else ""
+        return (self.name, f"{short(self.value)}{unit}", spread, wanted, verdict)
 
 
 @dataclass
@@ -113,12 +113,17 @@ def _medians(runs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     for who in dict.fromkeys(run["who"] for run in runs):
         mine = [run for run in runs if run["who"] == who]
         cells = [[run[figure] for run in mine if figure in run] for figure in figures]
-        rows.append([who, str(len(mine)), *(f"{statistics.median(cell):.5g}" if cell else "" for cell in cells)])
+        rows.append([who, str(len(mine)), *(short(statistics.median(cell), 5) if cell else "" for cell in cells)])
     return ["median of", "runs", *figures], rows
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Write a number with so many digits, or more where it has more before the point."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
 
 
 def ratio_table(ratios: Iterable[Ratio]) -> str:
