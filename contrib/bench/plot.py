@@ -6,7 +6,7 @@ from html import escape
 
 from report import Case, Ratio
 
-LABELS, AXIS, VALUES, ROW, EDGE = 610, 420, 210, 22, 16  # pixels
+LABELS, AXIS, VALUES, ROW, EDGE = 610, 420, 250, 22, 16  # pixels
 WIDTH = EDGE + LABELS + AXIS + VALUES + EDGE
 MET, MISSED, PLAIN = "#2b7a4b", "#c8361d", "#5a6b7b"
 FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
