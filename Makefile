@@ -8,10 +8,10 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench docs clean
+.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare docs clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
 
 dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
 
@@ -42,8 +42,11 @@ fix: $(STAMP)  ## mend what can be mended mechanically
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP)  ## measure jobs per second, store operations a job, code shipping
+bench: $(STAMP)  ## measure jobsys beside its peers, in turn; ARGS=--quick, ARGS='--only chain', ARGS=--list
 	$(BIN)/python contrib/bench/run.py $(ARGS)
+
+bench-compare: $(STAMP)  ## measure again and show what has changed since AGAINST=FILE (default: the newest saved run), or up to NOW=FILE
+	$(BIN)/python contrib/bench/$(if $(NOW),compare.py $(or $(AGAINST),newest) $(NOW),run.py --against $(or $(AGAINST),newest) $(ARGS))
 
 chaos: $(STAMP)  ## kill, stop and starve real runs, and look for anything lost, doubled or left; ARGS='--kills 200 --seed 1'
 	$(BIN)/python contrib/chaos/run.py $(ARGS)

@@ -1,6 +1,7 @@
 """Run contestants in turn, each in a process and a directory of its own. Knows no contestant."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,21 +38,25 @@ def take_turns(case: Case, contestants: Mapping[str, Contestant], rounds: int, d
                 continue
             place = Path(tempfile.mkdtemp(prefix=f"{who.split()[0]}-", dir=directory))
             say(f"{case.name}: round {number + 1} of {rounds}, {who}")
-            load = round(os.getloadavg()[0], 2)
+            load, used = round(os.getloadavg()[0], 2), _used()
             try:
                 figures = contestants[who](place)
                 if number >= 0:
-                    case.runs.append({"who": who, "round": number, "load": load, **figures})
-            except ContestError as error:
+                    case.runs.append({"who": who, "round": number, "load": load, "cpu_s": round(_used() - used, 4), **figures})
+            except (ContestError, OSError, LookupError, ValueError) as error:
                 out.add(who)
-                case.problem = f"{case.problem} {who} is left out: {error}".strip()
+                case.fail(f"{who} is left out: {error if isinstance(error, ContestError) else repr(error)}")
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def call(
-    command: Sequence[str], place: Path, environment: Mapping[str, str] | None = None, accept: Sequence[int] = (0,)
-) -> tuple[str, float]:
+def _used() -> float:
+    """Add up the processor time of all processes below that have ended and were waited for, whoever started them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def call(command: Sequence[str], place: Path, environment: Mapping[str, str] | None = None, *, limit: float = LIMIT) -> tuple[str, float]:
     """Run a command to its end; give what it printed, and the seconds from start to exit.
 
     Raises:
@@ -62,19 +67,24 @@ def call(
         done = subprocess.run(
             command,
             cwd=place,
-            env={**os.environ, "XDG_STATE_HOME": str(place / "state"), **(environment or {})},  # the run's key goes with it
+            env=environment_of(place, environment or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
-            timeout=LIMIT,
+            timeout=limit,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ContestError(str(error)) from error
     seconds = time.perf_counter() - start
-    if done.returncode not in accept:
+    if done.returncode:
         raise ContestError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return done.stdout, seconds
+
+
+def environment_of(place: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables of whoever runs in ``place``: the key of a run goes with it."""
+    return {**os.environ, "XDG_STATE_HOME": str(place / "state"), **more}
 
 
 def with_bytecode(place: Path) -> dict[str, str]:

@@ -1,0 +1,16 @@
+"""The cases, in the order in which they run; a new one is a module here and a line below."""
+
+from cases.fanout import FAN_OUT, ISOLATION
+from cases.files import BIG, SMALL
+from cases.graphs import CHAIN, LATTICE, MAP_REDUCE, PASSING
+from cases.idle import IDLE
+from cases.long import LOOK, MILLION, RESUME
+from cases.onejob import ONE_JOB
+from cases.shipping import SHIPPING
+
+BENCHES = {
+    bench.name: bench
+    for bench in (
+        FAN_OUT, ISOLATION, CHAIN, MAP_REDUCE, LATTICE, PASSING, SMALL, BIG, ONE_JOB, IDLE, RESUME, LOOK, MILLION, SHIPPING,
+    )
+}  # fmt: skip
