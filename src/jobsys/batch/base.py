@@ -92,7 +92,7 @@ class BatchSystem(ABC):
         """Tell which jobs run now."""
 
     def glance(self, most: int) -> tuple[int, Mapping[int, RunningJob]]:
-        """Tell how many jobs run now, and of ``most`` of them where: asked every second, so where many run it should be quicker than all."""
+        """Tell how many jobs run now, and of ``most`` of them where: asked every second, so where many run it must be quicker than all."""
         running = self.running()
         return len(running), dict(islice(running.items(), most))
 
