@@ -185,7 +185,9 @@ class Experiment:
         assert (counts.total, counts.done) == (wanted, wanted), f"{counts}, and {wanted} jobs were to be done"
         value = sum(load_value(self.store, progress.values_for((0,)), 0))
         assert value == self.workload.value, f"the value is {value}, not {self.workload.value}"
-        assert len(progress.nodes) == 1 + len(set(self.workload.first.refs)) or self.setting.workload != "flat", f"{len(progress.nodes)} left"
+        assert len(progress.nodes) == 1 + len(set(self.workload.first.refs)) or self.setting.workload != "flat", (
+            f"{len(progress.nodes)} left"
+        )
 
     def _tell(self, before: int, wall: float) -> None:
         watch, storage, leaders = self.watch, self.storage, self.leaders

@@ -19,7 +19,7 @@ SOURCES = [
 ]
 
 
-def measure(jobs: int = 20_000, directory: Path | None = None) -> dict[str, float]:
+def measure(jobs: int, directory: Path | None) -> dict[str, float]:
     """Give the bytes that jobsys keeps of a job while it is ready, while it is out, after it has run, and while it waits for two values."""
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""From what was measured here to what follows elsewhere: which limit a run of that size meets first. Rates nobody can measure here are given."""
+"""From what was measured here to what follows elsewhere: which limit is met first. Rates that can't be measured here are given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import memory
 import paper
 import tables
 from cluster import Size
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.tables:
             print(tables.one(found[-1]))
     if options.tables:
-        print(tables.all_of(found, paper.Rates(**dict(options.rate)), options.directory))
+        print(tables.all_of(found, memory.measure(min(20_000, options.jobs), options.directory), paper.Rates(**dict(options.rate))))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -3,10 +3,8 @@
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-import memory
 import paper
 from watch import LEADER
 
@@ -27,7 +25,8 @@ def one(found: Found) -> str:
         f"{found['workload']}: {found['what']}; {jobs:,} jobs, {found['attempts']:,} attempts, {found['lost']:,} lost with their hosts",
         f"  simulated: {found['simulated_s']:,.0f} s; {found['ends_per_simulated_s']:,.0f} ends a second in full swing; "
         f"cores busy {found['busy']:.0%} of all the time; {found['most_out']:,} attempts out at most",
-        f"  it took {found['wall_s']:.1f} s; processor: the leader {found['leader_cpu_s']:.1f} s, the simulation {found['simulation_cpu_s']:.1f} s",
+        f"  it took {found['wall_s']:.1f} s; processor: the leader {found['leader_cpu_s']:.1f} s, "
+        f"the simulation {found['simulation_cpu_s']:.1f} s",
         f"  the leader alone: {1e6 / found['jobs_per_s']:.1f} µs a job, {found['jobs_per_s']:,.0f} jobs a second, "
         f"{found['leader_cpu_s'] / found['simulated_s']:.3f} s a simulated second",
         "  µs a job: " + ", ".join(f"{kind} {found['cpu_us'][kind] / jobs:.2f}" for kind in LEADER),
@@ -46,9 +45,8 @@ def one(found: Found) -> str:
     return "\n".join(lines)
 
 
-def all_of(found: Sequence[Found], rates: paper.Rates, directory: Path | None) -> str:
-    """Give the tables of the document."""
-    kept = memory.measure(directory=directory)
+def all_of(found: Sequence[Found], kept: dict[str, float], rates: paper.Rates) -> str:
+    """Give the tables of the document; ``kept`` is what the leader keeps of a job in memory."""
     parts = [
         f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {len(os.sched_getaffinity(0))} cores, "
         f"a load of {os.getloadavg()[0]:.1f} at the end.",
