@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench docs clean
+.PHONY: help dev demo test coverage simulate chaos check fix bench scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -44,6 +44,9 @@ fix: $(STAMP)  ## mend what can be mended mechanically
 
 bench: $(STAMP)  ## measure jobs per second, store operations a job, code shipping
 	$(BIN)/python contrib/bench/run.py $(ARGS)
+
+scale: $(STAMP)  ## lead a simulated cluster; ARGS='--jobs 10M --hosts 10000', or ARGS='--tables' for the tables of docs/scale.md
+	$(BIN)/python contrib/scale/run.py $(ARGS)
 
 chaos: $(STAMP)  ## kill, stop and starve real runs, and look for anything lost, doubled or left; ARGS='--kills 200 --seed 1'
 	$(BIN)/python contrib/chaos/run.py $(ARGS)

@@ -121,10 +121,11 @@ def _storages(costs: Costs, rates: Rates) -> str:
         price = ((puts + lists) * rates.s3_put_price + (gets + reads) * rates.s3_get_price) / 1e6 if name == "S3" else 0.0
         rows.append(
             f"| {name} | {puts:,.0f} | {lists + gets:,.0f} | {reads / 1e6:.1f} M | {reads / seconds:,.0f} | {waiting:.1%} | "
+            f"{2 * rates.cores * milliseconds / 1000:.2f} | "  # two lists for each attempt that was lost
             + (f"{price:.2f} |" if price else "|")
         )
-    head = "| store | writes by the leader | its reads and lists | reads by workers | a second | the leader waits | USD |"
-    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|", *rows])
+    head = "| store | writes by the leader | its reads and lists | reads by workers | a second | the leader waits | s a dead host | USD |"
+    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|---:|", *rows])
 
 
 def _assumed(rates: Rates) -> str:

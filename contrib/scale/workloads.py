@@ -182,12 +182,12 @@ def fan_in(jobs: int, width: int = 0) -> Workload:
 
 
 def chains(jobs: int, width: int = 0) -> Workload:
-    count = width or max(1, min(1000, jobs // 10))
+    count = width or max(1, min(10_000, jobs // 50))
     return _whole("chains", [f"step-{max(1, jobs // count)}"] * count, count, f"{count:,} chains of {jobs // count:,}")
 
 
 def lattice(jobs: int, width: int = 0) -> Workload:
-    side = min(width or 100, max(2, int((jobs / 4) ** 0.5)))
+    side = min(width or 30, max(2, int((jobs / 4) ** 0.5)))
     units = max(1, jobs // side**2)
     return _spreads("lattice", units, 2 * side - 1, f"lattice-{side}", f"{units:,} lattices of {side} x {side}")
 

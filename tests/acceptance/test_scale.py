@@ -166,12 +166,12 @@ def test_a_run_with_dying_hosts_whose_leader_dies_ends_well_and_all_figures_are_
 @pytest.mark.slow
 def test_the_tables_of_the_document_are_printed(tmp_path):
     done = command(
-        "--tables", "--jobs", "300", "--hosts", "20", "--mean", "5", "--no-restart", "--storage", "memory", "--rate", "memory=1e9"
+        "--tables", "--jobs", "300", "--hosts", "20", "--mean", "5", "--no-restart", "--storage", "memory", "--rate", "submissions=100"
     )
     assert done.returncode == 0, done.stderr
     heads = [line for line in done.stdout.splitlines() if line.startswith("| **all**")]
     assert len(heads[0].split("|")) == 3 + 6
-    for told in ("ready, without values", "segments a thousand jobs", "the leader's processor, one core", "memory=1e+09", "| S3 |"):
+    for told in ("ready, without values", "segments a thousand jobs", "the leader's processor, one core", "submissions=100", "| S3 |"):
         assert told in done.stdout
     document = (SCALE.parents[1] / "docs" / "scale.md").read_text()
     rows = [line.split("|")[1] for line in done.stdout.splitlines() if line.startswith("| ")]
