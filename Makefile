@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare docs clean
+.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -47,6 +47,9 @@ bench: $(STAMP)  ## measure jobsys beside its peers, in turn; ARGS=--quick, ARGS
 
 bench-compare: $(STAMP)  ## measure again and show what has changed since AGAINST=FILE (default: the newest saved run), or up to NOW=FILE
 	$(BIN)/python contrib/bench/$(if $(NOW),compare.py $(or $(AGAINST),newest) $(NOW),run.py --against $(or $(AGAINST),newest) $(ARGS))
+
+scale: $(STAMP)  ## lead a simulated cluster; ARGS='--jobs 10M --hosts 10000', or ARGS='--tables' for the tables of docs/scale.md
+	$(BIN)/python contrib/scale/run.py $(ARGS)
 
 chaos: $(STAMP)  ## kill, stop and starve real runs, and look for anything lost, doubled or left; ARGS='--kills 200 --seed 1'
 	$(BIN)/python contrib/chaos/run.py $(ARGS)

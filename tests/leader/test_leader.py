@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobsys.batch.base import BatchState, BatchUpdate
+from jobsys.batch.base import BatchState, BatchUpdate, RunningJob
 from jobsys.errors import LeaseLostError, StorageError
 from jobsys.events import AttemptFailed, Committed, Policy, Reason, RunCanceled
 from jobsys.jobstores import Lease
@@ -410,7 +410,7 @@ def test_a_value_that_nobody_needs_any_more_is_deleted(store):
 
 
 def test_the_batch_system_has_only_so_many_attempts_at_once(store, monkeypatch):
-    monkeypatch.setattr("jobsys.leader.leader.WINDOW", 16)
+    monkeypatch.setattr(ScriptedBatch, "window", 16)
     most = []
 
     def react(job, order):
@@ -423,6 +423,34 @@ def test_the_batch_system_has_only_so_many_attempts_at_once(store, monkeypatch):
     leader.run()
     assert len(most) == 100
     assert max(most) < 16
+
+
+def test_a_large_window_is_filled_in_portions_and_news_are_looked_at_in_between(store, monkeypatch):
+    monkeypatch.setattr(ScriptedBatch, "window", 40)
+    monkeypatch.setattr("jobsys.leader.leader.AT_ONCE", 10)
+    monkeypatch.setattr("jobsys.leader.leader.PORTION", 3)
+    looks = []
+
+    def updates(batch, timeout):
+        looks.append((len(batch.orders), timeout))
+        if len(batch.orders) < 40:
+            return []
+        return [batch.news.popleft() for _ in range(min(2, len(batch.news)))]
+
+    monkeypatch.setattr(ScriptedBatch, "updates", updates)
+    leader, _ = lead(store, lambda job, order: [done(job, order)], ["a"] * 50)
+    leader.run()
+    assert leader.progress.finished
+    assert looks[:6] == [(10, 0.0), (20, 0.0), (30, 0.0), (40, 0.25), (40, 0.25), (44, 0.25)]  # 3 or more are worth a submission
+
+
+def test_of_many_running_jobs_some_are_shown_and_all_are_counted(store, monkeypatch):
+    monkeypatch.setattr("jobsys.leader.view.SHOWN_RUNNING", 3)
+    leader, batch = lead(store, lambda job, order: [], ["a"] * 10)
+    leader._submit()
+    batch.running_now = {id: RunningJob("h", 7, 1.0) for id in range(1, 9)}
+    status = leader.status()
+    assert (status.running_count, [job.job for job in status.running]) == (8, [1, 2, 3])
 
 
 def test_a_log_that_is_not_to_be_found_costs_nothing_else(store):

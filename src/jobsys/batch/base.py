@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from jobsys.events import Reason as Reason
 from jobsys.requirements import Requirements
@@ -63,6 +64,9 @@ class RunningJob:
 class BatchSystem(ABC):
     """Runs batch jobs. Called from one thread only."""
 
+    window: int = 4096
+    """How many jobs it is given at most before one of them ends: what it can run at once, and as many more as keep it from idling."""
+
     @abstractmethod
     def check(self, requirements: Requirements) -> None:
         """Raise RequirementError, naming the requirement and the largest there is, if no machine here can ever meet it."""
@@ -86,6 +90,11 @@ class BatchSystem(ABC):
     @abstractmethod
     def running(self) -> Mapping[int, RunningJob]:
         """Tell which jobs run now."""
+
+    def glance(self, most: int) -> tuple[int, Mapping[int, RunningJob]]:
+        """Tell how many jobs run now, and of ``most`` of them where: asked every second, so where many run it must be quicker than all."""
+        running = self.running()
+        return len(running), dict(islice(running.items(), most))
 
     @abstractmethod
     def shutdown(self) -> None:

@@ -55,6 +55,11 @@ class Attempts:
         """How many ready jobs the batch system does not have yet."""
         return len(self._queue) + len(self._delayed)
 
+    @property
+    def queued(self) -> int:
+        """How many of these need not wait for a time to come."""
+        return len(self._queue)
+
     def add(self, effect: Submit, now: float) -> None:
         """Take in a job to be submitted."""
         if effect.delay:

@@ -25,8 +25,10 @@ from jobsys.status import FailureStatus, RunStatus
 
 logger = logging.getLogger(__name__)
 
-WINDOW: Final = 4096
-"""How many attempts the batch system has at most; more wait as numbers only."""
+PORTION: Final = 512
+"""How many attempts must find room in the batch system's window before any is submitted; a smaller window is filled by eighths."""
+AT_ONCE: Final = 4096
+"""How many attempts are submitted before the leader looks at what came back, and gives a sign of life."""
 TICK: Final = 0.25
 STATUS_EVERY: Final = 1.0
 SWEEP_EVERY: Final = 10.0  # what killed workers had begun to write may be large
@@ -140,12 +142,20 @@ class Leader:
         return self.progress.idle and not self._journal.pending and not self._effects
 
     def _timeout(self) -> float:
+        if self._attempts.queued and self._room():
+            return 0.0
         due = self._attempts.next_due()
         return TICK if due is None else max(0.0, min(TICK, due - self._clock.monotonic()))
 
+    def _room(self) -> int:
+        """Tell how many attempts may be submitted now."""
+        window = self._batch.window
+        room = window - len(self._attempts.out)
+        return 0 if room < min(PORTION, window // 8) else min(room, AT_ONCE)
+
     def _submit(self) -> None:
-        room = WINDOW - len(self._attempts.out)
-        if room < WINDOW // 8 or not self._attempts.waiting:
+        room = self._room()
+        if not room or not self._attempts.waiting:
             return
         jobs = []
         for node in self._attempts.due(self._clock.monotonic(), room):
@@ -412,10 +422,14 @@ class Leader:
 
     def _watch_services(self, now: float) -> None:
         up = self.progress.up
-        clients_wait = bool(up) and len(self._attempts.out) > len(up)
-        stuck = clients_wait and set(self._batch.running()) <= {self._attempts.id_of(job) for job in up}
+        stuck = bool(up) and len(self._attempts.out) > len(up) and self._only_run(up)
         passed, self._services_seen = now - self._services_seen, now
         if not stuck or self._attempts.next_due() is not None:
             self._only_services_for = 0.0
         else:
             self._only_services_for += min(passed, STATUS_EVERY)  # a leader that was stopped for long knows nothing of that time
+
+    def _only_run(self, up: frozenset[int]) -> bool:
+        """Tell whether nothing runs but these services."""
+        count, running = self._batch.glance(len(up) + 1)
+        return count <= len(up) and set(running) <= {self._attempts.id_of(job) for job in up}

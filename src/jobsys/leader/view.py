@@ -40,13 +40,13 @@ class View:
 
     def status(self, attempts: Attempts, batch: BatchSystem, canceled: str, final: bool) -> RunStatus:
         """Make the status of this moment."""
-        running = [] if final else self._running(attempts, batch)
+        count, running = (0, []) if final else self._running(attempts, batch)
         failed = self._progress.failed
         return RunStatus(
             state=self._state(canceled, final),
             counts=self._progress.counts,
-            running=running[:SHOWN_RUNNING],
-            running_count=len(running),
+            running=running,
+            running_count=count,
             failures=self.failures[:SHOWN_FAILURES],
             failures_omitted=max(0, len(failed) - SHOWN_FAILURES),
             epoch=self._lease.epoch,
@@ -70,12 +70,13 @@ class View:
             return "running"
         return "canceled" if canceled else "failed"
 
-    def _running(self, attempts: Attempts, batch: BatchSystem) -> list[RunningStatus]:
+    def _running(self, attempts: Attempts, batch: BatchSystem) -> tuple[int, list[RunningStatus]]:
         shown = []
-        for id, job in batch.running().items():
+        count, some = batch.glance(SHOWN_RUNNING)
+        for id, job in some.items():
             attempt = attempts.out.get(id)
             if attempt is not None:
                 shown.append(
                     RunningStatus(attempt.job, attempt.name, attempt.number, job.host, job.since, job.pid, job.memory, attempt.service)
                 )
-        return shown
+        return count, shown
