@@ -1,6 +1,7 @@
 """A worker process: takes orders from its socket, runs them one after the other, and sends the reports.
 
-While a job is short, one thread does everything. When a job takes longer, a second thread listens in its stead.
+While a job is short, one thread does everything. When a job takes longer, a second thread listens in its stead. A worker of one job
+begins to listen when the job wants to be told something: there is no order to give back, and that the leader has gone, its host sees.
 """
 
 import os
@@ -51,12 +52,16 @@ class Worker(Channel):
         self._news = threading.Condition()
         self._parked = False
         self._wake = threading.Event()
+        self._listening = False
         self._memory = processes.OwnMemory()
-        self._memory_limit = self._memory.resident() + _RETAINED
+        slot[slots.PID] = self._pid
+        slot[slots.BASELINE] = resident = self._memory.resident()
+        self._memory_limit = resident + _RETAINED
 
     def serve(self, *, once: bool = False) -> None:
         """Run orders until the leader closes the socket; with ``once``, only one."""
-        threading.Thread(target=self._listen, name="jobsys-listen", daemon=True).start()
+        if not once:
+            self._start_listening()
         self._slot[slots.STATE] = slots.IDLE
         orders = self._orders
         while True:
@@ -65,9 +70,10 @@ class Worker(Channel):
                     id, order = orders.popleft()
                 except IndexError:  # recalled a moment ago
                     continue
-                self._run(id, order)
+                clean = self._run(id, order)
                 if once:
                     return
+                self._settle(clean)
             else:
                 with self._reading:
                     if not self._read():
@@ -83,6 +89,8 @@ class Worker(Channel):
         if self._job is None:
             return None
         with self._news:
+            if not self._listening:
+                self._start_listening()
             inbox = self._told.setdefault(self._job, deque())
             if self._news.wait_for(lambda: inbox, timeout):
                 return inbox.popleft()
@@ -90,7 +98,8 @@ class Worker(Channel):
 
     # ── one job ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _run(self, id: int, order: bytes) -> None:
+    def _run(self, id: int, order: bytes) -> bool:
+        """Run a job and send its report; tell whether the job had ended all that it had started."""
         slot = self._slot
         self.log_start = size = os.fstat(self.log).st_size
         if size > _LOG_LIMIT:
@@ -122,8 +131,12 @@ class Worker(Channel):
         except OSError:
             self._undelivered(report)
             os._exit(0)
-        slot[slots.BASELINE] = kept = self._memory.resident()
         slot[slots.STATE] = slots.IDLE
+        return clean
+
+    def _settle(self, clean: bool) -> None:
+        """Get ready for the next job, or leave to a fresh process what this one is not fit for."""
+        self._slot[slots.BASELINE] = kept = self._memory.resident()
         if not clean or kept > self._memory_limit:
             self._retire()
 
@@ -188,6 +201,10 @@ class Worker(Channel):
                 break
         with suppress(OSError):  # the leader has gone; the end of the stream follows
             self._send(framing.GAVE_BACK, 0, 0, framing.pack_ids(reversed(ids)))
+
+    def _start_listening(self) -> None:
+        self._listening = True
+        threading.Thread(target=self._listen, name="jobsys-listen", daemon=True).start()
 
     def _listen(self) -> None:
         """Read the socket while a job runs that takes longer than a tick."""
