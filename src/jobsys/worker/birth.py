@@ -6,32 +6,15 @@ touches is copied.
 
 import _signal  # type: ignore[import-not-found]  # what signal wraps in enumerations, which takes ten times as long
 import os
-import socket
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from jobsys import processes
-from jobsys.slots import Slot
-from jobsys.worker.executor import Executor
 from jobsys.worker.loop import Worker
 from jobsys.worker.places import open_log
 
 _HANDLED: Final = (int(_signal.SIGCHLD), int(_signal.SIGTERM), int(_signal.SIGINT))  # by the host
 _DEFAULT: Final = int(_signal.SIG_DFL)
-
-
-@dataclass(frozen=True, slots=True)
-class Birth:
-    """What a worker gets from its host."""
-
-    host: int  # the process that forks it, and with which it dies
-    row: Slot
-    link: int  # its socket to the leader
-    directory: Path
-    devices: list[str]
-    once: bool
 
 
 def detach(host: int, descriptors: Collection[int]) -> None:
@@ -45,14 +28,13 @@ def detach(host: int, descriptors: Collection[int]) -> None:
         os.close(descriptor)
 
 
-def be_worker(birth: Birth, executor: Executor) -> None:
-    """Work for the leader at the other end of the socket until it needs this process no more."""
+def be_worker(worker: Worker, devices: Sequence[str]) -> None:
+    """Work, with these accelerators, for the leader at the other end of the worker's socket until it needs this process no more."""
     processes.adopt_orphans()
     processes.offer_to_oom_killer()
-    log = open_log(birth.directory)
+    log = open_log(worker.directory)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if birth.devices:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(birth.devices)
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, birth.link)
-    Worker(link, birth.row, executor, birth.directory, log).serve(once=birth.once)
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    worker.serve(log)

@@ -54,7 +54,7 @@ class JobExecutor:
         started, began, cpu = self._clock.time(), self._clock.monotonic(), _cpu()
         fields: dict[str, Any]
         payload: list[bytes] = []
-        surroundings = self._noted(channel.log)
+        surroundings = self._noted(channel.log, last=channel.last)
         try:
             fields, payload = self._attempt(todo, channel)
         except KeyboardInterrupt as error:
@@ -79,11 +79,11 @@ class JobExecutor:
         )
         return encode_message(report, b"".join(payload))
 
-    def _noted(self, log: int) -> Surroundings:
+    def _noted(self, log: int, *, last: bool) -> Surroundings:
         """Give the surroundings before the first job of this process; each job is followed by their restoration."""
         noted = self._surroundings
         if noted is None or noted.pid != os.getpid():
-            noted = self._surroundings = Surroundings(log)
+            noted = self._surroundings = Surroundings(log, last=last)
         return noted
 
     def undelivered(self, report: bytes) -> None:

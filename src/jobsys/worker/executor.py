@@ -11,6 +11,7 @@ class Channel(Protocol):
     directory: Path  # of this worker process; removed when it ends
     log: int  # descriptor of the file to which descriptors 1 and 2 are opened for appending
     log_start: int  # the file's size when the job began
+    last: bool  # this process ends after the order
 
     def say(self, message: bytes) -> None:
         """Send a message to the leader now."""

@@ -21,12 +21,12 @@ from jobsys import framing, processes, slots
 from jobsys.framing import Death, FrameReader
 from jobsys.slots import Slots
 from jobsys.worker import places, watch
-from jobsys.worker.birth import Birth, be_worker, detach
+from jobsys.worker.birth import be_worker, detach
 from jobsys.worker.executor import Executor
+from jobsys.worker.loop import Worker
 from jobsys.worker.places import Places
 from jobsys.worker.watch import Excess
 
-_TICK: Final = 0.1
 _QUIET: Final = 1.0  # seconds without work after which the host sleeps until it is woken
 _GRACE: Final = 10.0  # for workers that save a report after the leader's death
 _AFTER_DEATH: Final = 30.0
@@ -68,6 +68,7 @@ class Host:
         self._cleaners: dict[int, _Cleaner] = {}
         self._offspring = processes.OwnChildren()
         self._busy = 0.0  # when a worker was last seen at work
+        self._asked = 0.0  # when the leader last said something
         self._ooms = processes.oom_kills()
         self._stop = False
         self._orphaned = False  # the leader has gone
@@ -98,11 +99,20 @@ class Host:
         self._selector.register(reading, selectors.EVENT_READ, self._reap)
 
     def _turn(self) -> None:
-        watching = bool(self._cleaners) or (bool(self._children) and time.monotonic() - self._busy < _QUIET)
-        for key, _ in self._selector.select(_TICK if watching else None):
+        pause = self._pause()
+        for key, _ in self._selector.select(pause):
             key.data()
-        if watching:
+        if pause is not None:
             self._watch()
+
+    def _pause(self) -> float | None:
+        """Tell how long to sleep at most; None where there is nothing to be watched."""
+        clock = time.monotonic_ns()
+        now = clock / 1e9
+        watching = bool(self._children) and now - max(self._busy, self._asked) < _QUIET
+        if self._cleaners or (watching and now - self._asked < _QUIET):  # whatever was ordered just now may begin unseen
+            return watch.TICK
+        return watch.pause((self._slots[child.slot] for child in self._children.values()), clock) if watching else None
 
     # ── the leader ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,7 +131,7 @@ class Host:
         if not data:
             self._stop = self._orphaned = True
         for kind, id, number, payload in self._reader.feed(data):
-            self._busy = time.monotonic()
+            self._asked = time.monotonic()
             if kind == framing.FORK:
                 self._fork(id, self._links.popleft(), msgspec.msgpack.decode(payload, type=list[str]), once=bool(number))
             elif kind == framing.KILL:
@@ -137,18 +147,19 @@ class Host:
     # ── a worker's birth ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _fork(self, slot: int, link: int, devices: list[str], *, once: bool) -> None:
-        birth = Birth(os.getpid(), self._slots[slot], link, self._places.take(), devices, once)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                detach(birth.host, self._own_descriptors())
-                be_worker(birth, self._executor)
-                os._exit(0)
-            finally:
-                os._exit(70)  # an exception was printed nowhere but here; the leader reports the death
-        os.close(link)
-        birth.row[slots.PID] = pid
-        self._children[pid] = _Child(slot, birth.directory)
+        row, directory, host = self._slots[slot], self._places.take(), os.getpid()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, link) as connection:
+            worker = Worker(connection, row, self._executor, directory, once=once)  # made here, it costs the fork no pages
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    detach(host, self._own_descriptors())
+                    be_worker(worker, devices)
+                    os._exit(0)
+                finally:
+                    os._exit(70)  # an exception was printed nowhere but here; the leader reports the death
+        row[slots.PID] = pid
+        self._children[pid] = _Child(slot, directory)
 
     def _own_descriptors(self) -> list[int]:
         """List what no fork may keep: of these, the leader's socket and the lock would outlive this process in whatever a job leaves."""

@@ -22,7 +22,7 @@ from jobsys.worker.executor import Channel, Executor
 
 _TICK: Final = 0.02  # a job that outlives a tick is listened for
 _IDLE_TICKS: Final = 10
-_LISTEN: Final = 500  # milliseconds
+_LISTEN: Final = 10_000  # milliseconds after which it is seen that the job is over, where nothing is said
 _READ: Final = 1 << 18
 _RETAINED: Final = 100_000_000  # bytes that finished jobs may leave in a worker before it is replaced
 _LOG_LIMIT: Final = 1 << 20  # the log of finished jobs is thrown away beyond that
@@ -33,15 +33,16 @@ _now = time.monotonic_ns
 class Worker(Channel):
     """Runs the orders of one worker process."""
 
-    def __init__(self, link: socket.socket, slot: slots.Slot, executor: Executor, directory: Path, log: int) -> None:
-        """Take over the worker's socket, its row of shared memory, its directory and its log."""
+    def __init__(self, link: socket.socket, slot: slots.Slot, executor: Executor, directory: Path, *, once: bool = False) -> None:
+        """Get ready for the fork that takes over this socket, row of shared memory and directory; with ``once`` it runs one order only."""
         self.directory = directory
-        self.log = log
+        self.last = once
+        self.log = -1
         self.log_start = 0
         self._link = link
         self._slot = slot
         self._executor = executor
-        self._pid = os.getpid()
+        self._pid = 0
         self._orders: deque[tuple[int, bytes]] = deque()
         self._reader = FrameReader()
         self._reading = threading.Lock()
@@ -53,16 +54,22 @@ class Worker(Channel):
         self._parked = False
         self._wake = threading.Event()
         self._listening = False
+
+    def serve(self, log: int) -> None:
+        """Run orders in this process, whose output goes to ``log``, until the leader closes the socket."""
+        self.log = log
+        self._pid = os.getpid()
         self._memory = processes.OwnMemory()
+        slot = self._slot
         slot[slots.PID] = self._pid
         slot[slots.BASELINE] = resident = self._memory.resident()
         self._memory_limit = resident + _RETAINED
-
-    def serve(self, *, once: bool = False) -> None:
-        """Run orders until the leader closes the socket; with ``once``, only one."""
-        if not once:
+        if not self.last:
             self._start_listening()
-        self._slot[slots.STATE] = slots.IDLE
+        slot[slots.STATE] = slots.IDLE
+        self._take_orders()
+
+    def _take_orders(self) -> None:
         orders = self._orders
         while True:
             if orders:
@@ -71,7 +78,7 @@ class Worker(Channel):
                 except IndexError:  # recalled a moment ago
                     continue
                 clean = self._run(id, order)
-                if once:
+                if self.last:
                     return
                 self._settle(clean)
             else:

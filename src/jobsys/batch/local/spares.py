@@ -11,14 +11,17 @@ _MOST: Final = 64
 
 
 class Spares:
-    """Workers without a lane, which have run nothing and hold nothing of the machine. None has accelerators."""
+    """Workers without a lane, which have run nothing and hold nothing of the machine. None has accelerators.
+
+    That one dies says nothing of the jobs: the kernel may have wanted its memory.
+    """
 
     def __init__(self) -> None:
         """Have none."""
         self._ready: deque[tuple[int, Link]] = deque()  # slot, and the way there
 
     def refill(self, host: HostProcess, waiting: int, running: int) -> None:
-        """Have some forked if there are few for the jobs that wait, several at a time: each fork costs its host the pages it writes next."""
+        """Have some forked if there are few for the jobs that wait; several in a row, since a host has to copy pages after each turn."""
         wanted = min(waiting, max(_FEWEST, running), _MOST)
         if 2 * len(self._ready) >= wanted:
             return
@@ -30,13 +33,11 @@ class Spares:
         """Give the slot of the one that has waited longest and the way to it; None if there is none."""
         return self._ready.popleft() if self._ready else None
 
-    def died(self, slot: int) -> bool:
-        """Forget a worker that has died; tell whether it was one of these."""
-        dead = [spare for spare in self._ready if spare[0] == slot]
-        for spare in dead:
+    def forget(self, slot: int) -> None:
+        """Drop the one in a slot, if there is one: it has died."""
+        for spare in [spare for spare in self._ready if spare[0] == slot]:
             spare[1].close()
             self._ready.remove(spare)
-        return bool(dead)
 
     def clear(self) -> None:
         """Let all of them end."""

@@ -333,8 +333,7 @@ class LocalBatchSystem(BatchSystem):
                 death = framing.unpack_death(payload)
                 for worker in [worker for worker in self._workers.values() if worker.slot == id]:
                     self._bury(worker, death)
-                if self._spares.died(id):
-                    self._died_idle(death)
+                self._spares.forget(id)
                 host.slots.clear(id)
                 host.free_slots.append(id)
         if not host.link.open:
@@ -350,17 +349,12 @@ class LocalBatchSystem(BatchSystem):
         if work is not None:
             self._lanes.ended(worker.lane, None)
             self._news.append(canceled(work.job.id) if work.canceled else worker.ended(work.job.id, death))
-        else:
-            self._died_idle(death)
-        self._news += [canceled(dropped.job.id) for dropped in self._lanes.close(worker.lane)]
-
-    def _died_idle(self, death: Death) -> None:
-        """Count the deaths of workers that had begun no job: where none lives long enough to begin one, nothing can run."""
-        if death.exit_status:
+        elif death.exit_status:
             self._worker_deaths += 1
             if self._worker_deaths >= _WORKER_DEATHS:
                 log = death.log.decode(errors="replace").strip()
                 self._error = BatchSystemError(f"workers end before they begin a job: {death.message}\n{log}".strip())
+        self._news += [canceled(dropped.job.id) for dropped in self._lanes.close(worker.lane)]
 
     def _drop_link(self, worker: Worker) -> None:
         if worker.link.fileno() >= 0:
