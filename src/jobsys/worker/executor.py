@@ -41,6 +41,13 @@ class AfterDeath(Protocol):
         """Do what the dead worker would have done at the job's end; called in a process of its own, for at most 30 s."""
 
 
+class Rehearse(Protocol):
+    """An executor that makes its forks faster by what it does before."""
+
+    def rehearse(self, directory: Path) -> None:
+        """Run orders that nobody has given; called in the host, before it forks a process for each job."""
+
+
 class Prepare(Protocol):
     """Makes the executor, once in a worker host; what it raises is told to the user."""
 

@@ -68,6 +68,7 @@ class Host:
         self._cleaners: dict[int, _Cleaner] = {}
         self._offspring = processes.OwnChildren()
         self._busy = 0.0  # when a worker was last seen at work
+        self._rehearsed = False
         self._asked = 0.0  # when the leader last said something
         self._ooms = processes.oom_kills()
         self._stop = False
@@ -79,8 +80,7 @@ class Host:
         """Do what the leader asks until it says stop, or is gone."""
         self._catch_signals()
         processes.adopt_orphans()
-        gc.collect()
-        gc.freeze()
+        _freeze()
         for left in self._base.glob("host-*/worker-*") if hasattr(self._executor, "after_death") else ():
             self._clean(left)  # an earlier host was killed
         self._places.open()
@@ -133,6 +133,8 @@ class Host:
         for kind, id, number, payload in self._reader.feed(data):
             self._asked = time.monotonic()
             if kind == framing.FORK:
+                if number and not self._rehearsed:
+                    self._rehearse()
                 self._fork(id, self._links.popleft(), msgspec.msgpack.decode(payload, type=list[str]), once=bool(number))
             elif kind == framing.KILL:
                 self._kill(number, id)
@@ -143,6 +145,13 @@ class Host:
         for pid, child in self._children.items():
             if child.slot == slot:
                 self._punish(pid, child, Excess(job, "canceled", "canceled"))
+
+    def _rehearse(self) -> None:
+        """Get ready to fork often."""
+        self._rehearsed = True
+        if hasattr(self._executor, "rehearse"):
+            self._executor.rehearse(self._places.base / "rehearsal")
+            _freeze()
 
     # ── a worker's birth ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -292,3 +301,9 @@ class Host:
         if self._orphaned:
             places.remove(self._base)
         self._places.close()
+
+
+def _freeze() -> None:
+    """Keep the garbage collector of forks from touching what is here: each page it writes would be copied."""
+    gc.collect()
+    gc.freeze()
