@@ -202,9 +202,11 @@ class Host:
     # ── a worker's death ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _reap(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             os.read(self._signals[0], 4096)
-            self._collect()
+        except BlockingIOError:
+            return
+        self._collect()
 
     def _collect(self) -> None:
         ended: list[tuple[_Child, int]] = []

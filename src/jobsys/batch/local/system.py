@@ -187,9 +187,10 @@ class LocalBatchSystem(BatchSystem):
                 self._woken = now
                 self._host.wake()
             self._send(worker, worker.write_orders())
-        if self._once and self._host is not None:
+        if self._once and self._host is not None and self._error is None:
             running = len(self._lanes.busy)
-            self._spares.refill(self._host, len(self._lanes.works()) - running, running)
+            waiting = len(self._lanes.works()) - running
+            self._spares.refill(self._host, min(waiting, _LANES_MAX - len(self._workers)), running)
 
     def _send(self, worker: Worker, data: bytes) -> None:
         link = worker.link
