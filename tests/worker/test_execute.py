@@ -1,5 +1,6 @@
 """One order through a JobExecutor in a process of its own, as a worker has it: output in a log, a socket's worth of leader at hand."""
 
+import io
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ class Desk:
     """The leader's side: keeps what is said, and tells what it was given to tell."""
 
     def __init__(self, directory: Path, log: int, told: list[bytes | None] | None = None) -> None:
-        self.directory, self.log, self.log_start = directory, log, 0
+        self.directory, self.log, self.log_start, self.last = directory, log, 0, False
         self.said: list[tuple[Said, bytes]] = []
         self._told = told or []
 
@@ -65,9 +66,10 @@ class Bench:
         body = record.body.within(Blob(self.segments, 0, 0))
         return Order(self.segments, 1, record.name, body, f"1.{self.segments:x}")
 
-    def run(self, promise: Any, told: list[bytes | None] | None = None) -> "Outcome":
+    def run(self, promise: Any, told: list[bytes | None] | None = None, *, last: bool = False) -> "Outcome":
         order = self.order(promise)
         desk = Desk(self.folder / "worker", self.log, told)
+        desk.last = last
         desk.log_start = os.fstat(self.log).st_size
         return Outcome(self.store, *decode_report(self.executor.run(encode_order(order), desk)), desk)
 
@@ -315,6 +317,29 @@ def test_surroundings_are_restored(bench: Callable[..., Bench], tmp_path: Path) 
     after = table.run(do(look))
     assert after.value == before
     assert sorted(after.log.splitlines()) == [b"seen", b"too"]
+
+
+def test_the_last_job_of_a_process_is_reported_whatever_it_has_changed(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disturb() -> int:
+        os.environ["LEFT"] = "1"
+        sys.stdout.write("half a line")
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+        sys.stdout = io.StringIO()
+        print("into the job's own stream")
+        os.umask(0o777)
+        signal.setitimer(signal.ITIMER_REAL, 100)
+        return 3
+
+    monkeypatch.setenv("LEFT", "0")
+    outcome = bench().run(do(disturb), last=True)
+    assert outcome.value == 3
+    assert outcome.log == b"half a line"
+    assert sys.stdout.fileno() == 1
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert os.umask(0o022) != 0o777
+    assert os.environ["LEFT"] == "1"  # nobody comes after it
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the job leaves its streams open

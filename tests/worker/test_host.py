@@ -154,6 +154,46 @@ def test_workers_die_with_their_host(leader, tmp_path):
     (tmp_path / "run").rmdir()
 
 
+@pytest.mark.parametrize(("once", "threads"), [(1, 1), (0, 2)])
+def test_only_a_worker_of_many_jobs_listens_beside_them(leader, once, threads):
+    link = leader.fork(0, once=once)
+    link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=0.3)))
+    while leader.slots[0][slots.STATE] != slots.RUNNING:
+        time.sleep(0.01)
+    assert len(os.listdir(f"/proc/{leader.slots[0][slots.PID]}/task")) == threads
+    assert leader.read(link)[0] == framing.DONE
+
+
+@pytest.mark.parametrize("once", [0, 1])
+def test_a_job_is_told_what_it_waits_for(leader, once):
+    link = leader.fork(0, once=once)
+    link.sendall(pack(framing.ORDER, 7, 0, order("serve")))
+    assert leader.read(link)[::3] == (framing.SAY, b"ready")
+    link.sendall(pack(framing.TELL, 7, 0, b"hello"))
+    assert leader.read(link)[::3] == (framing.SAY, b"heard hello")
+    link.sendall(pack(framing.TELL, 7, 0, b"stop"))
+    assert leader.read(link)[0] == framing.DONE
+
+
+def test_a_job_that_waits_to_be_told_something_ends_with_its_leader(leader):
+    link = leader.fork(0, once=1)
+    link.sendall(pack(framing.ORDER, 7, 0, order("serve")))
+    assert leader.read(link)[3] == b"ready"
+    pid = leader.slots[0][slots.PID]
+    link.shutdown(socket.SHUT_RDWR)
+    assert is_gone(pid, 5)
+
+
+def test_a_worker_that_left_nothing_passes_its_directory_on(leader, tmp_path):
+    for text, place in (("", "worker-1"), ("", "worker-1"), ("printed", None), ("", "worker-2"), ("", "worker-2")):
+        link = leader.fork(0, once=1)
+        link.sendall(pack(framing.ORDER, 1, 0, order("print", text=text)))
+        assert leader.read(link)[0] == framing.DONE
+        assert leader.read(leader.control)[:2] == (framing.DIED, 0)
+        if place:  # else it is being removed
+            assert [path.name for path in (tmp_path / "run").glob("host-*/worker-*")] == [place]
+
+
 # ── watch ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -193,6 +233,33 @@ def test_a_worker_that_runs_nothing_breaks_no_limit(state):
     assert watch.measure(os.getpid(), busy_row(STATE=state, MEMORY_LIMIT=1)) is None
 
 
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("age", "words", "seconds"),
+    [
+        (0.2, {}, 0.1),
+        (5.0, {}, 0.5),
+        (HOUR, {}, 1.0),
+        (HOUR, {"MEMORY_LIMIT": 10**9}, 0.1),
+        (HOUR, {"TIME_LIMIT": 2 * int(HOUR) * 10**9}, 1.0),
+        (HOUR - 0.4, {"TIME_LIMIT": int(HOUR) * 10**9}, 0.4),
+        (HOUR, {"TIME_LIMIT": 10**9}, 0.1),
+    ],
+)
+def test_a_job_is_looked_at_as_often_as_its_limits_ask_for(age, words, seconds):
+    now = int(10 * HOUR * 1e9)
+    assert watch.pause([busy_row(BEGUN=now - int(age * 1e9), **words)], now) == pytest.approx(seconds)
+
+
+def test_the_worker_that_asks_for_most_decides():
+    rows = [busy_row(BEGUN=0), busy_row(BEGUN=0, MEMORY_LIMIT=10**9), busy_row(STATE=slots.IDLE)]
+    assert watch.pause(rows, int(HOUR * 1e9)) == 0.1
+    assert watch.pause(rows[:1], int(HOUR * 1e9)) == 1.0
+    assert watch.pause([], int(HOUR * 1e9)) == 0.1
+
+
 # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -219,6 +286,21 @@ def test_sweep_finds_what_has_no_parent_any_more_and_spares_others():
     assert is_gone(swept, 1)
     assert processes.is_running(spared)
     os.kill(spared, signal.SIGKILL)
+
+
+def test_own_children_are_those_that_were_not_waited_for():
+    own = processes.OwnChildren()
+    many = [subprocess.Popen(["sleep", "100"]) for _ in range(3)]
+    try:
+        assert {process.pid for process in many} <= set(own.pids())
+        many[1].kill()
+        many[1].wait()
+        assert {process.pid for process in many} & set(own.pids()) == {many[0].pid, many[2].pid}
+    finally:
+        for process in many:
+            process.kill()
+            process.wait()
+        os.close(own.file)
 
 
 def test_what_is_gone_has_no_memory_and_no_children():

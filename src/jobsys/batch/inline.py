@@ -28,6 +28,7 @@ class InlineChannel:
 
     log = -1
     log_start = 0
+    last = False
 
     def __init__(self, directory: Path, say: Callable[[bytes], None]) -> None:
         """Hand on what the job says to ``say``."""

@@ -3,13 +3,14 @@
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from jobsys import pickling, sealing
 from jobsys.clock import SYSTEM, Clock
 from jobsys.context import Context, run_deferred
-from jobsys.errors import GraphError, IntegrityError
+from jobsys.errors import GraphError, IntegrityError, StorageError
 from jobsys.function import JobFunction
 from jobsys.graph import SPILL, encode
 from jobsys.job import FunctionJob, Job, Options, Service, VirtualJob, made
@@ -19,6 +20,7 @@ from jobsys.record import SELF, Blob, printable
 from jobsys.worker.executor import Channel
 from jobsys.worker.explain import Explainer
 from jobsys.worker.output import take_log
+from jobsys.worker.rehearsal import rehearse
 from jobsys.worker.serve import serve
 from jobsys.worker.surroundings import Surroundings
 
@@ -54,7 +56,7 @@ class JobExecutor:
         started, began, cpu = self._clock.time(), self._clock.monotonic(), _cpu()
         fields: dict[str, Any]
         payload: list[bytes] = []
-        surroundings = self._noted(channel.log)
+        surroundings = self._noted(channel.log, last=channel.last)
         try:
             fields, payload = self._attempt(todo, channel)
         except KeyboardInterrupt as error:
@@ -79,11 +81,11 @@ class JobExecutor:
         )
         return encode_message(report, b"".join(payload))
 
-    def _noted(self, log: int) -> Surroundings:
+    def _noted(self, log: int, *, last: bool) -> Surroundings:
         """Give the surroundings before the first job of this process; each job is followed by their restoration."""
         noted = self._surroundings
         if noted is None or noted.pid != os.getpid():
-            noted = self._surroundings = Surroundings(log)
+            noted = self._surroundings = Surroundings(log, last=last)
         return noted
 
     def undelivered(self, report: bytes) -> None:
@@ -104,6 +106,11 @@ class JobExecutor:
     def after_death(self, directory: Path) -> None:
         """Run what a dead worker's job had deferred."""
         run_deferred(directory)
+
+    def rehearse(self, directory: Path) -> None:
+        """Go the way of an order in this process, with nothing of the user's or the run's, so that its forks are faster."""
+        with suppress(StorageError):  # for want of room: forks are slower, or say what is wrong when they want some themselves
+            rehearse(lambda store: JobExecutor(store, self._max_log, clock=self._clock), directory)
 
     def _attempt(self, order: Order, channel: Channel) -> tuple[dict[str, Any], list[bytes]]:
         body = pickling.load(

@@ -11,6 +11,7 @@ class Channel(Protocol):
     directory: Path  # of this worker process; removed when it ends
     log: int  # descriptor of the file to which descriptors 1 and 2 are opened for appending
     log_start: int  # the file's size when the job began
+    last: bool  # this process ends after the order
 
     def say(self, message: bytes) -> None:
         """Send a message to the leader now."""
@@ -38,6 +39,13 @@ class AfterDeath(Protocol):
 
     def after_death(self, directory: Path) -> None:
         """Do what the dead worker would have done at the job's end; called in a process of its own, for at most 30 s."""
+
+
+class Rehearse(Protocol):
+    """An executor that makes its forks faster by what it does before."""
+
+    def rehearse(self, directory: Path) -> None:
+        """Run orders that nobody has given; called in the host, before it forks a process for each job."""
 
 
 class Prepare(Protocol):

@@ -6,7 +6,6 @@ It has one thread, so that forking is safe, and it runs no job.
 import gc
 import os
 import selectors
-import shutil
 import signal
 import socket
 import time
@@ -21,17 +20,18 @@ import msgspec
 from jobsys import framing, processes, slots
 from jobsys.framing import Death, FrameReader
 from jobsys.slots import Slots
-from jobsys.worker import watch
+from jobsys.worker import places, watch
+from jobsys.worker.birth import be_worker, detach
 from jobsys.worker.executor import Executor
 from jobsys.worker.loop import Worker
+from jobsys.worker.places import Places
 from jobsys.worker.watch import Excess
 
-_TICK: Final = 0.1
 _QUIET: Final = 1.0  # seconds without work after which the host sleeps until it is woken
 _GRACE: Final = 10.0  # for workers that save a report after the leader's death
 _AFTER_DEATH: Final = 30.0
-_LOG_TAIL: Final = 1 << 16
 _DESCRIPTORS: Final = 64
+_DONE: Final = framing.pack_death(Death(exit_status=0))
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Host:
         self._control = control
         self._slots = shared
         self._base = directory
-        self._directory = directory / f"host-{os.getpid()}"
+        self._places = Places(directory / f"host-{os.getpid()}")
         self._executor = executor
         self._guard = guard
         self._lock = lock
@@ -66,23 +66,24 @@ class Host:
         self._links: deque[int] = deque()
         self._children: dict[int, _Child] = {}
         self._cleaners: dict[int, _Cleaner] = {}
-        self._forked = 0
+        self._offspring = processes.OwnChildren()
         self._busy = 0.0  # when a worker was last seen at work
+        self._rehearsed = False
+        self._asked = 0.0  # when the leader last said something
         self._ooms = processes.oom_kills()
         self._stop = False
         self._orphaned = False  # the leader has gone
-        self._signals = -1
+        self._signals: tuple[int, ...] = ()  # the pipe in which the kernel's signals arrive
         self._selector = selectors.DefaultSelector()
 
     def serve(self) -> None:
         """Do what the leader asks until it says stop, or is gone."""
         self._catch_signals()
         processes.adopt_orphans()
-        gc.collect()
-        gc.freeze()
+        _freeze()
         for left in self._base.glob("host-*/worker-*") if hasattr(self._executor, "after_death") else ():
             self._clean(left)  # an earlier host was killed
-        self._directory.mkdir(mode=0o700)
+        self._places.open()
         self._selector.register(self._control, selectors.EVENT_READ, self._listen)
         self._tell(framing.READY)
         while not self._stop:
@@ -90,8 +91,7 @@ class Host:
         self._end()
 
     def _catch_signals(self) -> None:
-        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._signals = reading
+        self._signals = reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop", True))
@@ -99,11 +99,20 @@ class Host:
         self._selector.register(reading, selectors.EVENT_READ, self._reap)
 
     def _turn(self) -> None:
-        watching = bool(self._cleaners) or (bool(self._children) and time.monotonic() - self._busy < _QUIET)
-        for key, _ in self._selector.select(_TICK if watching else None):
+        pause = self._pause()
+        for key, _ in self._selector.select(pause):
             key.data()
-        if watching:
+        if pause is not None:
             self._watch()
+
+    def _pause(self) -> float | None:
+        """Tell how long to sleep at most; None where there is nothing to be watched."""
+        clock = time.monotonic_ns()
+        now = clock / 1e9
+        watching = bool(self._children) and now - max(self._busy, self._asked) < _QUIET
+        if self._cleaners or (watching and now - self._asked < _QUIET):  # whatever was ordered just now may begin unseen
+            return watch.TICK
+        return watch.pause((self._slots[child.slot] for child in self._children.values()), clock) if watching else None
 
     # ── the leader ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,8 +131,10 @@ class Host:
         if not data:
             self._stop = self._orphaned = True
         for kind, id, number, payload in self._reader.feed(data):
-            self._busy = time.monotonic()
+            self._asked = time.monotonic()
             if kind == framing.FORK:
+                if number and not self._rehearsed:
+                    self._rehearse()
                 self._fork(id, self._links.popleft(), msgspec.msgpack.decode(payload, type=list[str]), once=bool(number))
             elif kind == framing.KILL:
                 self._kill(number, id)
@@ -135,52 +146,34 @@ class Host:
             if child.slot == slot:
                 self._punish(pid, child, Excess(job, "canceled", "canceled"))
 
+    def _rehearse(self) -> None:
+        """Get ready to fork often."""
+        self._rehearsed = True
+        if hasattr(self._executor, "rehearse"):
+            self._executor.rehearse(self._places.base / "rehearsal")
+            _freeze()
+
     # ── a worker's birth ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _fork(self, slot: int, link: int, devices: list[str], *, once: bool) -> None:
-        self._forked += 1
-        directory = self._directory / f"worker-{self._forked}"
-        directory.mkdir(mode=0o700)
-        host = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._become_worker(host, slot, link, directory, devices, once=once)
-            finally:
-                os._exit(70)  # an exception was printed nowhere but here; the leader reports the death
-        os.close(link)
-        self._slots[slot][slots.PID] = pid
+        row, directory, host = self._slots[slot], self._places.take(), os.getpid()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, link) as connection:
+            worker = Worker(connection, row, self._executor, directory, once=once)  # made here, it costs the fork no pages
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    detach(host, self._own_descriptors())
+                    be_worker(worker, devices)
+                    os._exit(0)
+                finally:
+                    os._exit(70)  # an exception was printed nowhere but here; the leader reports the death
+        row[slots.PID] = pid
         self._children[pid] = _Child(slot, directory)
 
-    def _become_worker(self, host: int, slot: int, link: int, directory: Path, devices: list[str], *, once: bool) -> None:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.setsid()
-        processes.die_with_parent(host)
-        processes.adopt_orphans()
-        processes.offer_to_oom_killer()
-        self._selector.close()
-        self._control.close()
-        os.close(self._signals)
-        self._let_go_of_lock()
-        for other in self._links:
-            os.close(other)
-        log = os.open(directory / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        if devices:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-        row = self._slots[slot]
-        row[slots.BASELINE] = processes.resident(os.getpid())
-        row[slots.PID] = os.getpid()
-        with socket.socket(fileno=link) as connection:
-            Worker(connection, row, self._executor, directory, log).serve(once=once)
-        os._exit(0)
-
-    def _let_go_of_lock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
+    def _own_descriptors(self) -> list[int]:
+        """List what no fork may keep: of these, the leader's socket and the lock would outlive this process in whatever a job leaves."""
+        optional = [descriptor for descriptor in (self._offspring.file, self._lock) if descriptor >= 0]
+        return [self._selector.fileno(), self._control.fileno(), *self._signals, *self._links, *optional]
 
     # ── a worker's life ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,7 +203,7 @@ class Host:
 
     def _reap(self) -> None:
         try:
-            os.read(self._signals, 4096)
+            os.read(self._signals[0], 4096)
         except BlockingIOError:
             return
         self._collect()
@@ -225,7 +218,7 @@ class Host:
                 if (child := self._children.pop(pid, None)) is not None:
                     ended.append((child, os.waitstatus_to_exitcode(status)))
                 elif (cleaner := self._cleaners.pop(pid, None)) is not None:
-                    shutil.rmtree(cleaner.directory, ignore_errors=True)
+                    places.remove(cleaner.directory)
         if ended:
             self._end_orphans()
         for child, status in ended:
@@ -233,14 +226,27 @@ class Host:
 
     def _end_orphans(self) -> None:
         """Kill what dead workers left: living workers keep their own, so whatever else comes to this process has no owner."""
-        known = {self._guard, *self._children, *self._cleaners}
-        for pid in processes.children(os.getpid()):
-            if pid not in known and processes.is_running(pid):
+        for pid in self._offspring.pids():
+            known = pid in self._children or pid in self._cleaners or pid == self._guard
+            if not known and processes.is_running(pid):
                 processes.end_tree(pid)
 
     def _bury(self, child: _Child, status: int) -> None:
         row = self._slots[child.slot]
         in_job = row[slots.STATE] in (slots.RUNNING, slots.DELIVERING)
+        if status == 0 and not in_job:
+            self._tell(framing.DIED, child.slot, _DONE)
+            self._places.give_back(child.directory)
+            return
+        death = self._explain(child, status, in_job=in_job)
+        self._tell(framing.DIED, child.slot, framing.pack_death(death))
+        if in_job and hasattr(self._executor, "after_death"):
+            self._clean(child.directory)
+        else:
+            places.remove(child.directory)
+
+    def _explain(self, child: _Child, status: int, *, in_job: bool) -> Death:
+        row = self._slots[child.slot]
         excess = child.excess
         death = Death(exit_status=status)
         if excess is not None:
@@ -255,12 +261,8 @@ class Host:
             death.reason, death.message = "failed", f"its process exited with status {status} in the middle of the job"
         if death.memory is None and row[slots.PEAK_JOB] == row[slots.JOB]:
             death.memory = row[slots.PEAK] or None
-        death.log = _tail(child.directory / "log", row[slots.LOG_START])
-        self._tell(framing.DIED, child.slot, framing.pack_death(death))
-        if in_job and hasattr(self._executor, "after_death"):
-            self._clean(child.directory)
-        else:
-            shutil.rmtree(child.directory, ignore_errors=True)
+        death.log = places.tail(child.directory, row[slots.LOG_START])
+        return death
 
     def _kernel_killed(self) -> bool:
         before, self._ooms = self._ooms, processes.oom_kills()
@@ -273,12 +275,7 @@ class Host:
             self._cleaners[pid] = _Cleaner(directory, time.monotonic() + _AFTER_DEATH)
             return
         try:
-            signal.set_wakeup_fd(-1)
-            os.setsid()
-            processes.die_with_parent(host)
-            self._selector.close()
-            self._control.close()
-            self._let_go_of_lock()
+            detach(host, self._own_descriptors())
             self._executor.after_death(directory)  # type: ignore[attr-defined]  # asked for before the fork
         finally:
             os._exit(0)
@@ -303,14 +300,12 @@ class Host:
         self._collect()
         processes.send(self._guard, signal.SIGKILL)
         processes.end_descendants(os.getpid())
-        shutil.rmtree(self._base if self._orphaned else self._directory, ignore_errors=True)
+        if self._orphaned:
+            places.remove(self._base)
+        self._places.close()
 
 
-def _tail(path: Path, start: int) -> bytes:
-    try:
-        with path.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(start, size - _LOG_TAIL))
-            return log.read(_LOG_TAIL)
-    except OSError:
-        return b""
+def _freeze() -> None:
+    """Keep the garbage collector of forks from touching what is here: each page it writes would be copied."""
+    gc.collect()
+    gc.freeze()

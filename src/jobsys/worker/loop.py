@@ -1,6 +1,7 @@
 """A worker process: takes orders from its socket, runs them one after the other, and sends the reports.
 
-While a job is short, one thread does everything. When a job takes longer, a second thread listens in its stead.
+While a job is short, one thread does everything. When a job takes longer, a second thread listens in its stead. A worker of one job
+begins to listen when the job wants to be told something: there is no order to give back, and that the leader has gone, its host sees.
 """
 
 import os
@@ -21,7 +22,7 @@ from jobsys.worker.executor import Channel, Executor
 
 _TICK: Final = 0.02  # a job that outlives a tick is listened for
 _IDLE_TICKS: Final = 10
-_LISTEN: Final = 500  # milliseconds
+_LISTEN: Final = 10_000  # milliseconds after which it is seen that the job is over, where nothing is said
 _READ: Final = 1 << 18
 _RETAINED: Final = 100_000_000  # bytes that finished jobs may leave in a worker before it is replaced
 _LOG_LIMIT: Final = 1 << 20  # the log of finished jobs is thrown away beyond that
@@ -32,15 +33,16 @@ _now = time.monotonic_ns
 class Worker(Channel):
     """Runs the orders of one worker process."""
 
-    def __init__(self, link: socket.socket, slot: slots.Slot, executor: Executor, directory: Path, log: int) -> None:
-        """Take over the worker's socket, its row of shared memory, its directory and its log."""
+    def __init__(self, link: socket.socket, slot: slots.Slot, executor: Executor, directory: Path, *, once: bool = False) -> None:
+        """Get ready for the fork that takes over this socket, row of shared memory and directory; with ``once`` it runs one order only."""
         self.directory = directory
-        self.log = log
+        self.last = once
+        self.log = -1
         self.log_start = 0
         self._link = link
         self._slot = slot
         self._executor = executor
-        self._pid = os.getpid()
+        self._pid = 0
         self._orders: deque[tuple[int, bytes]] = deque()
         self._reader = FrameReader()
         self._reading = threading.Lock()
@@ -51,13 +53,23 @@ class Worker(Channel):
         self._news = threading.Condition()
         self._parked = False
         self._wake = threading.Event()
-        self._memory = processes.OwnMemory()
-        self._memory_limit = self._memory.resident() + _RETAINED
+        self._listening = False
 
-    def serve(self, *, once: bool = False) -> None:
-        """Run orders until the leader closes the socket; with ``once``, only one."""
-        threading.Thread(target=self._listen, name="jobsys-listen", daemon=True).start()
-        self._slot[slots.STATE] = slots.IDLE
+    def serve(self, log: int) -> None:
+        """Run orders in this process, whose output goes to ``log``, until the leader closes the socket."""
+        self.log = log
+        self._pid = os.getpid()
+        self._memory = processes.OwnMemory()
+        slot = self._slot
+        slot[slots.PID] = self._pid
+        slot[slots.BASELINE] = resident = self._memory.resident()
+        self._memory_limit = resident + _RETAINED
+        if not self.last:
+            self._start_listening()
+        slot[slots.STATE] = slots.IDLE
+        self._take_orders()
+
+    def _take_orders(self) -> None:
         orders = self._orders
         while True:
             if orders:
@@ -65,9 +77,10 @@ class Worker(Channel):
                     id, order = orders.popleft()
                 except IndexError:  # recalled a moment ago
                     continue
-                self._run(id, order)
-                if once:
+                clean = self._run(id, order)
+                if self.last:
                     return
+                self._settle(clean)
             else:
                 with self._reading:
                     if not self._read():
@@ -83,6 +96,8 @@ class Worker(Channel):
         if self._job is None:
             return None
         with self._news:
+            if not self._listening:
+                self._start_listening()
             inbox = self._told.setdefault(self._job, deque())
             if self._news.wait_for(lambda: inbox, timeout):
                 return inbox.popleft()
@@ -90,7 +105,8 @@ class Worker(Channel):
 
     # ── one job ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _run(self, id: int, order: bytes) -> None:
+    def _run(self, id: int, order: bytes) -> bool:
+        """Run a job and send its report; tell whether the job had ended all that it had started."""
         slot = self._slot
         self.log_start = size = os.fstat(self.log).st_size
         if size > _LOG_LIMIT:
@@ -122,8 +138,12 @@ class Worker(Channel):
         except OSError:
             self._undelivered(report)
             os._exit(0)
-        slot[slots.BASELINE] = kept = self._memory.resident()
         slot[slots.STATE] = slots.IDLE
+        return clean
+
+    def _settle(self, clean: bool) -> None:
+        """Get ready for the next job, or leave to a fresh process what this one is not fit for."""
+        self._slot[slots.BASELINE] = kept = self._memory.resident()
         if not clean or kept > self._memory_limit:
             self._retire()
 
@@ -188,6 +208,10 @@ class Worker(Channel):
                 break
         with suppress(OSError):  # the leader has gone; the end of the stream follows
             self._send(framing.GAVE_BACK, 0, 0, framing.pack_ids(reversed(ids)))
+
+    def _start_listening(self) -> None:
+        self._listening = True
+        threading.Thread(target=self._listen, name="jobsys-listen", daemon=True).start()
 
     def _listen(self) -> None:
         """Read the socket while a job runs that takes longer than a tick."""

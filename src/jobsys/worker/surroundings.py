@@ -2,7 +2,8 @@
 
 Restored are the working directory, the environment, the umask, ``sys.path``, ``sys.argv``, ``sys.stdout`` and ``sys.stderr``, descriptors
 1 and 2, the alarm, and the handlers of the signals that a program usually catches. What a job does to modules, loggers, threads and
-open files stays with the worker: ``--isolation process`` gives each job a process of its own.
+open files stays with the worker: ``--isolation process`` gives each job a process of its own. There only that is restored on which
+depends what comes after the job: its log and its report.
 """
 
 import _signal  # type: ignore[import-not-found]  # what signal wraps in enumerations, which takes ten times as long
@@ -22,13 +23,24 @@ _environment: Final[dict[bytes, bytes]] = vars(os.environ)["_data"]  # comparing
 class Surroundings:
     """The surroundings as they were when this was made."""
 
-    __slots__ = ("_argv", "_directory", "_environment", "_handlers", "_log", "_output", "_path", "_streams", "pid")
+    __slots__ = ("_argv", "_directory", "_environment", "_handlers", "_last", "_log", "_output", "_path", "_streams", "pid")
 
-    def __init__(self, log: int) -> None:
-        """Note them; ``log`` is what descriptors 1 and 2 are to write to, -1 if they are left alone."""
+    def __init__(self, log: int, *, last: bool = False) -> None:
+        """Note them.
+
+        Args:
+            log: what descriptors 1 and 2 are to write to, -1 if they are left alone.
+            last: this process ends after the job.
+        """
         self.pid = os.getpid()
         self._log = log
+        self._last = last
         self._output = None if log < 0 else os.fstat(log)
+        self._streams = (sys.stdout, sys.stderr)
+        if not last:
+            self._note_for_the_next()
+
+    def _note_for_the_next(self) -> None:
         try:
             self._directory = os.getcwd()
         except OSError:  # deleted by an earlier job
@@ -36,11 +48,16 @@ class Surroundings:
         self._environment = _environment.copy()
         self._path = sys.path[:]
         self._argv = sys.argv[:]
-        self._streams = (sys.stdout, sys.stderr)
-        self._handlers: list[Any] = list(map(_signal.getsignal, _SIGNALS)) if log >= 0 else []
+        self._handlers: list[Any] = list(map(_signal.getsignal, _SIGNALS)) if self._log >= 0 else []
 
     def restore(self) -> None:
         """Undo what has changed."""
+        if not self._last:
+            self._restore_for_the_next()
+        if self._log >= 0:
+            self._restore_process()
+
+    def _restore_for_the_next(self) -> None:
         try:
             moved = os.getcwd() != self._directory
         except OSError:
@@ -54,8 +71,6 @@ class Surroundings:
             sys.path[:] = self._path
         if sys.argv != self._argv:
             sys.argv[:] = self._argv
-        if self._log >= 0:
-            self._restore_process()
 
     def _restore_environment(self) -> None:
         for name in _environment.keys() - self._environment.keys():
@@ -76,7 +91,7 @@ class Surroundings:
         os.umask(_UMASK)
         if threading.current_thread() is threading.main_thread():
             signal.setitimer(signal.ITIMER_REAL, 0)
-            if list(map(_signal.getsignal, _SIGNALS)) != self._handlers:
+            if not self._last and list(map(_signal.getsignal, _SIGNALS)) != self._handlers:
                 for number, handler in zip(_SIGNALS, self._handlers, strict=True):
                     if handler is not None:  # else it was installed by C code, and can't be put back from here
                         _signal.signal(number, handler)

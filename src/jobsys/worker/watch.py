@@ -1,11 +1,18 @@
 """What the host does to keep workers within their limits: measure, compare, say what was exceeded. Kills nothing itself."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from jobsys import processes, slots
 from jobsys.requirements import format_bytes
 from jobsys.slots import Slot
+
+TICK: Final = 0.1
+"""Seconds between two looks at a job that has a limit of memory, or has begun just now."""
+SLOW_TICK: Final = 1.0
+"""The same of one that is allowed everything and has run for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,22 @@ def measure(pid: int, slot: Slot) -> Excess | None:
     if excess is None and limit and time.monotonic_ns() - begun > limit:
         excess = Excess(job, "time limit", f"ran longer than its walltime of {limit / 1e9:g} s; ask for more with walltime=")
     return excess if is_running(slot, job) else None
+
+
+def pause(rows: Iterable[Slot], now: int) -> float:
+    """Tell how many seconds may pass until the next look at these workers; ``now`` is the monotonic clock's, in nanoseconds."""
+    return min((_pause(row, now) for row in rows if row[slots.STATE] == slots.RUNNING), default=TICK)
+
+
+def _pause(slot: Slot, now: int) -> float:
+    """A tenth of a job's age is fine enough for the peak of its memory."""
+    if slot[slots.MEMORY_LIMIT]:
+        return TICK
+    age = (now - slot[slots.BEGUN]) / 1e9
+    seconds = min(SLOW_TICK, age / 10)
+    if slot[slots.TIME_LIMIT]:
+        seconds = min(seconds, slot[slots.TIME_LIMIT] / 1e9 - age)
+    return max(TICK, seconds)
 
 
 def is_running(slot: Slot, job: int) -> bool:

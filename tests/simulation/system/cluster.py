@@ -26,6 +26,7 @@ class Channel:
 
     log = -1
     log_start = 0
+    last = False
 
     def __init__(self, cluster: "Cluster", job: BatchJob, directory: Path) -> None:
         self.directory = directory

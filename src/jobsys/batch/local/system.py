@@ -14,6 +14,7 @@ from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Re
 from jobsys.batch.local.hosts import HostProcess
 from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.shapes import Lane, Work
+from jobsys.batch.local.spares import Spares
 from jobsys.batch.local.workers import Worker, canceled
 from jobsys.batch.machine import Machine, this_machine
 from jobsys.batch.workdir import WorkDirectory
@@ -68,6 +69,7 @@ class LocalBatchSystem(BatchSystem):
         self._host_deaths: deque[float] = deque(maxlen=_HOST_DEATHS)
         self._worker_deaths = 0  # in a row, of workers that had begun no job
         self._workers: dict[int, Worker] = {}
+        self._spares = Spares()
         self._news: list[BatchUpdate] = []
         self._selector = selectors.DefaultSelector()
         self._next_tick = 0.0
@@ -159,6 +161,7 @@ class LocalBatchSystem(BatchSystem):
         for worker in self._workers.values():
             worker.link.close()
         self._workers.clear()
+        self._spares.clear()
         self._lanes = Lanes(self._machine, max_lanes=1)
         host, self._host = self._host, None
         try:
@@ -184,6 +187,10 @@ class LocalBatchSystem(BatchSystem):
                 self._woken = now
                 self._host.wake()
             self._send(worker, worker.write_orders())
+        if self._once and self._host is not None and self._error is None:
+            running = len(self._lanes.busy)
+            waiting = len(self._lanes.works()) - running
+            self._spares.refill(self._host, min(waiting, _LANES_MAX - len(self._workers)), running)
 
     def _send(self, worker: Worker, data: bytes) -> None:
         link = worker.link
@@ -286,8 +293,12 @@ class LocalBatchSystem(BatchSystem):
         host = self._host or self._start_host()
         if host is None:
             return None
-        slot = host.free_slots.pop()
-        link = host.fork(slot, lane.devices, once=self._once)
+        spare = self._spares.take() if self._once and not lane.devices else None
+        if spare is None:
+            slot = host.free_slots.pop()
+            link = host.fork(slot, lane.devices, once=self._once)
+        else:
+            slot, link = spare
         worker = self._workers[lane.number] = Worker(lane, link, slot, host.slots[slot])
         self._selector.register(link, selectors.EVENT_READ, lambda mask: self._handle_worker(worker, mask))
         return worker
@@ -320,8 +331,10 @@ class LocalBatchSystem(BatchSystem):
                 refuse = ScriptError if number else BatchSystemError
                 self._error = refuse(f"the workers can't start: {payload.decode(errors='replace')}\n{host.printed()}".strip())
             elif kind == framing.DIED:
+                death = framing.unpack_death(payload)
                 for worker in [worker for worker in self._workers.values() if worker.slot == id]:
-                    self._bury(worker, framing.unpack_death(payload))
+                    self._bury(worker, death)
+                self._spares.forget(id)
                 host.slots.clear(id)
                 host.free_slots.append(id)
         if not host.link.open:
@@ -353,6 +366,7 @@ class LocalBatchSystem(BatchSystem):
         """Report what ran as lost, let the rest wait for the next host."""
         self._selector.unregister(host.link)
         self._host = None
+        self._spares.clear()
         ran = sorted({repr(work.job.name) for worker in self._workers.values() if (work := worker.begun()) is not None})
         for worker in list(self._workers.values()):
             self._bury(worker, Death(reason=Reason.LOST, message="its worker host died"))

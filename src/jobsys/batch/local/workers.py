@@ -17,7 +17,7 @@ HOST: Final = socket.gethostname()
 class Worker:
     """A worker process, seen from the leader."""
 
-    __slots__ = ("announced", "lane", "limits", "link", "row", "slot")
+    __slots__ = ("_since", "announced", "lane", "limits", "link", "row", "slot")
 
     def __init__(self, lane: Lane, link: Link, slot: int, row: slots.Slot) -> None:
         """Join a lane to the process that works for it."""
@@ -27,6 +27,7 @@ class Worker:
         self.row = row
         self.limits: Requirements | None = None  # in force there
         self.announced = False  # its first job was said to run
+        self._since = (0, 0.0)  # when a job began by the worker's clock, and by the one on the wall
 
     def begun(self) -> Work | None:
         """Return the job that the worker runs, or ran when it died."""
@@ -52,7 +53,11 @@ class Worker:
     def runs_since(self) -> RunningJob:
         """Describe the job that runs."""
         row = self.row
-        since = time.time() - (time.monotonic_ns() - row[slots.BEGUN]) / 1e9
+        begun, since = self._since
+        if begun != row[slots.BEGUN]:  # worked out once a job: a status in which nothing else has changed is not written again
+            begun = row[slots.BEGUN]
+            since = time.time() - (time.monotonic_ns() - begun) / 1e9
+            self._since = (begun, since)
         memory = row[slots.MEMORY] if row[slots.PEAK_JOB] == row[slots.JOB] else 0
         return RunningJob(HOST, row[slots.PID], since, memory or None)
 
