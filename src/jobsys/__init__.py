@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobsys.jobstores import FileId
     from jobsys.promise import Promise
     from jobsys.requirements import Requirements
-    from jobsys.workflow import run
+    from jobsys.start import run
 
 __all__ = [
     "CanceledError",
@@ -87,7 +87,7 @@ _HOMES: Final = {
     "WorkflowError": "jobsys.errors",
     "argument_parser": "jobsys.config",
     "current": "jobsys.context",
-    "run": "jobsys.workflow",
+    "run": "jobsys.start",
 }
 
 tell_uncaught_errors_plainly()  # a script's first mistake may stand in its first decorator

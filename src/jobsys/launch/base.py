@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from jobsys.batch.local import LocalBatchSystem
 from jobsys.config import Config
 from jobsys.errors import UsageError
 from jobsys.jobstores import JobStore, Lease
@@ -19,6 +20,7 @@ class Launch:
     lease: Lease
     stack: ExitStack  # ends, behind the batch system, what runs beside it
     say: Callable[[str], None]  # tells the person who started the run
+    local: LocalBatchSystem | None = None  # whose worker host was started early
 
     def check_seen(self) -> None:
         """Refuse a store that other processes can't see.

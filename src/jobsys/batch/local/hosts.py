@@ -55,6 +55,10 @@ class HostProcess:
         self.link = Link(ours)
         self.pid = self._process.pid
 
+    def prepare(self, arguments: Sequence[str]) -> None:
+        """Tell a host that was started with ``--wait`` by what it loads the code."""
+        self.link.send(framing.pack(framing.PREPARE, payload=msgspec.msgpack.encode(arguments)))
+
     def fork(self, slot: int, devices: Sequence[str], *, once: bool) -> Link:
         """Ask for a worker and return the way to it."""
         ours, theirs = socket.socketpair()

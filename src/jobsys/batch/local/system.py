@@ -49,7 +49,7 @@ class LocalBatchSystem(BatchSystem):
         """Take the command that starts a worker host; nothing is started before the first job comes.
 
         Args:
-            command: to which the arguments for the connection are appended.
+            command: to which the arguments for the connection are appended; with ``--wait`` the host waits for ``prepare``.
             machine: what jobs may use; this machine, if it is not given.
             max_jobs: how many jobs run at once at most.
             isolation: ``process`` runs each job in a process of its own, ``warm`` one after the other in few.
@@ -58,6 +58,7 @@ class LocalBatchSystem(BatchSystem):
         """
         self.environment: Mapping[str, str] = {}  # variables for the workers, over those of this process
         self._command = list(command)
+        self._arguments: list[str] | None = None
         self._machine = machine or this_machine(work_dir=directory)
         self._once = isolation == "process"
         self._clock = clock
@@ -75,6 +76,20 @@ class LocalBatchSystem(BatchSystem):
         self._error: BatchSystemError | None = None
         self._closed = False
         self._stirred = False  # something happened on a watched descriptor
+
+    def start_early(self) -> None:
+        """Start the worker host before it is known what code there is: it loads itself meanwhile, then waits for ``prepare``.
+
+        The command must have it wait (``--wait``). What goes wrong is told by ``updates``.
+        """
+        if self._host is None:
+            self._start_host()
+
+    def prepare(self, arguments: Sequence[str]) -> None:
+        """Say by what worker hosts load the code, this one and those that follow it; called once, where the command has them wait."""
+        self._arguments = list(arguments)
+        if self._host is not None:
+            self._host.prepare(self._arguments)
 
     def check(self, requirements: Requirements) -> None:
         """Raise RequirementError if this machine can never meet the requirements."""
@@ -309,6 +324,8 @@ class LocalBatchSystem(BatchSystem):
         except BatchSystemError as error:
             self._error = error
             return None
+        if self._arguments is not None:
+            host.prepare(self._arguments)
         self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
         return host
 
