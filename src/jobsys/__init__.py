@@ -3,8 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from jobsys.function import job  # at once: the module of that name must not take its place
-from jobsys.uncaught import tell_uncaught_errors_plainly
+from jobsys.collecting import uncollected
+
+with uncollected():  # what modules are made of stays
+    from jobsys.function import job  # at once: the module of that name must not take its place
+    from jobsys.uncaught import tell_uncaught_errors_plainly
 
 if TYPE_CHECKING:
     from jobsys.config import Config, argument_parser
@@ -97,7 +100,8 @@ def __getattr__(name: str) -> Any:
     """Load what is asked for: a worker needs no leader, and starts in half the time without it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jobsys' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    with uncollected():
+        value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

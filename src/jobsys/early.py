@@ -12,6 +12,8 @@ from jobsys.config import Config
 from jobsys.errors import UsageError
 from jobsys.shipping import surroundings
 
+HOST: Final = ("-P", "-m", "jobsys.worker", "--wait")  # -P: the working directory must not come before what was shipped
+
 
 @contextmanager
 def started(config: Config) -> Iterator[LocalBatchSystem | None]:
@@ -37,8 +39,7 @@ def make(config: Config) -> LocalBatchSystem:
     Raises:
         UsageError: an option makes no sense here.
     """
-    options = surroundings.interpreter_options()
-    command = [sys.executable, *options, "-P", "-m", "jobsys.worker", "--wait"]  # -P: shipped code comes before the working directory
+    command = [sys.executable, *surroundings.interpreter_options(), *HOST]
     work_dir = _work_dir(config)
     machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
     isolation: Final = "process" if config.isolation == "process" else "warm"

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from jobsys.batch.local import LocalBatchSystem
 from jobsys.config import Config
@@ -11,8 +12,7 @@ from jobsys.jobstores import JobStore, Lease
 from jobsys.worker.code import arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """A run that wants a batch system."""
 
     config: Config

@@ -1,10 +1,11 @@
 """What a worker host does first: fetch the code that the leader shipped, check it, import it."""
 
-import argparse
 import io
 import os
 import sys
 from collections.abc import Sequence
+
+import msgspec
 
 from jobsys import shipment
 from jobsys.cache import Cache
@@ -17,10 +18,19 @@ from jobsys.worker.execute import JobExecutor
 from jobsys.worker.explain import Explainer
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """What a worker host must know, as one word of a command line."""
+
+    locator: str
+    epoch: int
+    code: str
+    max_log: int
+    durable: bool
+
+
 def arguments(locator: str, epoch: int, code: str, max_log: int, durable: bool) -> list[str]:
     """Make the command line that ``prepare`` reads; ``code`` is the SHA-256 of what says which code was shipped."""
-    told = ["--job-store", locator, "--epoch", str(epoch), "--code", code, "--max-log", str(max_log)]
-    return [*told, *([] if durable else ["--no-sync"])]
+    return [msgspec.json.encode(_Told(locator, epoch, code, max_log, durable)).decode()]
 
 
 def prepare(command_line: Sequence[str]) -> JobExecutor:
@@ -29,15 +39,9 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Raises:
         JobsysError: the store can't be read, or the code can't be fetched, verified or imported.
     """
-    parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
-    parser.add_argument("--job-store", required=True)
-    parser.add_argument("--epoch", type=int, required=True)
-    parser.add_argument("--code", required=True)
-    parser.add_argument("--max-log", type=int, required=True)
-    parser.add_argument("--no-sync", action="store_true")
-    options = parser.parse_args(command_line)
-    store = open_store(options.job_store, durable=not options.no_sync)
-    shipped = shipment.read(store, options.epoch, options.code)
+    told = msgspec.json.decode(command_line[0], type=_Told)
+    store = open_store(told.locator, durable=told.durable)
+    shipped = shipment.read(store, told.epoch, told.code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
     roots = _localize(shipped)
@@ -50,7 +54,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-    return JobExecutor(store, options.max_log, places)
+    return JobExecutor(store, told.max_log, places)
 
 
 def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: list[tuple[str, str]]) -> None:

@@ -12,7 +12,6 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +33,13 @@ _LOG_TAIL: Final = 1 << 16
 _DESCRIPTORS: Final = 64
 
 
-@dataclass(slots=True)
-class _Child:
+class _Child(msgspec.Struct):
     slot: int
     directory: Path
     excess: Excess | None = None  # why the host killed it
 
 
-@dataclass(slots=True)
-class _Cleaner:
+class _Cleaner(msgspec.Struct):
     directory: Path
     deadline: float
 

@@ -1,6 +1,5 @@
 """A worker host from its first to its last moment: guarded, told what to load, serving, and gone without a trace."""
 
-import argparse
 import atexit
 import gc
 import importlib
@@ -12,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Final, NoReturn, cast
 
 import msgspec
 
@@ -25,33 +24,47 @@ from jobsys.worker import guard
 from jobsys.worker.executor import Executor, Prepare
 from jobsys.worker.host import Host
 
+OPTIONS: Final = {
+    "--connect": "descriptor of the socket to the leader",
+    "--slots": "descriptor of the memory that it shares",
+    "--lock": "descriptor that is kept open: so the directory is in use as long as this process lives",
+    "--directory": "for the files of this host and its workers",
+    "--leader": "its process",
+    "--mark": "by which all processes of this host are found",
+    "--executor": "MODULE:NAME of what loads the code",
+}
+"""Each with a value; with ``--wait``, which has none, the leader says over the socket by what the code is loaded."""
 DEFAULT_EXECUTOR = "jobsys.worker.code:prepare"
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
     """Load the code, then serve the leader at the other end of a socket."""
-    parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
-    parser.add_argument("--connect", type=int, required=True)
-    parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--lock", type=int, default=-1, help="kept open: so the directory is in use as long as this process lives")
-    parser.add_argument("--directory", type=Path, required=True)
-    parser.add_argument("--leader", type=int, required=True)
-    parser.add_argument("--mark", required=True)
-    parser.add_argument("--executor", default=DEFAULT_EXECUTOR)
-    parser.add_argument("--wait", action="store_true", help="the leader says over the socket by what the code is loaded")
-    options, rest = parser.parse_known_args(arguments)
+    given, rest = _read(arguments)
+    connection, shared, lock = int(given["--connect"]), int(given["--slots"]), int(given.get("--lock", -1))
+    directory = Path(given["--directory"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    guardian = guard.start(options.leader, options.directory, options.mark)
-    for descriptor in (options.connect, options.slots, options.lock):
+    guardian = guard.start(int(given["--leader"]), directory, given["--mark"])
+    for descriptor in (connection, shared, lock):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
-    control = socket.socket(fileno=options.connect)
-    executor = _prepare(options.executor, None if options.wait else rest, control, options.directory)
+    control = socket.socket(fileno=connection)
+    executor = _prepare(given.get("--executor", DEFAULT_EXECUTOR), None if "--wait" in rest else rest, control, directory)
     if executor is None:
         os.kill(guardian, signal.SIGKILL)
         _end(1)
-    Host(control, Slots(options.slots), options.directory, executor, guardian, options.lock).serve()
+    Host(control, Slots(shared), directory, executor, guardian, lock).serve()
     _end(0)
+
+
+def _read(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Part the options of a host from what its executor is told; argparse takes longer to load than all of this to run."""
+    given, rest, words = {}, [], iter(arguments)
+    for word in words:
+        if word in OPTIONS:
+            given[word] = next(words)
+        else:
+            rest.append(word)
+    return given, rest
 
 
 def _end(status: int) -> NoReturn:

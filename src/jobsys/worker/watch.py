@@ -1,15 +1,15 @@
 """What the host does to keep workers within their limits: measure, compare, say what was exceeded. Kills nothing itself."""
 
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from jobsys import processes, slots
 from jobsys.requirements import format_bytes
 from jobsys.slots import Slot
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(msgspec.Struct, frozen=True):
     """A limit that a job broke."""
 
     job: int
