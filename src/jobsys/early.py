@@ -1,4 +1,4 @@
-"""The batch system of this machine, made before the code is known: its worker host loads itself while the leader does the same."""
+"""A worker host of this machine, started before it is known what code there is: it loads itself while the leader does the same."""
 
 import os
 import sys
@@ -6,50 +6,59 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from jobsys.batch.local import LocalBatchSystem
-from jobsys.batch.machine import this_machine
+from jobsys.batch.local.hosts import Begun
 from jobsys.config import Config
-from jobsys.errors import UsageError
+from jobsys.errors import BatchSystemError, UsageError
 from jobsys.shipping import surroundings
 
 HOST: Final = ("-P", "-m", "jobsys.worker", "--wait")  # -P: the working directory must not come before what was shipped
 
 
 @contextmanager
-def started(config: Config) -> Iterator[LocalBatchSystem | None]:
-    """Start a worker host, and leave nothing of it; None where none will be needed, or that is not known yet.
+def started(config: Config) -> Iterator[Begun | None]:
+    """Start a worker host, and leave nothing of it that nobody took; None where none will be needed, or that is not known yet.
 
     Raises:
         UsageError: an option makes no sense.
     """
-    if config.batch_system != "local" or config.restart or config.job_store.startswith("memory:"):
-        yield None
-        return
-    system = make(config)
+    begun = None
+    if config.batch_system == "local" and not config.restart and not config.job_store.startswith("memory:"):
+        begun = _begin(config)
     try:
-        system.start_early()
-        yield system
+        yield begun
     finally:
-        system.shutdown()
+        if begun is not None:
+            begun.discard()
 
 
-def make(config: Config) -> LocalBatchSystem:
-    """Make the batch system by a run's options; its hosts wait for ``prepare``.
+def _begin(config: Config) -> Begun | None:
+    variables, parent = environment(config), work_dir(config)
+    try:
+        return Begun(command(), variables, parent)
+    except (BatchSystemError, OSError):  # the batch system meets the same, and tells it once the job store is there
+        return None
+
+
+def command() -> list[str]:
+    """Give the command of a worker host on this machine, which waits until it is told by what it loads the code."""
+    return [sys.executable, *surroundings.interpreter_options(), *HOST]
+
+
+def environment(config: Config) -> dict[str, str]:
+    """Give the variables that workers get beside those of this process.
 
     Raises:
-        UsageError: an option makes no sense here.
+        UsageError: one can't be given.
     """
-    command = [sys.executable, *surroundings.interpreter_options(), *HOST]
-    work_dir = _work_dir(config)
-    machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
-    isolation: Final = "process" if config.isolation == "process" else "warm"
-    system = LocalBatchSystem(command, machine=machine, isolation=isolation, directory=work_dir)
-    system.environment = surroundings.asked_for(config.env, os.environ)
-    return system
+    return surroundings.asked_for(config.env, os.environ)
 
 
-def _work_dir(config: Config) -> str | None:
-    """Give the work directory as it is named from anywhere: jobs change directories."""
+def work_dir(config: Config) -> str | None:
+    """Give the work directory as it is named from anywhere: jobs change directories.
+
+    Raises:
+        UsageError: it can't be used.
+    """
     if config.work_dir is None:
         return None
     if not os.path.isdir(config.work_dir):

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, cast
 
 import msgspec
 
-from jobsys import pickling
+from jobsys import standins
 from jobsys.calls import check_call
 from jobsys.errors import GraphError, PicklingError, RequirementError
 from jobsys.promise import Promise, promise_job
@@ -170,7 +170,7 @@ class Job:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Travel as the body of a record only: inside arguments, a job's promise is meant."""
-        if not pickling.travels(self):
+        if not standins.travels(self):
             raise PicklingError(f"{self!r} can't travel inside arguments or values: pass its promise, job.rv()")
         reduced: Any = super().__reduce_ex__(protocol)
         make, args, state, *rest = reduced

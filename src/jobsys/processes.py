@@ -39,6 +39,11 @@ def _libc() -> Any:
     return importlib.import_module("ctypes").CDLL(None) if LINUX else None  # loaded on use: a leader calls nothing
 
 
+def load() -> None:
+    """Load now what the calls below load on use: where there is time to spare."""
+    _libc()
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent dies; exit at once where that has happened already."""
     if (libc := _libc()) is not None:

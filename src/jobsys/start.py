@@ -42,10 +42,10 @@ def run(
     working_directory()  # before anything else asks for it, and is told less
     config = Config.of(options, **changes)
     logging.getLogger("jobsys").setLevel(config.log_level.upper())
-    with early.started(config) as local:
+    with early.started(config) as begun:
         with uncollected():
             workflow_module = importlib.import_module("jobsys.workflow")  # which takes its time, and the host's start, too
-        return workflow_module.go(workflow, config, listeners, local)
+        return workflow_module.go(workflow, config, listeners, begun)
 
 
 def _check_place() -> None:

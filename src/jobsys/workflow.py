@@ -15,7 +15,7 @@ from typing import Any, Final
 from jobsys import session, shipment
 from jobsys.batch import workdir
 from jobsys.batch.base import BatchSystem
-from jobsys.batch.local import LocalBatchSystem
+from jobsys.batch.local.hosts import Begun
 from jobsys.clock import SYSTEM, Clock
 from jobsys.config import Config
 from jobsys.display import make_display
@@ -61,14 +61,14 @@ TIDY_PAUSES: Final = (0.2, 0.5, 1.0)  # seconds before what could not be tidied 
 _NOTHING_KEPT: Final = "nothing is kept (--clean always)"
 
 
-def go(workflow: Any, config: Config, listeners: Sequence[Listener], local: LocalBatchSystem | None) -> Any:
-    """Run a workflow and return its value; ``local`` is the batch system of this machine where its worker host was started early."""
+def go(workflow: Any, config: Config, listeners: Sequence[Listener], begun: Begun | None) -> Any:
+    """Run a workflow and return its value; ``begun`` is a worker host that was started before."""
     try:
         store = _open(config)
         if others := store.openness():
             _say(f"{others}: who can write there may stop, roll back or delete this run, and read it; no code of theirs will run")
         with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting(), ExitStack() as stack:
-            leader = _lead(Launch(config, store, lease, stack, _say, local), workflow, listeners)
+            leader = _lead(Launch(config, store, lease, stack, _say, begun), workflow, listeners)
             return _outcome(leader, store, "" if config.clean == "always" else _way_on())
     except KeyboardInterrupt:
         raise CanceledError(_interrupted(config.job_store)) from None

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import msgspec
 
-from jobsys.batch.local import LocalBatchSystem
+from jobsys.batch.local.hosts import Begun
 from jobsys.config import Config
 from jobsys.errors import UsageError
 from jobsys.jobstores import JobStore, Lease
@@ -20,7 +20,7 @@ class Launch(msgspec.Struct, frozen=True):
     lease: Lease
     stack: ExitStack  # ends, behind the batch system, what runs beside it
     say: Callable[[str], None]  # tells the person who started the run
-    local: LocalBatchSystem | None = None  # whose worker host was started early
+    begun: Begun | None = None  # a worker host that was started early
 
     def check_seen(self) -> None:
         """Refuse a store that other processes can't see.

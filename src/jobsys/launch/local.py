@@ -1,7 +1,11 @@
 """Jobs on this machine: own code is shipped, the environment is the leader's."""
 
+from typing import Final
+
 from jobsys import early
 from jobsys.batch.base import BatchSystem
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import this_machine
 from jobsys.digest import sha256
 from jobsys.launch.base import Launch
 from jobsys.launch.code import ship
@@ -15,9 +19,17 @@ def make(launch: Launch) -> BatchSystem:
         ResourceException: the code can't be shipped.
     """
     launch.check_seen()
-    if launch.config.ship_env == "always":
+    config = launch.config
+    if config.ship_env == "always":
         launch.say("--ship-env always: workers on this machine run in this very environment, none of it is sent")
     _, data = ship(launch)
-    system = launch.local or early.make(launch.config)
+    work_dir = early.work_dir(config)
+    machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
+    isolation: Final = "process" if config.isolation == "process" else "warm"
+    system = LocalBatchSystem(early.command(), machine=machine, isolation=isolation, directory=work_dir)
+    system.environment = early.environment(config)
+    launch.stack.callback(system.shutdown)  # also where nothing comes to be submitted
+    if launch.begun is not None:
+        system.adopt(launch.begun)
     system.prepare(launch.arguments(launch.store.locator, sha256(data)))
     return system

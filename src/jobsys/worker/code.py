@@ -44,13 +44,13 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     shipped = shipment.read(store, told.epoch, told.code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
-    roots = _localize(shipped)
+    roots, grown = _localize(shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     if shipped.remote:
         _tell_programs(shipment.path_of_programs(shipped, roots))
     places = [(here, root.directory) for here, root in zip(roots, shipped.roots, strict=True)]
     _load_main(store, shipped, roots, places)
-    _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)])
+    _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)], grown=grown)
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -69,15 +69,16 @@ def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: lis
         raise UsageError(f"{text}\n{failure.traceback}".rstrip()) from None
 
 
-def _localize(shipped: Shipment) -> list[str]:
-    """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie."""
-    places = []
+def _localize(shipped: Shipment) -> tuple[list[str], bool]:
+    """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie, and whether one is new here."""
+    places, grown = [], False
     for root in shipped.roots:
         resource = shipment.resource_of(root)
         resource.register()
+        grown = grown or not os.path.lexists(resource.localPath)
         resource.download()
         places.append(os.path.abspath(resource.localPath))
-    return places
+    return places, grown
 
 
 def _tell_programs(path: Sequence[str]) -> None:
@@ -86,11 +87,11 @@ def _tell_programs(path: Sequence[str]) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def _settle(held: Sequence[str]) -> None:
-    """Vouch for the bytecode of what was just loaded, and let the cache forget what nobody has used for long."""
+def _settle(held: Sequence[str], *, grown: bool) -> None:
+    """Vouch for the bytecode of what was just loaded, and let a cache that has grown forget what nobody has used for long."""
     for place in dict.fromkeys(held):
         if os.path.isfile(f"{place}/{MANIFEST}"):  # else it is no place of a cache: the interpreter of the leader's machine
             seal(place)
-    cache = Cache.around(os.environ[Resource.rootDirPathEnvName])
+    cache = Cache.around(os.environ[Resource.rootDirPathEnvName]) if grown else None
     if cache is not None:
         cache.evict()

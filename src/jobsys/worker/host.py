@@ -5,6 +5,7 @@ It has one thread, so that forking is safe, and it runs no job.
 
 import gc
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -285,12 +286,13 @@ class Host:
     def _end(self) -> None:
         """End all workers, let what clears up behind them finish, remove the directory."""
         deadline = time.monotonic() + _GRACE
+        if all(self._slots[child.slot][slots.STATE] == slots.IDLE for child in self._children.values()):
+            self._await_child()  # whose leader let go of it leaves by itself
         while self._children and time.monotonic() < deadline:
             for pid, child in self._children.items():
                 if self._slots[child.slot][slots.STATE] != slots.DELIVERING:
                     processes.end_tree(pid)
-            time.sleep(0.005)
-            self._collect()
+            self._await_child()
         for pid in self._children:
             processes.end_tree(pid)
         while self._cleaners and time.monotonic() < deadline + _AFTER_DEATH:
@@ -299,8 +301,17 @@ class Host:
             self._watch()
         self._collect()
         processes.send(self._guard, signal.SIGKILL)
+        with suppress(ChildProcessError):  # a job may have killed it before
+            os.waitpid(self._guard, 0)
         processes.end_descendants(os.getpid())
         shutil.rmtree(self._base if self._orphaned else self._directory, ignore_errors=True)
+
+    def _await_child(self) -> None:
+        """Collect the dead as soon as there are any, after a moment at the latest."""
+        select.select([self._signals], [], [], 0.005)
+        with suppress(BlockingIOError):
+            os.read(self._signals, 4096)
+        self._collect()
 
 
 def _tail(path: Path, start: int) -> bytes:

@@ -15,7 +15,7 @@ from typing import Final, NoReturn, cast
 
 import msgspec
 
-from jobsys import framing
+from jobsys import framing, processes
 from jobsys.cache import Cache
 from jobsys.errors import JobsysError, UsageError
 from jobsys.resource import Resource
@@ -87,6 +87,8 @@ def _prepare(name: str, arguments: Sequence[str] | None, control: socket.socket,
         _place_code(directory)
         module, _, attribute = name.partition(":")
         prepare = cast(Prepare, getattr(importlib.import_module(module), attribute))
+        processes.load()
+        gc.freeze()  # no collection goes through it again
         told = _told(control) if arguments is None else arguments
         gc.enable()
         if told is None:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from jobsys import framing, slots
 from jobsys.batch.amount import check_fits
 from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
-from jobsys.batch.local.hosts import HostProcess
+from jobsys.batch.local.hosts import Begun, HostProcess
 from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.shapes import Lane, Work
 from jobsys.batch.local.workers import Worker, canceled
@@ -77,13 +77,11 @@ class LocalBatchSystem(BatchSystem):
         self._closed = False
         self._stirred = False  # something happened on a watched descriptor
 
-    def start_early(self) -> None:
-        """Start the worker host before it is known what code there is: it loads itself meanwhile, then waits for ``prepare``.
-
-        The command must have it wait (``--wait``). What goes wrong is told by ``updates``.
-        """
-        if self._host is None:
-            self._start_host()
+    def adopt(self, begun: Begun) -> None:
+        """Use a worker host that was started before, by the same command."""
+        if (taken := begun.take()) is not None:
+            self._host, self._directory = taken
+            self._follow(self._host)
 
     def prepare(self, arguments: Sequence[str]) -> None:
         """Say by what worker hosts load the code, this one and those that follow it; called once, where the command has them wait."""
@@ -326,8 +324,11 @@ class LocalBatchSystem(BatchSystem):
             return None
         if self._arguments is not None:
             host.prepare(self._arguments)
-        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
+        self._follow(host)
         return host
+
+    def _follow(self, host: HostProcess) -> None:
+        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
 
     def _handle_host(self, host: HostProcess) -> None:
         for kind, id, number, payload in host.link.receive():
