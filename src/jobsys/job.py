@@ -6,7 +6,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Final, Self, cast
 
@@ -56,16 +56,15 @@ _OWN: Final = frozenset({"_serial", "_edges", "_options", "_committed_by"})
 OPTIONS: Final = REQUIREMENTS | {"name", "after", "retries", "checkpoint"}
 
 
-@dataclass(slots=True)
-class Edges:
+class Edges(msgspec.Struct):
     """A job's place in the graph: only what points upwards, as it is stored."""
 
-    parents: list[Job] = field(default_factory=list)
-    follows: list[Job] = field(default_factory=list)
+    parents: list[Job] = []
+    follows: list[Job] = []
     after: tuple[Job, ...] = ()
     service_of: Job | None = None
     service_parent: Job | None = None
-    successors: list[Job] = field(default_factory=list)
+    successors: list[Job] = []
 
 
 class Job:

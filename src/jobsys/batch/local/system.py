@@ -84,7 +84,7 @@ class LocalBatchSystem(BatchSystem):
             self._follow(self._host)
 
     def prepare(self, arguments: Sequence[str]) -> None:
-        """Say by what worker hosts load the code, this one and those that follow it; called once, where the command has them wait."""
+        """Say by what worker hosts load the code, this one and those that follow it; where the command has them wait, before any job."""
         self._arguments = list(arguments)
         if self._host is not None:
             self._host.prepare(self._arguments)
