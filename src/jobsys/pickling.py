@@ -13,7 +13,7 @@ from jobsys.classes import reduced
 from jobsys.culprit import describe
 from jobsys.errors import PicklingError
 
-_MISSING: Final = re.compile(r"(Can't get attribute|Can't resolve path) '(.*?)' on <module '(.*?)'")
+_MISSING: Final = r"(Can't get attribute|Can't resolve path) '(.*?)' on <module '(.*?)'"
 
 
 def dump(value: Any, what: str, labels: Sequence[str] = ()) -> tuple[bytes, tuple[Any, ...]]:
@@ -87,7 +87,7 @@ def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[A
 
 
 def _not_there(error: AttributeError | ImportError) -> str:
-    found = _MISSING.match(str(error))
+    found = re.match(_MISSING, str(error))
     what = f"{found[2]!r} is not in the module {found[3]!r} on this side" if found else f"a part of it is not there on this side ({error})"
     return (
         f"a value or an argument can't be unpickled: {what}. Was it renamed or removed since, is it made while the program runs, or "

@@ -369,7 +369,7 @@ def test_the_executor_clears_up_behind_a_dead_worker(monkeypatch, tmp_path):
 LEADER = """
     import os, sys, time
     from jobsys.batch.local.system import LocalBatchSystem
-from jobsys.batch.machine import Machine
+    from jobsys.batch.machine import Machine
     from jobsys.batch.base import BatchState
     from jobsys.testing.orders import job
     system = LocalBatchSystem([sys.executable, "-m", "jobsys.worker", "--executor", "deeds:prepare"],
