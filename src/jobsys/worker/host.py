@@ -286,7 +286,7 @@ class Host:
     def _end(self) -> None:
         """End all workers, let what clears up behind them finish, remove the directory."""
         deadline = time.monotonic() + _GRACE
-        if all(self._slots[child.slot][slots.STATE] == slots.IDLE for child in self._children.values()):
+        if self._children and all(self._slots[child.slot][slots.STATE] == slots.IDLE for child in self._children.values()):
             self._await_child()  # whose leader let go of it leaves by itself
         while self._children and time.monotonic() < deadline:
             for pid, child in self._children.items():
@@ -303,7 +303,9 @@ class Host:
         processes.send(self._guard, signal.SIGKILL)
         with suppress(ChildProcessError):  # a job may have killed it before
             os.waitpid(self._guard, 0)
-        processes.end_descendants(os.getpid())
+        with suppress(ChildProcessError):  # nothing is below a process that adopts orphans and has no child
+            os.waitpid(-1, os.WNOHANG)
+            processes.end_descendants(os.getpid())
         shutil.rmtree(self._base if self._orphaned else self._directory, ignore_errors=True)
 
     def _await_child(self) -> None:
