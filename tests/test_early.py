@@ -23,7 +23,7 @@ from jobsys.testing.batch import collect, is_gone
 from jobsys.testing.orders import job
 
 TWO = Machine(cores=2, memory=16_000_000_000, disk=10_000_000_000)
-COMMAND = [*early.command(), "--executor", "jobsys.testing.orders:prepare"]
+COMMAND = [*early.command(Config(job_store="file:store")), "--executor", "jobsys.testing.orders:prepare"]
 
 
 def hosts() -> list[psutil.Process]:
@@ -44,6 +44,13 @@ def system(begun, tmp_path):
     made = LocalBatchSystem(COMMAND, machine=TWO, directory=tmp_path)
     yield made
     made.shutdown()
+
+
+@pytest.mark.parametrize("locator", ["store", "file:store"])
+def test_the_command_shows_whose_run_it_is(locator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert early.command(Config(job_store=locator))[-2:] == ["--job-store", f"file:{tmp_path}/store"]
+    assert early.command(Config(job_store="http://there:80"))[-1] == "http://there:80"
 
 
 def test_a_host_that_nobody_takes_is_ended_with_its_directory(begun, tmp_path):

@@ -34,14 +34,19 @@ def started(config: Config) -> Iterator[Begun | None]:
 def _begin(config: Config) -> Begun | None:
     variables, parent = environment(config), work_dir(config)
     try:
-        return Begun(command(), variables, parent)
+        return Begun(command(config), variables, parent)
     except (BatchSystemError, OSError):  # the batch system meets the same, and tells it once the job store is there
         return None
 
 
-def command() -> list[str]:
+def command(config: Config) -> list[str]:
     """Give the command of a worker host on this machine, which waits until it is told by what it loads the code."""
-    return [sys.executable, *surroundings.interpreter_options(), *HOST]
+    return [sys.executable, *surroundings.interpreter_options(), *HOST, "--job-store", _absolute(config.job_store)]
+
+
+def _absolute(locator: str) -> str:
+    """Name a job store for people who look at processes."""
+    return locator if "://" in locator else f"file:{os.path.abspath(locator.removeprefix('file:'))}"
 
 
 def environment(config: Config) -> dict[str, str]:

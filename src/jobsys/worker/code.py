@@ -1,11 +1,10 @@
 """What a worker host does first: fetch the code that the leader shipped, check it, import it."""
 
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
-
-import msgspec
 
 from jobsys import shipment
 from jobsys.cache import Cache
@@ -18,19 +17,9 @@ from jobsys.worker.execute import JobExecutor
 from jobsys.worker.explain import Explainer
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """What a worker host must know, as one word of a command line."""
-
-    locator: str
-    epoch: int
-    code: str
-    max_log: int
-    durable: bool
-
-
 def arguments(locator: str, epoch: int, code: str, max_log: int, durable: bool) -> list[str]:
     """Make the command line that ``prepare`` reads; ``code`` is the SHA-256 of what says which code was shipped."""
-    return [msgspec.json.encode(_Told(locator, epoch, code, max_log, durable)).decode()]
+    return [json.dumps([locator, epoch, code, max_log, durable])]  # a path that is no Unicode goes through this
 
 
 def prepare(command_line: Sequence[str]) -> JobExecutor:
@@ -39,9 +28,9 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Raises:
         JobsysError: the store can't be read, or the code can't be fetched, verified or imported.
     """
-    told = msgspec.json.decode(command_line[0], type=_Told)
-    store = open_store(told.locator, durable=told.durable)
-    shipped = shipment.read(store, told.epoch, told.code)
+    locator, epoch, code, max_log, durable = json.loads(command_line[0])
+    store = open_store(locator, durable=durable)
+    shipped = shipment.read(store, epoch, code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
     roots, grown = _localize(shipped)
@@ -54,7 +43,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-    return JobExecutor(store, told.max_log, places)
+    return JobExecutor(store, max_log, places)
 
 
 def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: list[tuple[str, str]]) -> None:

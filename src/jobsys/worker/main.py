@@ -32,6 +32,7 @@ OPTIONS: Final = {
     "--leader": "its process",
     "--mark": "by which all processes of this host are found",
     "--executor": "MODULE:NAME of what loads the code",
+    "--job-store": "whose run this is, for people who look at processes",
 }
 """Each with a value; with ``--wait``, which has none, the leader says over the socket by what the code is loaded."""
 DEFAULT_EXECUTOR = "jobsys.worker.code:prepare"
