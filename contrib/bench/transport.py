@@ -11,7 +11,8 @@ import sys
 import time
 
 from jobsys.batch.base import BatchJob
-from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine
 from jobsys.requirements import Requirements
 
 

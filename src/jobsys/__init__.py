@@ -3,8 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from jobsys.function import job  # at once: the module of that name must not take its place
-from jobsys.uncaught import tell_uncaught_errors_plainly
+from jobsys.collecting import uncollected
+
+with uncollected():  # what modules are made of stays
+    from jobsys.function import job  # at once: the module of that name must not take its place
+    from jobsys.uncaught import tell_uncaught_errors_plainly
 
 if TYPE_CHECKING:
     from jobsys.config import Config, argument_parser
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from jobsys.jobstores import FileId
     from jobsys.promise import Promise
     from jobsys.requirements import Requirements
-    from jobsys.workflow import run
+    from jobsys.start import run
 
 __all__ = [
     "CanceledError",
@@ -87,7 +90,7 @@ _HOMES: Final = {
     "WorkflowError": "jobsys.errors",
     "argument_parser": "jobsys.config",
     "current": "jobsys.context",
-    "run": "jobsys.workflow",
+    "run": "jobsys.start",
 }
 
 tell_uncaught_errors_plainly()  # a script's first mistake may stand in its first decorator
@@ -97,7 +100,8 @@ def __getattr__(name: str) -> Any:
     """Load what is asked for: a worker needs no leader, and starts in half the time without it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jobsys' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    with uncollected():
+        value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

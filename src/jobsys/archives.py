@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 SHARE: Final = 0.2
 """The part of the cache's limit that archives may take."""
-_NAME: Final = re.compile(r"([0-9a-f]{64})-([0-9a-f]{64})\.zip")
+_NAME: Final = r"([0-9a-f]{64})-([0-9a-f]{64})\.zip"
 
 
 class Kept(NamedTuple):
@@ -47,7 +47,7 @@ class Archives:
     def open(self, digest: str) -> BinaryIO | None:
         """Give the archive of a manifest, to read; None if there is none that is still what it was."""
         for name in self._names():
-            match = _NAME.fullmatch(name)
+            match = re.fullmatch(_NAME, name)
             if match is None or match[1] != digest:
                 continue
             path = os.path.join(self.directory, name)

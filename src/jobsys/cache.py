@@ -26,10 +26,10 @@ from jobsys.kept import size_of
 logger = logging.getLogger(__name__)
 
 LIMIT: Final = 10 * 10**9
-_TREE: Final = re.compile(r"[0-9A-Za-z]{32,64}-[0-9a-f]{8}")
-_ENVIRONMENT: Final = re.compile(r"env-[0-9a-f]{8,64}")
-_CORE: Final = re.compile(r"core-[0-9a-f]{64}\.zip|\.core-[0-9a-f]{16}")  # bootstrap.py writes them
-_BEGUN: Final = re.compile(rf"code$|{_CORE.pattern}|\.CACHEDIR\.TAG\.")
+_TREE: Final = r"[0-9A-Za-z]{32,64}-[0-9a-f]{8}"  # this and the others: compiled on use, which most processes never come to
+_ENVIRONMENT: Final = r"env-[0-9a-f]{8,64}"
+_CORE: Final = r"core-[0-9a-f]{64}\.zip|\.core-[0-9a-f]{16}"  # bootstrap.py writes them
+_BEGUN: Final = rf"code$|{_CORE}|\.CACHEDIR\.TAG\."
 _BESIDE: Final = (".used", ".lock", ".parts", ".transfer")
 _TAG_NAME: Final = "CACHEDIR.TAG"
 _TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n# Shipped code of jobsys, which backups can leave out.\n"
@@ -142,14 +142,14 @@ class Cache:
         """Go through the paths that are the cache's own, each as a place and what follows its name."""
         for directory, pattern in ((self.root, _ENVIRONMENT), (self.code, _TREE)):
             for name in os.listdir(directory):
-                match = pattern.match(name)
+                match = re.match(pattern, name)
                 rest = name[match.end() :] if match else ""
                 if match and (rest in {"", *_BESIDE} or rest.startswith(PART)):
                     yield f"{directory}/{match[0]}", rest
 
     def _cores(self) -> Iterator[tuple[str, int, float]]:
         """Go through the core archives, with size and time; whoever imports one has it open, so that it may vanish at any time."""
-        for name in filter(_CORE.fullmatch, os.listdir(self.root)):
+        for name in [each for each in os.listdir(self.root) if re.fullmatch(_CORE, each)]:
             with suppress(FileNotFoundError):
                 found = os.lstat(f"{self.root}/{name}")
                 if not name.startswith(".") or time.time() - found.st_mtime > _WRITTEN:
@@ -199,7 +199,7 @@ def _refuse_another_use(root: str) -> None:
         UsageError: it is one.
     """
     try:
-        strange = [name for name in os.listdir(root) if not _BEGUN.match(name)] or os.listdir(f"{root}/code")
+        strange = [name for name in os.listdir(root) if not re.match(_BEGUN, name)] or os.listdir(f"{root}/code")
     except OSError:  # nothing is there yet, or nothing that may be seen: what is wrong with that is told by who makes it
         return
     if strange and not _has_our_tag(root):
@@ -250,7 +250,7 @@ def _place(path: str) -> Place:
 
 def _remove(place: str) -> bool:
     """Remove a place in one step, unless somebody uses it."""
-    if _CORE.fullmatch(os.path.basename(place)):
+    if re.fullmatch(_CORE, os.path.basename(place)):
         Path(place).unlink(missing_ok=True)
         return True
     with unused(place) as free:

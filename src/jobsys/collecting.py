@@ -7,11 +7,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile: among tens of thousands of tuples that all stay, that costs as much as making them."""
+    """Look for no garbage meanwhile: among tens of thousands of tuples that all stay, that costs as much as making them.
+
+    What there is at the end counts as old: the next full collection looks at it, none before.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # else the program has frozen some, which would thaw
+                gc.freeze()  # both together move all to the oldest generation, and look at none
+                gc.unfreeze()
             gc.enable()

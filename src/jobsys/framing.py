@@ -24,6 +24,7 @@ FORK: Final = 32  # id: slot; number: 1 to run one job only; payload: numbers of
 KILL: Final = 33  # id: job; number: slot; ends the worker if that is what it runs
 WAKE: Final = 34  # watch the workers again
 STOP: Final = 35  # end all workers, then yourself
+PREPARE: Final = 36  # payload: what the code is loaded by; the first frame to a host that was started with --wait
 # host -> leader
 READY: Final = 48  # the code is loaded
 CANNOT_START: Final = 49  # payload: why; number: 1 if the script is wrong
@@ -101,6 +102,12 @@ class FrameReader:
 def pack(kind: int, id: int = 0, number: int = 0, payload: bytes = b"") -> bytes:
     """Make one frame."""
     return header(kind, id, number, len(payload)) + payload
+
+
+def payload_size(header: bytes) -> int:
+    """Tell how many bytes follow a header."""
+    length: int = _unpack(header)[3]
+    return length
 
 
 def pack_ids(ids: Iterable[int]) -> bytes:

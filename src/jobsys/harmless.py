@@ -4,18 +4,18 @@ import re
 from typing import IO, Final
 
 _COLOUR: Final = r"\x1b\[[0-9;:]*m"
-_CONTROL: Final = re.compile(rf"({_COLOUR}|\r\n)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ANY: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL: Final = rf"({_COLOUR}|\r\n)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+_ANY: Final = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 
 
 def harmless(text: str) -> str:
     """Let no character move the cursor, change the terminal or answer for the person at it; line ends, tabs and colours stay."""
-    return _CONTROL.sub(lambda match: match[1] or _picture(match[0]), text)
+    return re.sub(_CONTROL, lambda match: match[1] or _picture(match[0]), text)
 
 
 def colourless(text: str) -> str:
     """Let no control character but line ends and tabs through."""
-    return _ANY.sub(lambda match: _picture(match[0]), text)
+    return re.sub(_ANY, lambda match: _picture(match[0]), text)
 
 
 def for_stream(text: str, stream: IO[str]) -> str:

@@ -6,13 +6,13 @@ import inspect
 import itertools
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Final, Self, cast
 
 import msgspec
 
-from jobsys import pickling
+from jobsys import standins
 from jobsys.calls import check_call
 from jobsys.errors import GraphError, PicklingError, RequirementError
 from jobsys.promise import Promise, promise_job
@@ -56,16 +56,15 @@ _OWN: Final = frozenset({"_serial", "_edges", "_options", "_committed_by"})
 OPTIONS: Final = REQUIREMENTS | {"name", "after", "retries", "checkpoint"}
 
 
-@dataclass(slots=True)
-class Edges:
+class Edges(msgspec.Struct):
     """A job's place in the graph: only what points upwards, as it is stored."""
 
-    parents: list[Job] = field(default_factory=list)
-    follows: list[Job] = field(default_factory=list)
+    parents: list[Job] = []
+    follows: list[Job] = []
     after: tuple[Job, ...] = ()
     service_of: Job | None = None
     service_parent: Job | None = None
-    successors: list[Job] = field(default_factory=list)
+    successors: list[Job] = []
 
 
 class Job:
@@ -170,7 +169,7 @@ class Job:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Travel as the body of a record only: inside arguments, a job's promise is meant."""
-        if not pickling.travels(self):
+        if not standins.travels(self):
             raise PicklingError(f"{self!r} can't travel inside arguments or values: pass its promise, job.rv()")
         reduced: Any = super().__reduce_ex__(protocol)
         make, args, state, *rest = reduced

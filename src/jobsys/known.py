@@ -26,7 +26,7 @@ SETTLED: Final = 2_000_000_000
 _LOCAL: Final = frozenset(["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "tmpfs", "overlay"])
 _VERSION: Final = f"jobsys digests 4 {VERSION}\0".encode()  # another version may pack other files
 _MISSING: Final = (0, 0, 0, 0)
-_ESCAPED: Final = re.compile(r"\\([0-7]{3})")  # blanks and the like, in /proc
+_ESCAPED: Final = r"\\([0-7]{3})"  # blanks and the like, in /proc
 
 
 class Fact(msgspec.Struct, array_like=True, frozen=True):
@@ -302,7 +302,7 @@ def _file_system(path: str) -> str:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
             for line in stream:
                 fields, _, rest = line.partition(" - ")
-                point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields.split()[4])
+                point = re.sub(_ESCAPED, lambda match: chr(int(match[1], 8)), fields.split()[4])
                 if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
                     best, found = point, rest.split()[0]
     except OSError:

@@ -5,13 +5,13 @@ first byte. Entries are sorted and dated 1980. An archive that is not compressed
 level 1) only between machines with the same zlib, which is why names and digests are those of the manifest (``tree.py``) instead.
 """
 
+import importlib
 import os
 import stat
 import struct
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
@@ -55,7 +55,8 @@ def pack(tree: Tree, stream: BinaryIO, *, compress: bool) -> None:
     """
     writer = _ZipWriter(stream)
     waiting: deque[Callable[[], list[_Block]]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
+    futures = importlib.import_module("concurrent.futures")  # loaded on use: a worker host needs none of it
+    with futures.ThreadPoolExecutor(THREADS) as pool:
         try:
             for work, alone in _portions(tree.items, compress):
                 # What is read in a moment is read by this thread, for others would wait for it.

@@ -6,54 +6,14 @@ import pickle
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import Any, Final
 
+from jobsys import standins
 from jobsys.classes import reduced
 from jobsys.culprit import describe
-from jobsys.errors import PicklingError, PromiseError
+from jobsys.errors import PicklingError
 
-_MISSING: Final = re.compile(r"(Can't get attribute|Can't resolve path) '(.*?)' on <module '(.*?)'")
-
-
-class _Slots:
-    """The sources of the promises in one pickle, told apart by identity: a user's class may define equality."""
-
-    def __init__(self) -> None:
-        self.sources: list[Any] = []
-        self._numbers: dict[int, int] = {}
-
-    def of(self, source: Any) -> int:
-        number = self._numbers.setdefault(id(source), len(self.sources))
-        if number == len(self.sources):
-            self.sources.append(source)
-        return number
-
-
-_slots: ContextVar[_Slots | None] = ContextVar("slots", default=None)
-_values: ContextVar[Callable[[int], Any] | None] = ContextVar("values", default=None)
-_travelling: ContextVar[object] = ContextVar("travelling", default=None)
-
-
-def slot(source: Any) -> int:
-    """Give the slot under which ``source`` stands in the pickle that is being made."""
-    slots = _slots.get()
-    if slots is None:
-        raise PicklingError(f"the promise of {source} can travel only inside a job's arguments or return value")
-    return slots.of(source)
-
-
-def fill(number: int) -> Any:
-    """Give the value for a slot of the pickle that is being read."""
-    values = _values.get()
-    if values is None:
-        raise PromiseError("a promise was unpickled outside of a job: it has no value here")
-    return values(number)
-
-
-def travels(candidate: object) -> bool:
-    """Tell whether ``candidate`` is the very object that ``dump`` was called for."""
-    return _travelling.get() is candidate
+_MISSING: Final = r"(Can't get attribute|Can't resolve path) '(.*?)' on <module '(.*?)'"
 
 
 def dump(value: Any, what: str, labels: Sequence[str] = ()) -> tuple[bytes, tuple[Any, ...]]:
@@ -92,13 +52,13 @@ def load(data: bytes, values: Callable[[int], Any]) -> Any:
     Raises:
         PicklingError: what the pickle names is not there on this side.
     """
-    token = _values.set(values)
+    token = standins.values.set(values)
     try:
         return pickle.loads(data)  # noqa: S301 - the digest of what is loaded was recorded by the leader
     except (AttributeError, ImportError) as error:
         raise PicklingError(_not_there(error)) from error
     finally:
-        _values.reset(token)
+        standins.values.reset(token)
 
 
 class _QuickPickler(pickle.Pickler):
@@ -110,9 +70,9 @@ class _QuickPickler(pickle.Pickler):
 
 def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[Any, ...]]:
     """Pickle with slots of this attempt's own: those of an earlier one that failed mean nothing."""
-    slots = _Slots()
+    slots = standins.Slots()
     stream = io.BytesIO()
-    token, travelling = _slots.set(slots), _travelling.set(value)
+    token, travelling = standins.slots.set(slots), standins.travelling.set(value)
     try:
         if pickler is _QuickPickler:
             _QuickPickler(stream, 5).dump(value)
@@ -122,12 +82,12 @@ def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[A
             made.dump(value)
         return stream.getvalue(), tuple(slots.sources)
     finally:
-        _slots.reset(token)
-        _travelling.reset(travelling)
+        standins.slots.reset(token)
+        standins.travelling.reset(travelling)
 
 
 def _not_there(error: AttributeError | ImportError) -> str:
-    found = _MISSING.match(str(error))
+    found = re.match(_MISSING, str(error))
     what = f"{found[2]!r} is not in the module {found[3]!r} on this side" if found else f"a part of it is not there on this side ({error})"
     return (
         f"a value or an argument can't be unpickled: {what}. Was it renamed or removed since, is it made while the program runs, or "

@@ -3,9 +3,9 @@
 On Linux this reads /proc; elsewhere it asks psutil, and the two prctl calls do nothing.
 """
 
-import ctypes
 import functools
 import hashlib
+import importlib
 import os
 import select
 import signal
@@ -13,9 +13,8 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
-
-import psutil
+from types import ModuleType
+from typing import Any, Final
 
 LINUX: Final = sys.platform.startswith("linux")
 MARK: Final = "JOBSYS_PROCESSES"  # environment variable by which a sweep knows its own
@@ -26,23 +25,38 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 _SET_CHILD_SUBREAPER: Final = 36
 _KILL: Final = int(signal.SIGKILL)
-_prctl: Final = ctypes.CDLL(None).prctl if LINUX else None
 _ROUNDS: Final = 200
 _PAUSE: Final = 0.002
 
 
+@functools.cache
+def _psutil() -> ModuleType:
+    return importlib.import_module("psutil")  # loaded on use: Linux needs none of it
+
+
+@functools.cache
+def _libc() -> Any:
+    """Give what can call prctl; None where there is none."""
+    return importlib.import_module("ctypes").CDLL(None) if LINUX else None  # loaded on use: a leader calls nothing
+
+
+def load() -> None:
+    """Load now what the calls below load on use: where there is time to spare."""
+    _libc()
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent dies; exit at once where that has happened already."""
-    if _prctl is not None:
-        _prctl(_SET_PARENT_DEATH_SIGNAL, _KILL, 0, 0, 0)
+    if (libc := _libc()) is not None:
+        libc.prctl(_SET_PARENT_DEATH_SIGNAL, _KILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that none gets out of sight."""
-    if _prctl is not None:
-        _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if (libc := _libc()) is not None:
+        libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def offer_to_oom_killer() -> None:
@@ -106,6 +120,7 @@ def is_running(pid: int) -> bool:
     if LINUX:
         seen = _stat(pid)
         return seen is not None and seen[0] not in "ZX"
+    psutil = _psutil()
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
@@ -130,10 +145,14 @@ def started(pid: int) -> float:
 
     On Linux these are seconds since the machine was started, which nobody can set: the same however often the clock is.
     """
-    try:
-        if LINUX:
+    if LINUX:
+        try:
             text = Path(f"/proc/{pid}/stat").read_bytes()
-            return int(text[text.rindex(b")") + 2 :].split()[19]) / _TICKS
+        except OSError:
+            return 0.0
+        return int(text[text.rindex(b")") + 2 :].split()[19]) / _TICKS
+    psutil = _psutil()
+    try:
         return float(psutil.Process(pid).create_time())
     except (OSError, psutil.Error):
         return 0.0
@@ -191,18 +210,24 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _psutil_children(pid: int, *, recursive: bool) -> list[psutil.Process]:
+def _psutil_children(pid: int, *, recursive: bool) -> list[Any]:
+    psutil = _psutil()
     try:
-        return psutil.Process(pid).children(recursive=recursive)
+        found: list[Any] = psutil.Process(pid).children(recursive=recursive)
     except psutil.Error:
         return []
+    return found
 
 
 def resident(pid: int) -> int:
     """Return the bytes of memory that a process holds; 0 if it is gone."""
-    try:
-        if LINUX:
+    if LINUX:
+        try:
             return int(Path(f"/proc/{pid}/statm").read_bytes().split(None, 2)[1]) * _PAGE
+        except OSError:
+            return 0
+    psutil = _psutil()
+    try:
         return int(psutil.Process(pid).memory_info().rss)
     except (OSError, psutil.Error):
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from jobsys import pickling
+from jobsys import standins
 from jobsys.errors import PromiseError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Promise(Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as a slot that the receiver fills with the value."""
-        return _fulfil, (pickling.slot(self._job), self._path)
+        return _fulfil, (standins.slot(self._job), self._path)
 
     def __repr__(self) -> str:
         """Name the job and the path."""
@@ -85,7 +85,7 @@ class Promise(Generic[T]):
 
 def _fulfil(slot: int, path: tuple[Any, ...]) -> Any:
     """Give the value that a slot stands for; called by unpickling."""
-    value = pickling.fill(slot)
+    value = standins.fill(slot)
     for depth, key in enumerate(path):
         try:
             value = value[key]

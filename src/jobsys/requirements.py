@@ -11,8 +11,8 @@ from jobsys.errors import RequirementError
 _PREFIXES: Final = ("", "K", "M", "G", "T", "P")
 _LARGEST: Final = 2**63 - 1
 _LONGEST: Final = 40  # characters of a number, or of a value in a message
-_SIZE: Final = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([KMGTP]?)(i?)B?\s*", re.IGNORECASE)
-_TIME: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,9}):([0-5]\d):([0-5]\d)", re.ASCII)
+_SIZE: Final = r"\s*([0-9]*\.?[0-9]+)\s*([KMGTP]?)(i?)B?\s*"
+_TIME: Final = r"(?:(\d{1,9})-)?(\d{1,9}):([0-5]\d):([0-5]\d)"
 _TIME_UNIT: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -64,7 +64,7 @@ def parse_bytes(value: object, name: str = "size", least: int = 0) -> int:
 
 
 def _bytes_from_text(text: str) -> int | None:
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if match is None or len(text) > _LONGEST:
         return None
     number, prefix, binary = match.groups()
@@ -96,7 +96,7 @@ def parse_seconds(value: object, name: str = "walltime") -> float:
 
 
 def _seconds_from_text(text: str) -> float | None:
-    if match := _TIME.fullmatch(text):
+    if match := re.fullmatch(_TIME, text, re.ASCII):
         days, hours, minutes, rest = (int(part or 0) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + rest
     if match := re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smhd]?)", text, re.ASCII):

@@ -16,7 +16,7 @@ VARIABLE: Final = "JOBSYS_KEY_FILE"
 IN_MEMORY: Final = RunKey(secrets.token_bytes(32))
 """Of all runs in the memory of this process: they end with it."""
 _RUN: Final = re.compile(r"[0-9a-f]{32}")
-_LINE: Final = re.compile(rb"jobsys run key 1 ([0-9a-f]{32}) ([0-9a-f]{64})\n")
+_LINE: Final = rb"jobsys run key 1 ([0-9a-f]{32}) ([0-9a-f]{64})\n"
 _LENGTH: Final = 128
 
 
@@ -100,7 +100,7 @@ def read(run: str, path: str) -> RunKey:
         raise RunKeyError(f"the run's key in {path} can't be read: {error.strerror}") from error
     if stat.S_IMODE(mode.st_mode) & 0o077 or mode.st_uid not in (os.geteuid(), 0):
         raise RunKeyError(f"{path} is not this user's alone, so it may be no secret any more: make it so (chmod 600 {path})")
-    match = _LINE.fullmatch(data)
+    match = re.fullmatch(_LINE, data)
     if match is None:
         raise RunKeyError(f"{path} holds no key of a run: name the right file with --key-file, or copy it again")
     if match[1].decode() != run:

@@ -28,7 +28,7 @@ from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Plan, tags
 from jobsys.tree import Tree, read_members
 
-_ARCHIVE: Final = re.compile(r"resources/([0-9a-f]{64})\.zip")
+_ARCHIVE: Final = r"resources/([0-9a-f]{64})\.zip"
 ROOM: Final = 10 << 20
 """How many bytes of a layer stay in memory from reading to packing."""
 MUCH: Final = 20_000_000
@@ -79,7 +79,7 @@ class Sender:
 
     def _keep(self, name: str) -> None:
         """Keep what was sent for other stores."""
-        match = _ARCHIVE.fullmatch(name)
+        match = re.fullmatch(_ARCHIVE, name)
         path = self._store.storage.local_path(self._store.shared_file_key(name))
         if self._archives is not None and match is not None and path is not None and os.path.isfile(path):
             self._archives.keep(match[1], path)
@@ -88,7 +88,7 @@ class Sender:
         """Tell whether there is one; an archive that was sent elsewhere before is copied first."""
         if self._store.shared_file_exists(name):
             return True
-        match = _ARCHIVE.fullmatch(name)
+        match = re.fullmatch(_ARCHIVE, name)
         found = self._archives.open(match[1]) if self._archives is not None and match is not None else None
         if found is None:
             return False

@@ -10,17 +10,17 @@ them, for the rest depends on who checked it out and how; no times. ``scan.py`` 
 
 # A hot path works on text and descriptors, not on Path objects.
 
+import importlib
 import os
 import stat
 import sysconfig
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jobsys.known import Known
 from jobsys.manifest import THREADS, ChangedError, Entry, Kind, PackageError, manifest_digest, order
@@ -101,10 +101,11 @@ def _sorted(members: Iterable[Member]) -> list[Member]:
 
 def hash_members(members: Sequence[Member], known: Known | None = None, room: int = 0) -> list[Item]:
     """Hash members, in their order; those that have gone meanwhile are left out: other programs work beside the script."""
-    found: list[Item | Future[Item | None] | None] = []
+    futures = importlib.import_module("concurrent.futures")  # loaded on use: a worker host needs none of it
+    found: list[Any] = []  # items, those that are promised, and None for what has gone
     recalls = known is not None and known.has_any()
     # Small files are read by this thread, for others would wait for it; large ones on all cores.
-    with ThreadPoolExecutor(THREADS) as pool:
+    with futures.ThreadPoolExecutor(THREADS) as pool:
         for member in members:
             item = _recall(member, known) if recalls and known is not None else None
             if item is None:
@@ -113,7 +114,7 @@ def hash_members(members: Sequence[Member], known: Known | None = None, room: in
                 if item is not None and item.source is not member.source:
                     room -= item.entry.size
             found.append(pool.submit(_hash_large, member, known) if item is _LARGE else item)
-        done = [each.result() if isinstance(each, Future) else each for each in found]
+        done = [each.result() if isinstance(each, futures.Future) else each for each in found]
     return [item for item in done if item is not None]
 
 

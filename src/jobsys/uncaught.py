@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CANCELED: Final = 130
 """The exit status of what was stopped by a person, as shells have it after Ctrl-C."""
 _OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_RUN: Final = _OURS + "workflow.py"
+_RUN: Final = _OURS + "start.py"
 _SHOWN: Final = 5
 
 

@@ -9,13 +9,13 @@ of this archive are refused, links are made last, and only those that stay insid
 
 # A hot path works on text and descriptors, not on Path objects.
 
+import importlib
 import os
 import stat
 import time
 import zlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from threading import Lock
 from typing import BinaryIO, Final
@@ -131,7 +131,8 @@ def _write_at_once(stream: BinaryIO, batches: Collection[list[Packed]], target: 
     def written(batch: list[Packed]) -> list[Kept]:
         return _write_batch(stream, batch, _contents(stream, batch, bytearray(PIECE)), target)
 
-    with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
+    futures = importlib.import_module("concurrent.futures")  # loaded on use: it takes its time
+    with futures.ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
         try:
             return [each for kept in pool.map(written, batches) for each in kept]
         except BaseException:

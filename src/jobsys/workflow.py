@@ -1,8 +1,7 @@
-"""run(): the one way in. Opens the job store, ships the code, leads, and gives the value back."""
+"""A run from its job store to its value: opens the store, has the code shipped, leads, and gives the value back."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import Any, Final
 from jobsys import session, shipment
 from jobsys.batch import workdir
 from jobsys.batch.base import BatchSystem
+from jobsys.batch.local.hosts import Begun
 from jobsys.clock import SYSTEM, Clock
 from jobsys.config import Config
 from jobsys.display import make_display
@@ -30,13 +30,12 @@ from jobsys.errors import (
     NoSuchJobStoreError,
     RequirementError,
     StorageError,
-    UsageError,
 )
 from jobsys.events import Policy
-from jobsys.files import occupy_standard_descriptors, working_directory
+from jobsys.files import working_directory
 from jobsys.graph import encode
 from jobsys.harmless import for_stream
-from jobsys.job import Job, loading, made
+from jobsys.job import Job
 from jobsys.jobstores import Aside, JobStore, Lease, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import confirm, made_by, replay, restore, take_over
@@ -62,34 +61,14 @@ TIDY_PAUSES: Final = (0.2, 0.5, 1.0)  # seconds before what could not be tidied 
 _NOTHING_KEPT: Final = "nothing is kept (--clean always)"
 
 
-def run(
-    workflow: Any, options: Config | argparse.Namespace | str | None = None, *, listeners: Sequence[Listener] = (), **changes: Any
-) -> Any:
-    """Run a workflow and return its value.
-
-    Args:
-        workflow: a promise, a Job, or anything that holds promises: what comes back is the same with values for promises.
-        options: a parsed command line (see argument_parser), a Config, or a locator.
-        listeners: told about the run while it goes on.
-        changes: options by keyword, such as ``restart=True``; they win.
-
-    Raises:
-        UsageError: the graph, the options or a requirement make no sense; nothing was submitted.
-        JobStoreError: the store exists already, is missing on restart, or another leader holds it.
-        FailedJobsError: jobs failed; it lists each of them. ``restart`` tries them again.
-        CanceledError: the run was stopped; ``restart`` goes on.
-    """
-    _check_place()
-    occupy_standard_descriptors()
-    working_directory()  # before anything else asks for it, and is told less
-    config = Config.of(options, **changes)
-    logging.getLogger("jobsys").setLevel(config.log_level.upper())
+def go(workflow: Any, config: Config, listeners: Sequence[Listener], begun: Begun | None) -> Any:
+    """Run a workflow and return its value; ``begun`` is a worker host that was started before."""
     try:
         store = _open(config)
         if others := store.openness():
             _say(f"{others}: who can write there may stop, roll back or delete this run, and read it; no code of theirs will run")
-        with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting():
-            leader = _lead(workflow, config, store, lease, listeners)
+        with _leading(store) as lease, _cleaning(store, lease, config.clean), session.noting(), ExitStack() as stack:
+            leader = _lead(Launch(config, store, lease, stack, _say, begun), workflow, listeners)
             return _outcome(leader, store, "" if config.clean == "always" else _way_on())
     except KeyboardInterrupt:
         raise CanceledError(_interrupted(config.job_store)) from None
@@ -107,16 +86,6 @@ def _interrupted(locator: str) -> str:
 def _way_on() -> str:
     again = "run the script again with --restart" if session.current() is None else "call jobsys.run again with restart=True"
     return f"{again} to go on where it stopped"
-
-
-def _check_place() -> None:
-    if loading.get():
-        raise UsageError(
-            "jobsys.run was called while a worker imported the script: workers import it to find its jobs, so the call "
-            'must stand under `if __name__ == "__main__":`'
-        )
-    if made.get() is not None:
-        raise UsageError("jobsys.run was called inside a job: call job functions there and return their promises instead")
 
 
 def _open(config: Config) -> JobStore:
@@ -187,15 +156,8 @@ def _command() -> list[str]:
     return [os.path.abspath(sys.argv[0]), *sys.argv[1:]] if sys.argv and sys.argv[0] else []
 
 
-def _lead(
-    workflow: Any, config: Config, store: JobStore, lease: Lease, listeners: Sequence[Listener], clock: Clock = SYSTEM
-) -> Leader | None:
+def _lead(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clock = SYSTEM) -> Leader | None:
     """Begin or resume the run and lead it to its end; None if it was finished before."""
-    with ExitStack() as stack:
-        return _lead_with(Launch(config, store, lease, stack, _say), workflow, listeners, clock)
-
-
-def _lead_with(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clock) -> Leader | None:
     config, store, lease = what.config, what.store, what.lease
     progress, last, tag = restore(store)
     if progress.finished:

@@ -6,7 +6,8 @@ import pytest
 
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.inline import InlineBatchSystem
-from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine
 from jobsys.batch.ssh import SshBatchSystem, Start
 from jobsys.testing.batch import CHECKS, check_batch_system
 from jobsys.testing.orders import run_order

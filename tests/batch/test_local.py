@@ -15,7 +15,8 @@ import pytest
 
 from jobsys import processes
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
-from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine
 from jobsys.errors import BatchSystemError, RequirementError
 from jobsys.requirements import Requirements
 from jobsys.testing.batch import collect, is_gone, wait_for
@@ -367,7 +368,8 @@ def test_the_executor_clears_up_behind_a_dead_worker(monkeypatch, tmp_path):
 
 LEADER = """
     import os, sys, time
-    from jobsys.batch.local import LocalBatchSystem, Machine
+    from jobsys.batch.local.system import LocalBatchSystem
+    from jobsys.batch.machine import Machine
     from jobsys.batch.base import BatchState
     from jobsys.testing.orders import job
     system = LocalBatchSystem([sys.executable, "-m", "jobsys.worker", "--executor", "deeds:prepare"],

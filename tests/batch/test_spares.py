@@ -14,8 +14,9 @@ import pytest
 
 from jobsys import processes, slots
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
-from jobsys.batch.local import LocalBatchSystem, Machine
 from jobsys.batch.local.spares import Spares
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine
 from jobsys.requirements import Requirements
 from jobsys.testing.batch import FINAL, collect, is_gone
 from jobsys.testing.orders import PATIENCE, job

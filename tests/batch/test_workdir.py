@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from jobsys import processes
-from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine
 from jobsys.batch.workdir import WorkDirectory, sweep
 from jobsys.testing.batch import collect, is_gone
 from jobsys.testing.orders import job
@@ -180,7 +181,8 @@ def test_without_locks_nothing_is_swept(tmp_path, monkeypatch):
 LEADER = """
 import sys
 from jobsys.batch.base import BatchState
-from jobsys.batch.local import LocalBatchSystem, Machine
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine
 from jobsys.testing.orders import job
 system = LocalBatchSystem([sys.executable, "-m", "jobsys.worker", "--executor", "deeds:prepare"],
                           machine=Machine(2, 16 * 10**9, 10**10), directory=sys.argv[1])

@@ -16,7 +16,7 @@ import pytest
 from faults import executor  # type: ignore[import-not-found]
 from faults.backends import EVERY_POINT, BackEnd, Places, places  # type: ignore[import-not-found]
 from faults.bench import Bench, check_resumed, forked, told  # type: ignore[import-not-found]
-from jobsys.launch.base import Launch
+from jobsys import early
 
 MEANING = {"error": "error at", "exit": "end of the worker at", "leader": "end of the leader at"}
 WAYS = list(itertools.product(MEANING, ("before", "after")))
@@ -26,8 +26,7 @@ TESTS = str(Path(__file__).parent.parent)
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Make benches on files, of which the workers fail as planned."""
-    arguments = Launch.arguments
-    monkeypatch.setattr(Launch, "arguments", lambda *told: ["--executor", "faults.executor:prepare", *arguments(*told)])
+    monkeypatch.setattr("jobsys.early.HOST", (*early.HOST, "--executor", "faults.executor:prepare"))
     monkeypatch.setenv("PYTHONPATH", TESTS)
     monkeypatch.setenv(executor.CALLS, str(tmp_path / "calls"))
     with places(tmp_path, monkeypatch) as ready:

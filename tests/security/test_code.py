@@ -11,7 +11,7 @@ from jobsys import shipment
 from jobsys.digest import sha256
 from jobsys.errors import IntegrityError
 from jobsys.jobstores import keys
-from jobsys.worker.code import prepare
+from jobsys.worker.code import arguments, prepare
 from security.attacker import Attacker  # type: ignore[import-not-found]
 
 SOURCE = """
@@ -112,7 +112,7 @@ def test_a_manifest_changed_while_the_run_goes_on_is_refused_by_workers(half_don
     changed_archive(attacker)
     manifest_without_a_seal(attacker)
     with pytest.raises(IntegrityError, match="no code was loaded: it does not have the SHA-256"):
-        prepare(["--job-store", str(attacker.directory), "--epoch", "1", "--code", digest, "--max-log", "1"])
+        prepare(arguments(str(attacker.directory), 1, digest, 1, durable=True))
     assert not attacker.marker.exists()
 
 

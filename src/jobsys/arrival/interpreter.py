@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 _MANYLINUX: Final = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
-_PLATFORM: Final = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)_(\w+)|(manylinux1|manylinux2010|manylinux2014|linux)_(\w+)")
+_PLATFORM: Final = r"(manylinux|musllinux)_(\d+)_(\d+)_(\w+)|(manylinux1|manylinux2010|manylinux2014|linux)_(\w+)"
 
 
 def facts() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _need(tag: str, own: dict[str, Any]) -> tuple[int, ...] | None:
     """Give the glibc that a platform tag asks for; () for a musl one, None for "any"."""
     if tag == "any":
         return None
-    found = _PLATFORM.fullmatch(tag)
+    found = re.fullmatch(_PLATFORM, tag)
     if found is not None and found[1] == "manylinux":
         return int(found[2]), int(found[3])
     if found is not None and found[5] in _MANYLINUX:

@@ -19,7 +19,8 @@ from typing import Final
 from jobsys import framing
 from jobsys.batch import wire
 from jobsys.batch.base import BatchState, BatchUpdate
-from jobsys.batch.local import LocalBatchSystem, Machine, this_machine
+from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.machine import Machine, this_machine
 from jobsys.batch.outlet import Outlet
 from jobsys.errors import BatchSystemError
 from jobsys.framing import Frame, FrameReader

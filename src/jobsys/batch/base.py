@@ -5,9 +5,10 @@ A batch system sees batch jobs: an id, requirements and an order that is nothing
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+
+import msgspec
 
 from jobsys.events import Reason as Reason
 from jobsys.requirements import Requirements
@@ -23,8 +24,7 @@ class BatchState(StrEnum):
     RETURNED = "returned"  # it was never begun and must be submitted again; nothing is charged
 
 
-@dataclass(frozen=True, slots=True)
-class BatchJob:
+class BatchJob(msgspec.Struct, frozen=True):
     """One attempt, as handed to a batch system."""
 
     id: int
@@ -34,8 +34,7 @@ class BatchJob:
     service: bool = False  # runs beside others until told to stop; never queued behind another job of its worker
 
 
-@dataclass(frozen=True, slots=True)
-class BatchUpdate:
+class BatchUpdate(msgspec.Struct, frozen=True):
     """News about a batch job."""
 
     id: int
@@ -51,8 +50,7 @@ class BatchUpdate:
     limit: int | None = None  # the limit that was in force, for reason MEMORY
 
 
-@dataclass(frozen=True, slots=True)
-class RunningJob:
+class RunningJob(msgspec.Struct, frozen=True):
     """A batch job that runs now."""
 
     host: str

@@ -7,9 +7,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from jobsys import processes
 
@@ -17,8 +18,7 @@ _MEMORY_SHARE: Final = 0.9  # the rest is for the leader, the system and its cac
 _GROUPS: Final = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """What the jobs of one run may use together; accelerators by the names that CUDA_VISIBLE_DEVICES takes."""
 
     cores: float

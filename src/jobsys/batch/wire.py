@@ -5,7 +5,6 @@ Times travel as seconds that have passed, never as times of day: the clocks of t
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -26,8 +25,7 @@ _updates: Final = msgspec.msgpack.Decoder(list[_News])
 _running: Final = msgspec.msgpack.Decoder(list[_Run])
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True):
     """Who an agent is: its host as that one calls itself, its process, its jobsys, and what jobs may use there."""
 
     host: str

@@ -1,6 +1,6 @@
 """Which jobs a person means."""
 
-import difflib
+import importlib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -34,6 +34,7 @@ def _unknown(history: History, wanted: str) -> str:
         return f"there is no job {wanted}: jobs are numbered from 1 to {max(history.jobs):,}"
     names = sorted({job.name for job in history.jobs.values()})
     lowered = {name.lower(): name for name in names}
+    difflib = importlib.import_module("difflib")  # loaded on use
     near = [lowered[name] for name in difflib.get_close_matches(wanted.lower(), lowered, n=5, cutoff=0.5)]
     near += [name for name in names if wanted.lower() in name.lower() and name not in near]
     if near:

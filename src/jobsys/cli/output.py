@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from jobsys.collecting import uncollected
+
 VIEWS: Final = {
     "status": "jobsys.cli.views.status",
     "jobs": "jobsys.cli.views.jobs",
@@ -18,7 +20,8 @@ VIEWS: Final = {
 
 def view(name: str) -> ModuleType:
     """Load what shows something to people."""
-    return importlib.import_module(VIEWS[name])
+    with uncollected():
+        return importlib.import_module(VIEWS[name])
 
 
 def print_json(value: Any) -> None:

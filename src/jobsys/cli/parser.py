@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, Protocol, cast
 
 from jobsys.arguments import ArgumentParser
+from jobsys.collecting import uncollected
 from jobsys.version import VERSION
 
 
@@ -61,7 +62,8 @@ def make_parser(load: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
     for name, (module, help) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name in load:
-            command = cast("Command", importlib.import_module(module))
+            with uncollected():
+                command = cast("Command", importlib.import_module(module))
             subparser.description, _, subparser.epilog = (command.__doc__ or "").partition("\n\n")
             command.configure(subparser)
             subparser.set_defaults(execute=command.execute, refuse=subparser.error)

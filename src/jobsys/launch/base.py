@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
+import msgspec
+
+from jobsys.batch.local.hosts import Begun
 from jobsys.config import Config
 from jobsys.errors import UsageError
 from jobsys.jobstores import JobStore, Lease
 from jobsys.worker.code import arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """A run that wants a batch system."""
 
     config: Config
@@ -19,6 +20,7 @@ class Launch:
     lease: Lease
     stack: ExitStack  # ends, behind the batch system, what runs beside it
     say: Callable[[str], None]  # tells the person who started the run
+    begun: Begun | None = None  # a worker host that was started early
 
     def check_seen(self) -> None:
         """Refuse a store that other processes can't see.

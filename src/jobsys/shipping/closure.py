@@ -10,8 +10,9 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import msgspec
 
 from jobsys.errors import UsageError
 from jobsys.known import Known
@@ -42,18 +43,17 @@ class Start(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-@dataclass
-class Root:
+class Root(msgspec.Struct):
     """A directory, or an archive, from which own code is imported, and what of it travels."""
 
     directory: str
     whole: bool = False
     archive: bool = False
     asked: bool = False  # whether all of it was asked for by name
-    names: dict[str, str] = field(default_factory=dict)  # top-level names, and why they travel
-    grafts: dict[str, str] = field(default_factory=dict)  # paths in the tree, and what stands there
-    reasons: dict[str, str] = field(default_factory=dict)  # of grafts that were not asked for
-    left_out: list[LeftOut] = field(default_factory=list)
+    names: dict[str, str] = {}  # top-level names, and why they travel
+    grafts: dict[str, str] = {}  # paths in the tree, and what stands there
+    reasons: dict[str, str] = {}  # of grafts that were not asked for
+    left_out: list[LeftOut] = []
     _found: tuple[object, list[Member]] = (None, [])  # what was asked for when it was scanned last, and what that gave
 
     @property

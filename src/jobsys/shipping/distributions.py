@@ -24,7 +24,7 @@ _SCRIPT: Final = re.compile(
     rb"#![ \t]*(?:\S*/env[ \t]+(?:-\S+[ \t]+)*)?(?:\S*/)?python[\d.]*t?w?(?:[ \t].*)?\n"
     rb"|#!/bin/sh\n'''exec' .*\n' '''\n"
 )
-_REQUIREMENT: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)([^;]*)(;.*)?")
+_REQUIREMENT: Final = r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)([^;]*)(;.*)?"
 NATIVE: Final = re.compile(r"\.so(\.[\d.]+)?$|\.pyd$|\.dylib$")
 Watch = Callable[[str], None]
 """Is told each file, which may be missing, before it is looked into."""
@@ -84,7 +84,7 @@ def requirements(each: Distribution) -> list[str]:
     with naming(path), open(path, encoding="utf-8", errors="replace") as stream:
         header = stream.read().partition("\n\n")[0]
     lines = [line.partition(":")[2] for line in header.splitlines() if line.startswith("Requires-Dist:")]
-    matches = [match for line in lines if (match := _REQUIREMENT.match(line))]
+    matches = [match for line in lines if (match := re.match(_REQUIREMENT, line))]
     return [normal(match[1]) for match in matches if "extra" not in (match[3] or "")]
 
 

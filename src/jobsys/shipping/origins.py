@@ -58,11 +58,21 @@ def _libraries() -> tuple[str, ...]:
     return tuple({os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})
 
 
+@cache
+def _shelves() -> frozenset[str]:
+    """Name the directories in which modules of the standard library lie next to each other, as they really are."""
+    found = {real for each in _libraries() for real in (each, os.path.realpath(f"{each}/lib-dynload"))}
+    return frozenset(each for each in found if not set(SITE_PACKAGES) & set(each.split(os.sep)))
+
+
 def is_standard(path: str) -> bool:
     """Tell whether an entry of ``sys.path``, or a file, belongs to the standard library of this interpreter."""
     archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     if archive in path.split(os.sep):
         return True
+    directory, name = os.path.split(path)
+    if directory in _shelves() and name not in SITE_PACKAGES and not os.path.islink(path):
+        return True  # what is below says the same, with a look at each directory above
     real = os.path.realpath(path)
     if set(SITE_PACKAGES) & set(real.split(os.sep)):
         return False

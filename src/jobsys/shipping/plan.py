@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from jobsys.cache import Cache
 from jobsys.config import LIMIT
@@ -55,8 +56,7 @@ class PathEntry(NamedTuple):
     inside: str = ""
 
 
-@dataclass
-class Plan:
+class Plan(msgspec.Struct):
     """What travels."""
 
     roots: list[Root]
@@ -64,7 +64,7 @@ class Plan:
     environment: Environment | None  # of workers on other hosts
     path: list[PathEntry]
     system_site: bool  # whether the worker's own distributions come behind the layers
-    closure: Closure = field(repr=False)
+    closure: Closure
     withheld: list[Withheld]  # modules that do not travel though somebody wants them
 
     @property

@@ -9,8 +9,8 @@ from typing import Final
 from jobsys.errors import UsageError
 from jobsys.record import printable
 
-_PASSED: Final = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TZ|PYTHONHASHSEED")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PASSED: Final = r"LANG|LANGUAGE|LC_[A-Z]+|TZ|PYTHONHASHSEED"
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _LOCAL_TIME: Final = "/etc/localtime"
 _NOT_PASSED: Final = {"frozen_modules", "importtime", "showrefcount", "pycache_prefix", "presite", "perf", "perf_jit"}  # of this process
 
@@ -36,7 +36,7 @@ def interpreter_options() -> list[str]:
 
 def environment(here: Mapping[str, str]) -> dict[str, str]:
     """Pick what a worker on another host gets of the leader's environment: language, time zone, hash seed. Nothing else ever travels."""
-    passed = {name: printable(value) for name, value in here.items() if _PASSED.fullmatch(name)}
+    passed = {name: printable(value) for name, value in here.items() if re.fullmatch(_PASSED, name)}
     zone = _time_zone(passed.pop("TZ", None))
     return passed | ({"TZ": zone} if zone is not None else {})
 
@@ -61,7 +61,7 @@ def asked_for(words: Iterable[str], here: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for word in words:
         name, given, value = word.partition("=")
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise UsageError(f"--env {name!r} is no name of a variable: write --env NAME or --env NAME=VALUE")
         if not given and name not in here:
             raise UsageError(f"--env {name}: there is no such variable here: set it first, or write --env {name}=VALUE")

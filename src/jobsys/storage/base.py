@@ -7,8 +7,9 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import BinaryIO
+
+import msgspec
 
 from jobsys.errors import NotFoundError, StorageError
 
@@ -35,8 +36,7 @@ _IN_PLAIN_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(msgspec.Struct, frozen=True):
     """What a storage knows of one object: its size in bytes and when it was written (seconds since the epoch)."""
 
     size: int

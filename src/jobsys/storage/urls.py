@@ -21,8 +21,8 @@ from jobsys.storage.openfiles import NEW, ReadingFile, WritingFile, discard
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file|memory):", re.IGNORECASE)
-_DIGEST = re.compile(r"#(?:sha256|md5)=[0-9A-Fa-f]+\Z")
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://|(file|memory):"
+_DIGEST = r"#(?:sha256|md5)=[0-9A-Fa-f]+\Z"
 
 
 def read_url(url: str) -> AbstractContextManager[BinaryIO]:
@@ -88,15 +88,15 @@ def local_file(url: str) -> Path | None:
 
 def _split(url: str) -> tuple[str, str]:
     """Tell the scheme (``file`` for bare paths, which may hold colons), and the URL without a digest at its end."""
-    match = _SCHEME.match(url)
+    match = re.match(_SCHEME, url, re.IGNORECASE)
     if not match:
         return "file", url
-    return (match[1] or match[2]).lower(), _DIGEST.sub("", url)
+    return (match[1] or match[2]).lower(), re.sub(_DIGEST, "", url)
 
 
 def _path(url: str) -> str:
     """Decode ``file:///a%20b``, ``file://localhost/a``, ``file:/a`` and ``file:a``; a bare path is meant as it stands."""
-    match = _SCHEME.match(url)
+    match = re.match(_SCHEME, url, re.IGNORECASE)
     if not match:
         path = url
     else:

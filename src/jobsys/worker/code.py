@@ -1,7 +1,7 @@
 """What a worker host does first: fetch the code that the leader shipped, check it, import it."""
 
-import argparse
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +19,7 @@ from jobsys.worker.explain import Explainer
 
 def arguments(locator: str, epoch: int, code: str, max_log: int, durable: bool) -> list[str]:
     """Make the command line that ``prepare`` reads; ``code`` is the SHA-256 of what says which code was shipped."""
-    told = ["--job-store", locator, "--epoch", str(epoch), "--code", code, "--max-log", str(max_log)]
-    return [*told, *([] if durable else ["--no-sync"])]
+    return [json.dumps([locator, epoch, code, max_log, durable])]  # a path that is no Unicode goes through this
 
 
 def prepare(command_line: Sequence[str]) -> JobExecutor:
@@ -29,28 +28,22 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     Raises:
         JobsysError: the store can't be read, or the code can't be fetched, verified or imported.
     """
-    parser = argparse.ArgumentParser(prog="python -m jobsys.worker", add_help=False)
-    parser.add_argument("--job-store", required=True)
-    parser.add_argument("--epoch", type=int, required=True)
-    parser.add_argument("--code", required=True)
-    parser.add_argument("--max-log", type=int, required=True)
-    parser.add_argument("--no-sync", action="store_true")
-    options = parser.parse_args(command_line)
-    store = open_store(options.job_store, durable=not options.no_sync)
-    shipped = shipment.read(store, options.epoch, options.code)
+    locator, epoch, code, max_log, durable = json.loads(command_line[0])
+    store = open_store(locator, durable=durable)
+    shipped = shipment.read(store, epoch, code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
-    roots = _localize(shipped)
+    roots, grown = _localize(shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     if shipped.remote:
         _tell_programs(shipment.path_of_programs(shipped, roots))
     places = [(here, root.directory) for here, root in zip(roots, shipped.roots, strict=True)]
     _load_main(store, shipped, roots, places)
-    _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)])
+    _settle([*map(os.path.dirname, roots), os.path.dirname(sys.prefix)], grown=grown)
     sys.argv[:] = shipped.argv
     if isinstance(sys.stdout, io.TextIOWrapper):  # so that what a job prints and what its children print come in order
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-    return JobExecutor(store, options.max_log, places)
+    return JobExecutor(store, max_log, places)
 
 
 def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: list[tuple[str, str]]) -> None:
@@ -65,15 +58,16 @@ def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: lis
         raise UsageError(f"{text}\n{failure.traceback}".rstrip()) from None
 
 
-def _localize(shipped: Shipment) -> list[str]:
-    """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie."""
-    places = []
+def _localize(shipped: Shipment) -> tuple[list[str], bool]:
+    """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie, and whether one is new here."""
+    places, grown = [], False
     for root in shipped.roots:
         resource = shipment.resource_of(root)
         resource.register()
+        grown = grown or not os.path.lexists(resource.localPath)
         resource.download()
         places.append(os.path.abspath(resource.localPath))
-    return places
+    return places, grown
 
 
 def _tell_programs(path: Sequence[str]) -> None:
@@ -82,11 +76,11 @@ def _tell_programs(path: Sequence[str]) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def _settle(held: Sequence[str]) -> None:
-    """Vouch for the bytecode of what was just loaded, and let the cache forget what nobody has used for long."""
+def _settle(held: Sequence[str], *, grown: bool) -> None:
+    """Vouch for the bytecode of what was just loaded, and let a cache that has grown forget what nobody has used for long."""
     for place in dict.fromkeys(held):
         if os.path.isfile(f"{place}/{MANIFEST}"):  # else it is no place of a cache: the interpreter of the leader's machine
             seal(place)
-    cache = Cache.around(os.environ[Resource.rootDirPathEnvName])
+    cache = Cache.around(os.environ[Resource.rootDirPathEnvName]) if grown else None
     if cache is not None:
         cache.evict()

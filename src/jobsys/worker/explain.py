@@ -1,5 +1,6 @@
 """Says why an attempt failed: the user's own frames, with the paths of the user's own files. Raises nothing itself."""
 
+import functools
 import itertools
 import os
 import sysconfig
@@ -13,7 +14,6 @@ from jobsys.message import Failure
 from jobsys.record import printable
 
 _OURS: Final = str(Path(__file__).parent.parent) + os.sep
-_LIBRARIES: Final = (_OURS, "<frozen ", *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")))
 _LONGEST_MESSAGE: Final = 8_000
 _LONGEST_TRACEBACK: Final = 64_000
 
@@ -81,8 +81,14 @@ def _leave_out_internals(error: traceback.TracebackException) -> None:
         error.__cause__ = error.__context__ = None
 
 
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    """Give how the paths begin of what is nobody's own; asking for it takes a millisecond."""
+    return (_OURS, "<frozen ", *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")))
+
+
 def _is_library(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(_LIBRARIES)
+    return frame.filename.startswith(_libraries())
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:

@@ -5,13 +5,13 @@ It has one thread, so that forking is safe, and it runs no job.
 
 import gc
 import os
+import select
 import selectors
 import signal
 import socket
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +34,13 @@ _DESCRIPTORS: Final = 64
 _DONE: Final = framing.pack_death(Death(exit_status=0))
 
 
-@dataclass(slots=True)
-class _Child:
+class _Child(msgspec.Struct):
     slot: int
     directory: Path
     excess: Excess | None = None  # why the host killed it
 
 
-@dataclass(slots=True)
-class _Cleaner:
+class _Cleaner(msgspec.Struct):
     directory: Path
     deadline: float
 
@@ -285,12 +283,13 @@ class Host:
     def _end(self) -> None:
         """End all workers, let what clears up behind them finish, remove the directory."""
         deadline = time.monotonic() + _GRACE
+        if self._children and all(self._slots[child.slot][slots.STATE] == slots.IDLE for child in self._children.values()):
+            self._await_child()  # whose leader let go of it leaves by itself
         while self._children and time.monotonic() < deadline:
             for pid, child in self._children.items():
                 if self._slots[child.slot][slots.STATE] != slots.DELIVERING:
                     processes.end_tree(pid)
-            time.sleep(0.005)
-            self._collect()
+            self._await_child()
         for pid in self._children:
             processes.end_tree(pid)
         while self._cleaners and time.monotonic() < deadline + _AFTER_DEATH:
@@ -299,10 +298,21 @@ class Host:
             self._watch()
         self._collect()
         processes.send(self._guard, signal.SIGKILL)
-        processes.end_descendants(os.getpid())
+        with suppress(ChildProcessError):  # a job may have killed it before
+            os.waitpid(self._guard, 0)
+        with suppress(ChildProcessError):  # nothing is below a process that adopts orphans and has no child
+            os.waitpid(-1, os.WNOHANG)
+            processes.end_descendants(os.getpid())
         if self._orphaned:
             places.remove(self._base)
         self._places.close()
+
+    def _await_child(self) -> None:
+        """Collect the dead as soon as there are any, after a moment at the latest."""
+        select.select([self._signals[0]], [], [], 0.005)
+        with suppress(BlockingIOError):
+            os.read(self._signals[0], 4096)
+        self._collect()
 
 
 def _freeze() -> None:

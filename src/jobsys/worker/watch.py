@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from jobsys import processes, slots
 from jobsys.requirements import format_bytes
@@ -15,8 +16,7 @@ SLOW_TICK: Final = 1.0
 """The same of one that is allowed everything and has run for long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(msgspec.Struct, frozen=True):
     """A limit that a job broke."""
 
     job: int

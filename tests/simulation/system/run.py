@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -26,6 +26,7 @@ from jobsys.errors import (
 from jobsys.jobstores import JobStore
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import MAKERS
+from jobsys.launch.base import Launch
 from simulation.system import runs  # type: ignore[import-not-found]
 from simulation.system.checker import Checker  # type: ignore[import-not-found]
 from simulation.system.clock import SimulatedClock, SimulatedHere  # type: ignore[import-not-found]
@@ -130,8 +131,9 @@ class Run:
         with suppress(JobStoreExistsError):
             store.create(StoreInfo(FORMAT, 0.0, "simulated"))
         here = SimulatedHere(self.world, self.world.me())
-        with workflow._leading(store, self.clock, here) as lease:
-            leader = workflow._lead(script(self.root), self.config, store, lease, [self.checker], self.clock)
+        with workflow._leading(store, self.clock, here) as lease, ExitStack() as stack:
+            what = Launch(self.config, store, lease, stack, workflow._say)
+            leader = workflow._lead(what, script(self.root), [self.checker], self.clock)
             return workflow._outcome(leader, store, "")
 
     def _leader_ended(self, process: Process) -> None:

@@ -1,6 +1,1 @@
-"""Runs batch jobs in warm processes on this machine."""
-
-from jobsys.batch.local.system import LocalBatchSystem
-from jobsys.batch.machine import Machine, this_machine
-
-__all__ = ["LocalBatchSystem", "Machine", "this_machine"]
+"""Runs batch jobs in warm processes on this machine. Without code, so that a host can be started before the rest is loaded."""

@@ -55,6 +55,10 @@ class HostProcess:
         self.link = Link(ours)
         self.pid = self._process.pid
 
+    def prepare(self, arguments: Sequence[str]) -> None:
+        """Tell a host that was started with ``--wait`` by what it loads the code."""
+        self.link.send(framing.pack(framing.PREPARE, payload=msgspec.msgpack.encode(arguments)))
+
     def fork(self, slot: int, devices: Sequence[str], *, once: bool) -> Link:
         """Ask for a worker and return the way to it."""
         ours, theirs = socket.socketpair()
@@ -96,3 +100,36 @@ class HostProcess:
             return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+class Begun:
+    """A worker host that was started before there is a batch system to use it; whoever ``take``s it sees to its end."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], parent: str | None) -> None:
+        """Start it, in a directory of its own below ``parent``.
+
+        Raises:
+            OSError: there can't be such a directory.
+            BatchSystemError: the command can't be started.
+        """
+        self._directory: WorkDirectory | None = WorkDirectory.make(parent)
+        try:
+            self._host: HostProcess | None = HostProcess(command, self._directory, environment)
+        except BaseException:
+            self._directory.remove()
+            raise
+
+    def take(self) -> tuple[HostProcess, WorkDirectory] | None:
+        """Hand host and directory over; None if they were handed over before."""
+        host, self._host = self._host, None
+        directory, self._directory = self._directory, None
+        return None if host is None or directory is None else (host, directory)
+
+    def discard(self) -> None:
+        """End the host and remove its directory, unless somebody has taken them."""
+        if (taken := self.take()) is not None:
+            host, directory = taken
+            try:
+                host.stop()
+            finally:
+                directory.remove()

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from jobsys import framing, slots
 from jobsys.batch.amount import check_fits
 from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
-from jobsys.batch.local.hosts import HostProcess
+from jobsys.batch.local.hosts import Begun, HostProcess
 from jobsys.batch.local.lanes import Lanes
 from jobsys.batch.local.shapes import Lane, Work
 from jobsys.batch.local.spares import Spares
@@ -50,7 +50,7 @@ class LocalBatchSystem(BatchSystem):
         """Take the command that starts a worker host; nothing is started before the first job comes.
 
         Args:
-            command: to which the arguments for the connection are appended.
+            command: to which the arguments for the connection are appended; with ``--wait`` the host waits for ``prepare``.
             machine: what jobs may use; this machine, if it is not given.
             max_jobs: how many jobs run at once at most.
             isolation: ``process`` runs each job in a process of its own, ``warm`` one after the other in few.
@@ -59,6 +59,7 @@ class LocalBatchSystem(BatchSystem):
         """
         self.environment: Mapping[str, str] = {}  # variables for the workers, over those of this process
         self._command = list(command)
+        self._arguments: list[str] | None = None
         self._machine = machine or this_machine(work_dir=directory)
         self._once = isolation == "process"
         self._clock = clock
@@ -77,6 +78,18 @@ class LocalBatchSystem(BatchSystem):
         self._error: BatchSystemError | None = None
         self._closed = False
         self._stirred = False  # something happened on a watched descriptor
+
+    def adopt(self, begun: Begun) -> None:
+        """Use a worker host that was started before, by the same command."""
+        if (taken := begun.take()) is not None:
+            self._host, self._directory = taken
+            self._follow(self._host)
+
+    def prepare(self, arguments: Sequence[str]) -> None:
+        """Say by what worker hosts load the code, this one and those that follow it; where the command has them wait, before any job."""
+        self._arguments = list(arguments)
+        if self._host is not None:
+            self._host.prepare(self._arguments)
 
     def check(self, requirements: Requirements) -> None:
         """Raise RequirementError if this machine can never meet the requirements."""
@@ -320,8 +333,13 @@ class LocalBatchSystem(BatchSystem):
         except BatchSystemError as error:
             self._error = error
             return None
-        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
+        if self._arguments is not None:
+            host.prepare(self._arguments)
+        self._follow(host)
         return host
+
+    def _follow(self, host: HostProcess) -> None:
+        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
 
     def _handle_host(self, host: HostProcess) -> None:
         for kind, id, number, payload in host.link.receive():

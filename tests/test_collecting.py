@@ -1,0 +1,55 @@
+"""The garbage collector waits, and is left as it was."""
+
+import gc
+
+from jobsys.collecting import uncollected
+
+
+class Made:
+    """Something that the collector sees."""
+
+
+def old() -> set[int]:
+    return {id(each) for each in gc.get_objects(generation=2)}
+
+
+def test_what_was_made_meanwhile_counts_as_old():
+    with uncollected():
+        assert not gc.isenabled()
+        made = [Made() for _ in range(2000)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+    assert {id(each) for each in made} <= old()
+
+
+def test_garbage_of_the_meantime_is_found_in_the_end():
+    with uncollected():
+        made = Made()
+        made.itself = made  # type: ignore[attr-defined]
+        number = id(made)
+        del made
+    assert number in old()
+    gc.collect()
+    assert number not in old()
+
+
+def test_what_the_program_has_frozen_stays_frozen():
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        with uncollected():
+            made = Made()
+        assert gc.get_freeze_count() == before > 0
+        assert id(made) not in old()
+    finally:
+        gc.unfreeze()
+
+
+def test_a_collector_that_is_off_stays_off():
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
