@@ -137,7 +137,9 @@ def test_a_deleted_file_leaves_nothing_at_the_path(context: Context, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("wrong", ["jobsys-store.json", "journal/0000000001", "files/../x", "files/1-1.1/0/a/b", "", "a"])
+@pytest.mark.parametrize(
+    "wrong", ["jobsys-store.json", "journal/0000000001", "files/../x", "files/1-1.1/0/a", "files/1-1.1/0-a/b", "", "a"]
+)
 def test_only_global_files_can_be_read_or_deleted(context: Context, wrong: str) -> None:
     for use in (context.read_file, context.delete_file, context.read_stream, partial(context.export_file, url="/x")):
         with pytest.raises(UsageError, match="no id of a global file"):
@@ -228,7 +230,7 @@ def test_files_come_from_and_go_to_urls(context: Context, tmp_path: Path) -> Non
 def test_an_id_travels_with_what_it_knows() -> None:
     import pickle
 
-    file = FileId("files/1-1.1/0/a%20b", 7, True)
+    file = FileId("files/1-1.1/0-a%20b", 7, True)
     again = pickle.loads(pickle.dumps(file))
     assert (again, again.size, again.executable, again.name) == (file, 7, True, "a b")
     assert keys.is_file(file)

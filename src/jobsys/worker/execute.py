@@ -125,6 +125,7 @@ class JobExecutor:
             else:
                 value = _call(body, job, context)
             encoded = encode(value, children, job, f"the value that {order.name!r} returned", spill)
+            context.settle()
         finally:
             made.reset(token)
             context.leave(entered)
