@@ -26,8 +26,13 @@ def sha256(data: bytes | memoryview) -> str:
 
 
 def short(data: bytes | memoryview) -> bytes:
-    """Give the first 16 bytes of the SHA-256: what a record says of bytes that lie elsewhere."""
-    return hashlib.sha256(data).digest()[:16]
+    """Give the first 16 bytes of the digest that a file of these bytes would have: what a record says of bytes that lie elsewhere."""
+    large = len(data) > LARGE
+    return (_blake3(data) if large else hashlib.sha256(data)).digest()[:16]
+
+
+def _blake3(data: bytes | bytearray | memoryview) -> Any:
+    return importlib.import_module("blake3").blake3(data)  # most processes see nothing large
 
 
 class ContentDigest:
@@ -72,7 +77,7 @@ class FileDigest:
             self._begin += data
             return
         if self._large is None:
-            self._large = importlib.import_module("blake3").blake3(self._begin)  # most processes see no large file
+            self._large = _blake3(self._begin)
             self._begin.clear()
         self._large.update(data)
 

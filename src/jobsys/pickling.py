@@ -1,7 +1,6 @@
 """Pickles of users' objects: promises become slots, what has no name travels as code, what nobody can pickle is named."""
 
 import importlib
-import io
 import pickle
 import re
 import sys
@@ -108,10 +107,18 @@ class _QuickPickler(pickle.Pickler):
         return reduced(value)
 
 
+class _Pieces:
+    """Keeps what a pickler writes as it comes: a large value is copied once, at the end, and not each time that a buffer grows."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Any] = []
+        self.write = self.pieces.append
+
+
 def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[Any, ...]]:
     """Pickle with slots of this attempt's own: those of an earlier one that failed mean nothing."""
     slots = _Slots()
-    stream = io.BytesIO()
+    stream = _Pieces()
     token, travelling = _slots.set(slots), _travelling.set(value)
     try:
         if pickler is _QuickPickler:
@@ -120,7 +127,7 @@ def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[A
             made = pickler(stream)
             made.trail = trail
             made.dump(value)
-        return stream.getvalue(), tuple(slots.sources)
+        return b"".join(stream.pieces), tuple(slots.sources)
     finally:
         _slots.reset(token)
         _travelling.reset(travelling)

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, BinaryIO, Final, cast, final
+from typing import Any, BinaryIO, Final, final
 
 import msgspec
 
