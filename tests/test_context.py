@@ -102,6 +102,20 @@ def test_what_a_job_does_to_its_file_reaches_nobody_else(context: Context, optio
     assert path.stat().st_nlink == 1
 
 
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+@pytest.mark.parametrize("options", [{}, {"mutable": True}, {"symlink": True}], ids=str)
+def test_a_file_that_is_moved_away_is_read_by_others(context: Context, options: dict[str, Any], size: int) -> None:
+    data = os.urandom(size)
+    (context.temp_dir / "made.txt").write_bytes(data)
+    file = context.write_file(context.temp_dir / "made.txt", move=True)
+    assert not (context.temp_dir / "made.txt").exists()
+    assert (file.name, file.size) == ("made.txt", size)
+    context.settle()
+    assert context.read_file(file, **options).read_bytes() == data
+    with context.read_stream(file) as stream:
+        assert stream.read() == data
+
+
 def test_a_symlink_only_where_it_was_asked_for_and_can_be(context: Context) -> None:
     with context.write_stream("a") as (stream, file):
         stream.write(b"data")

@@ -173,7 +173,7 @@ class LocalStorage(Storage):
         except OSError:
             return ""
         # Only now that it has no name which others know: nobody can open it after it was looked at.
-        if is_same(temporary, found) and not is_written_by_somebody(descriptor):
+        if os.path.samestat(os.lstat(temporary), found) and not is_written_by_somebody(descriptor):
             return temporary
         os.rename(temporary, path)
         return ""
