@@ -47,10 +47,11 @@ def _copy_in(storage: Storage, file: FileId, source: io.FileIO, size: int, later
     with storage.writer(str(file), executable=file.executable, later=later) as target:
         born = unchanged.inode(target) if size > LARGE else None
         shared = size > LARGE and storage.local_path(str(file)) is not None and _clone(cast("BinaryIO", source), target)
-        if not shared:
+        if shared:
+            with open(os.dup(target.fileno()), "rb", buffering=0) as mine:  # by its name, it may be another one's by then
+                _describe(file, hand_on(mine, size))
+        else:
             _describe(file, hand_on(source, size, target.write))
-    if shared:
-        file.size, file.digest = storage.stat(str(file)).size, _digest_of(storage, file)
     file.mark = _mark_of(storage, file, born)
 
 
@@ -97,13 +98,14 @@ def put_out(storage: Storage, file: FileId | str, target: BinaryIO) -> None:
         IntegrityError: it is not what was written.
         OSError: the copy can't be written.
     """
+    size = getattr(file, "size", 0)
     with storage.reader(str(file)) as stream:
         known = is_unchanged(file, stream)
-        if _clone(stream, target):
+        if size > LARGE and _clone(stream, target):
             if not known:
                 check(file, target)
         elif not (known and copy_rest(stream.fileno(), target.fileno())):
-            compare(file, hand_on(cast("Readable", stream), getattr(file, "size", 0), target.write))
+            compare(file, hand_on(cast("Readable", stream), size, target.write))
 
 
 def _clone(source: BinaryIO, target: BinaryIO) -> bool:
