@@ -102,6 +102,20 @@ def test_what_a_job_does_to_its_file_reaches_nobody_else(context: Context, optio
     assert path.stat().st_nlink == 1
 
 
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+@pytest.mark.parametrize("options", [{}, {"mutable": True}, {"symlink": True}], ids=str)
+def test_a_file_that_is_moved_away_is_read_by_others(context: Context, options: dict[str, Any], size: int) -> None:
+    data = os.urandom(size)
+    (context.temp_dir / "made.txt").write_bytes(data)
+    file = context.write_file(context.temp_dir / "made.txt", move=True)
+    assert not (context.temp_dir / "made.txt").exists()
+    assert (file.name, file.size) == ("made.txt", size)
+    context.settle()
+    assert context.read_file(file, **options).read_bytes() == data
+    with context.read_stream(file) as stream:
+        assert stream.read() == data
+
+
 def test_a_symlink_only_where_it_was_asked_for_and_can_be(context: Context) -> None:
     with context.write_stream("a") as (stream, file):
         stream.write(b"data")
@@ -137,7 +151,9 @@ def test_a_deleted_file_leaves_nothing_at_the_path(context: Context, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("wrong", ["jobsys-store.json", "journal/0000000001", "files/../x", "files/1-1.1/0/a/b", "", "a"])
+@pytest.mark.parametrize(
+    "wrong", ["jobsys-store.json", "journal/0000000001", "files/../x", "files/1-1.1/0/a", "files/1-1.1/0-a/b", "", "a"]
+)
 def test_only_global_files_can_be_read_or_deleted(context: Context, wrong: str) -> None:
     for use in (context.read_file, context.delete_file, context.read_stream, partial(context.export_file, url="/x")):
         with pytest.raises(UsageError, match="no id of a global file"):
@@ -228,7 +244,7 @@ def test_files_come_from_and_go_to_urls(context: Context, tmp_path: Path) -> Non
 def test_an_id_travels_with_what_it_knows() -> None:
     import pickle
 
-    file = FileId("files/1-1.1/0/a%20b", 7, True)
+    file = FileId("files/1-1.1/0-a%20b", 7, True)
     again = pickle.loads(pickle.dumps(file))
     assert (again, again.size, again.executable, again.name) == (file, 7, True, "a b")
     assert keys.is_file(file)

@@ -1,3 +1,4 @@
+import mmap
 import os
 import subprocess
 import sys
@@ -7,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from jobsys.errors import StorageError, UsageError
-from jobsys.files import locked, make_again, occupy_standard_descriptors, sync_directory, working_directory, write_whole
+from jobsys.files import (
+    clone,
+    copy_rest,
+    is_written_by_somebody,
+    locked,
+    make_again,
+    occupy_standard_descriptors,
+    sync_directory,
+    working_directory,
+    write_whole,
+)
 
 
 def test_written_whole_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -120,3 +131,50 @@ def test_a_directory_that_another_user_has_made_in_its_place_is_not_used(tmp_pat
     with pytest.raises(PermissionError, match="another user"):
         make_again(taken / "host" / "worker")
     assert list(taken.iterdir()) == []
+
+
+def test_a_copy_inside_of_the_kernel_is_whole(tmp_path: Path) -> None:
+    data = os.urandom(3_000_001)
+    (tmp_path / "a").write_bytes(data)
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("wb") as target:
+        assert copy_rest(source.fileno(), target.fileno())
+    assert (tmp_path / "b").read_bytes() == data
+
+
+def test_what_the_kernel_can_t_copy_is_left_alone(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    (tmp_path / "a").write_bytes(b"data")
+    with (tmp_path / "a").open("rb") as source:
+        assert not copy_rest(source.fileno(), writing)
+        assert source.read() == b"data"
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "a").open("rb") as target, pytest.raises(OSError, match="Bad file"):
+        copy_rest(source.fileno(), target.fileno())
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_clone_has_the_content_or_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("wb") as target:
+        cloned = clone(source.fileno(), target.fileno())
+    assert (tmp_path / "b").read_bytes() == (b"data" if cloned else b"")
+
+
+def test_who_could_still_write_to_a_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"data")
+    with path.open("rb") as reading:
+        if is_written_by_somebody(reading.fileno()):
+            pytest.skip("this file system can't tell who writes")
+        with path.open("r+b") as writing:
+            assert is_written_by_somebody(reading.fileno())
+            mapped = mmap.mmap(writing.fileno(), 4)
+        assert is_written_by_somebody(reading.fileno()), "the mapping outlives its descriptor"
+        mapped.close()
+        with path.open("rb"):
+            assert not is_written_by_somebody(reading.fileno())
+    path.write_bytes(b"the next one is not held up")
+    ends = os.pipe()
+    assert is_written_by_somebody(ends[0])
+    for end in ends:
+        os.close(end)

@@ -406,7 +406,7 @@ end_over:
 proctype Worker(byte job; byte token) {
 end_idle:
     atomic { (ordered[job] & BIT(token)) -> ordered[job] = ordered[job] & ~BIT(token) };
-write:                                   /* @jobsys.jobstores.base:JobStore.write_value @jobsys.jobstores.base:JobStore.write_file */
+write:                                   /* @jobsys.jobstores.base:JobStore.write_value @jobsys.jobstores.base:JobStore.write_file @jobsys.jobstores.base:JobStore.settle */
     files[job] = files[job] | BIT(token);
     if
     :: atomic { reported[job] = reported[job] | BIT(token) }     /* @jobsys.worker.execute:JobExecutor.run */

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import shutil
-import stat
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,7 +20,6 @@ from jobsys.errors import NotFoundError, PromiseError, UsageError
 from jobsys.files import make_again
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
-from jobsys.jobstores.files import check
 from jobsys.jobstores.keys import is_file
 from jobsys.message import Order
 from jobsys.requirements import Requirements
@@ -30,7 +27,6 @@ from jobsys.storage.urls import local_file, read_url, url_name, write_url
 
 logger = logging.getLogger(__name__)
 
-_FICLONE: Final = 0x40049409
 _EXECUTABLE: Final = 0o111
 _LENGTH: Final = struct.Struct("<Q")
 DEFERRED: Final = "deferred"
@@ -61,6 +57,8 @@ class Context:
         self.attempt = order.attempt
         self.requirements: Requirements = order.requirements
         self.deleted: list[str] = []
+        self._unsettled: list[str] = []
+        self._pid = os.getpid()
         self._token = order.token
         self._store = store
         self._directory = directory
@@ -84,22 +82,38 @@ class Context:
 
     # -- global files ----------------------------------------------------------------------------------------
 
-    def write_file(self, path: str | os.PathLike[str], name: str | None = None) -> FileId:
+    def write_file(self, path: str | os.PathLike[str], name: str | None = None, *, move: bool = False) -> FileId:
         """Keep a copy of a local file in the job store; any job that is given the id may read it.
 
+        Args:
+            path: where the file lies.
+            name: what to call it, if not by its own name.
+            move: the job is done with the file. It is gone from ``path``, and nothing is copied where it lies on the job store's own file
+                system, has no other name, and no process has it open for writing.
+
         Raises:
+            OSError: it can't be read.
             StorageError: it can't be written.
         """
         source = Path(path)
-        with source.open("rb") as reading:
-            executable = bool(os.fstat(reading.fileno()).st_mode & stat.S_IXUSR)
-            with self.write_stream(name or source.name, executable=executable) as (writing, made):
-                shutil.copyfileobj(reading, writing, 1 << 20)
-        return made
+        return self._store.keep_file(self.job_id, self._token, name or source.name, str(source), move=move, later=self._later())
 
     def write_stream(self, name: str = "file", *, executable: bool = False) -> AbstractContextManager[tuple[BinaryIO, FileId]]:
         """Write a global file as a stream: ``with context.write_stream("x") as (stream, file): …``."""
-        return self._store.write_file(self.job_id, self._token, name, executable=executable)
+        return self._store.write_file(self.job_id, self._token, name, executable=executable, later=self._later())
+
+    def _later(self) -> list[str] | None:
+        """Give the list of files that need survive a power cut only from the attempt's end on; a forked process has no such end."""
+        return self._unsettled if os.getpid() == self._pid else None
+
+    def settle(self) -> None:
+        """Have all files that were written survive a power cut: before anybody is told of one; used by the worker.
+
+        Raises:
+            StorageError: they may not.
+        """
+        unsettled, self._unsettled = self._unsettled, []
+        self._store.settle(unsettled)
 
     def read_file(self, file: FileId, path: str | os.PathLike[str] | None = None, *, mutable: bool = False, symlink: bool = False) -> Path:
         """Make a global file readable under a local path.
@@ -127,7 +141,7 @@ class Context:
                 pass
             target.symlink_to(stored)
         else:
-            self._copy(file, target, stored, 0o222 if mutable else 0)
+            self._copy(file, target, 0o222 if mutable else 0)
         return target
 
     def read_stream(self, file: FileId) -> AbstractContextManager[BinaryIO]:
@@ -172,25 +186,16 @@ class Context:
     @contextmanager
     def _stored(self, file: FileId, *, once: bool = False) -> Iterator[BinaryIO]:
         with ExitStack() as stack:
-            try:
+            with _told(file):
                 source = stack.enter_context(self._store.read_file(file, once=once))
-            except NotFoundError as error:
-                raise NotFoundError(_not_there(file)) from error
             yield source
 
-    def _copy(self, file: FileId, target: Path, stored: str | None, writable: int) -> None:
+    def _copy(self, file: FileId, target: Path, writable: int) -> None:
         mode = 0o444 | writable | (_EXECUTABLE if getattr(file, "executable", False) else 0)
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            with os.fdopen(descriptor, "wb") as stream:
-                cloned = stored is not None and _clone(stored, stream)
-                if not cloned:
-                    with self._stored(file, once=True) as source:
-                        for piece in chunks(source):
-                            stream.write(piece)
-            if cloned:
-                with target.open("rb") as copy:
-                    check(file, copy)
+            with os.fdopen(descriptor, "w+b") as copy, _told(file):
+                self._store.copy_file(file, copy)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -260,6 +265,15 @@ def _check_file(file: FileId) -> None:
         raise UsageError(f"{file!r} is no id of a global file: give what write_file, write_stream or import_file returned")
 
 
+@contextmanager
+def _told(file: FileId) -> Iterator[None]:
+    """Say of a file that is not there why that may be."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise NotFoundError(_not_there(file)) from error
+
+
 def _not_there(file: FileId) -> str:
     return (
         f"the global file {FileId(str(file), 0).name!r} is not in the job store: a job has deleted it, or it is of an attempt that failed, "
@@ -271,10 +285,3 @@ def _local_name(file: FileId) -> str:
     """Give a file's name as this machine can have it: one part of a path."""
     name = re.sub(r"[/\0]", "_", FileId(str(file), 0).name)
     return name if name.strip(".") else name.replace(".", "_")
-
-
-def _clone(stored: str, stream: BinaryIO) -> bool:
-    with suppress(OSError), open(stored, "rb") as source:
-        fcntl.ioctl(stream.fileno(), _FICLONE, source.fileno())
-        return True
-    return False

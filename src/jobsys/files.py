@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,9 @@ from typing import Final
 
 from jobsys.errors import StorageError, UsageError
 
+_FICLONE: Final = 0x40049409
+_CAN_T_COPY: Final = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+_AT_ONCE: Final = 1 << 30
 _ODD: Final = (errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO)
 
 
@@ -134,3 +138,44 @@ def make_again(directory: Path) -> None:
             with suppress(FileExistsError):  # another worker was quicker
                 each.mkdir(0o700)
             place = each
+
+
+def clone(source: int, target: int) -> bool:
+    """Have an open, empty file share all blocks of another one until somebody writes; False where that can't be."""
+    with suppress(OSError):
+        fcntl.ioctl(target, _FICLONE, source)
+        return True
+    return False
+
+
+def copy_rest(source: int, target: int) -> bool:
+    """Copy from where one open file stands to where another one does, inside of the kernel; False, and nothing copied, where it can't.
+
+    Raises:
+        OSError: it failed on the way.
+    """
+    copied = 0
+    while True:
+        try:
+            count = os.copy_file_range(source, target, _AT_ONCE)
+        except OSError as error:
+            if copied or error.errno not in _CAN_T_COPY:
+                raise
+            return False
+        if not count:
+            return True
+        copied += count
+
+
+def is_written_by_somebody(descriptor: int) -> bool:
+    """Tell whether any process has a file open for writing or mapped so, or that can't be told; it must be open for reading only.
+
+    A file system that can't tell is one of other hosts, too.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # whoever opens it in this moment sends one, and SIGIO would end us
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # refused as long as anybody writes
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return True
+    return False

@@ -1,7 +1,6 @@
 """Pickles of users' objects: promises become slots, what has no name travels as code, what nobody can pickle is named."""
 
 import importlib
-import io
 import pickle
 import re
 import sys
@@ -68,10 +67,18 @@ class _QuickPickler(pickle.Pickler):
         return reduced(value)
 
 
+class _Pieces:
+    """Keeps what a pickler writes as it comes: a large value is copied once, at the end, and not each time that a buffer grows."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Any] = []
+        self.write = self.pieces.append
+
+
 def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[Any, ...]]:
     """Pickle with slots of this attempt's own: those of an earlier one that failed mean nothing."""
     slots = standins.Slots()
-    stream = io.BytesIO()
+    stream = _Pieces()
     token, travelling = standins.slots.set(slots), standins.travelling.set(value)
     try:
         if pickler is _QuickPickler:
@@ -80,7 +87,7 @@ def _attempt(pickler: Any, value: Any, trail: list[Any]) -> tuple[bytes, tuple[A
             made = pickler(stream)
             made.trail = trail
             made.dump(value)
-        return stream.getvalue(), tuple(slots.sources)
+        return b"".join(stream.pieces), tuple(slots.sources)
     finally:
         standins.slots.reset(token)
         standins.travelling.reset(travelling)

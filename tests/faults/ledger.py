@@ -54,6 +54,7 @@ class NotedStorage(FaultyStorage):
     def __init__(self, inner: Storage, ledger: Ledger) -> None:
         super().__init__(inner)
         self._ledger = ledger
+        self._later: dict[str, bytes] = {}
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
         noted = bytes(data)
@@ -63,12 +64,21 @@ class NotedStorage(FaultyStorage):
         return made
 
     @contextmanager
-    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
-        with super().writer(key, executable=executable) as stream, BytesIO() as copy:
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:
+        with super().writer(key, executable=executable, later=later) as stream, BytesIO() as copy:
             yield _Both(stream, copy)  # type: ignore[misc]
             noted = copy.getvalue()
             self._ledger.begins(key, noted)
-        self._ledger.acknowledges(key, noted)
+        if later is not None and key in later:
+            self._later[key] = noted
+        else:
+            self._ledger.acknowledges(key, noted)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        keys = list(keys)
+        super().settle(keys)
+        for key in keys:
+            self._ledger.acknowledges(key, self._later.pop(key))
 
     def delete(self, keys: Iterable[str]) -> None:
         keys = list(keys)

@@ -16,5 +16,5 @@ def test_the_streams_are_streams():
     writer.truncate(3)
     assert writer.digest is None
     assert below.getvalue() == b"abc"
-    with checked(io.BytesIO(b"abc"), FileId("files/1-1/0/a", 3), once=True) as stream:
+    with checked(io.BytesIO(b"abc"), FileId("files/1-1/0-a", 3), once=True) as stream:
         assert stream.read() == b"abc"

@@ -319,6 +319,24 @@ def test_what_is_synced_and_in_which_order(tmp_path: Path, monkeypatch: pytest.M
         pass
     assert done[1:] == ["rename", "b"]
     done.clear()
+    later: list[str] = []
+    for name in ("f", "g"):
+        with storage.writer(f"a/b/{name}", later=later):
+            pass
+    assert done[1::2] == ["rename", "rename"], "each is synced before it has its name"
+    assert later == ["a/b/f", "a/b/g"]
+    done.clear()
+    storage.settle(later)
+    assert done == ["b"], "once for both"
+    done.clear()
+    (tmp_path / "mine").write_bytes(b"")
+    monkeypatch.setattr(local, "is_written_by_somebody", lambda _: False)
+    with (tmp_path / "mine").open("rb") as source, storage.adopting("a/b/h", str(tmp_path / "mine"), source.fileno()) as adopted:
+        assert adopted
+    assert done[0] == "rename"
+    assert "." in done[1], "it is synced under a temporary name"
+    assert done[2:] == ["rename", "b"]
+    done.clear()
     LocalStorage(tmp_path / "above" / "root", durable=False).put("a/b/f", b"")
     assert done == ["rename"]
 

@@ -480,6 +480,47 @@ def test_a_service_s_value_is_told_small_or_large_but_never_as_a_promise(bench: 
     assert "can't promise its value" in table.run(Promising().rv()).failure.message
 
 
+class Handing(Serving):
+    def start(self, context: Any) -> Any:
+        with context.write_stream("address") as (stream, file):
+            stream.write(b"address")
+        return file
+
+
+def test_a_file_survives_a_power_cut_before_anybody_is_told_of_it(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    table = bench()
+    settled: list[list[str]] = []
+    monkeypatch.setattr(table.store.storage, "settle", lambda keys: settled.append(list(keys)))
+    assert len(table.run(do(write_two)).value) == 2
+    assert [len(keys) for keys in settled] == [2]
+    monkeypatch.setattr(Desk, "say", lambda desk, message: settled.append(["told"]))
+    table.run(Handing().rv())
+    assert [keys[0].rpartition("-")[2] for keys in settled[1:]] == ["address", "told"]
+
+
+def write_two() -> list[FileId]:
+    made = []
+    for name in ("a", "b"):
+        with current().write_stream(name) as (stream, file):
+            stream.write(b"x")
+        made.append(file)
+    return made
+
+
+def fork_and_look() -> list[bool]:
+    context, (reading, writing) = current(), os.pipe()
+    if not os.fork():
+        os.write(writing, str(context._later()).encode())
+        os._exit(0)
+    os.wait()
+    return [os.read(reading, 100) == b"None", context._later() == []]
+
+
+def test_a_process_that_a_job_forks_syncs_at_once(bench: Callable[..., Bench]) -> None:
+    """It has no report of its own before which it could be done."""
+    assert bench().run(do(fork_and_look)).value == [True, True]
+
+
 def undelivered(bench: Bench, job: int, token: str, value: bytes) -> FileId:
     """Have an attempt write a file, and find its leader gone when it reports."""
     with bench.store.write_file(job, token, "result") as (stream, file):

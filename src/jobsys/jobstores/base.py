@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, BinaryIO, Final, cast, final
+from typing import Any, BinaryIO, Final, final
 
 import msgspec
 
@@ -24,8 +24,9 @@ from jobsys.errors import (
     StorageError,
 )
 from jobsys.jobstores import keys
+from jobsys.jobstores.copies import put_in, put_out, stream_in
 from jobsys.jobstores.file import openness, strangers, whats_there
-from jobsys.jobstores.files import FileId, HashingWriter, checked, digest_of
+from jobsys.jobstores.files import FileId, checked
 from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
@@ -366,24 +367,37 @@ class JobStore:
 
     # -- files -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def write_file(self, job: int, token: str, name: str, *, executable: bool = False) -> Iterator[tuple[BinaryIO, FileId]]:
-        """Write a global file as a stream; its id is complete when the block ends."""
+    def write_file(
+        self, job: int, token: str, name: str, *, executable: bool = False, later: list[str] | None = None
+    ) -> AbstractContextManager[tuple[BinaryIO, FileId]]:
+        """Write a global file as a stream; its id is complete when the block ends. With ``later``, `settle` makes it durable."""
         made = FileId(keys.file(job, token, next(self._serial), name), 0, executable)
-        with self.storage.writer(str(made), executable=executable) as stream:
-            hashing = HashingWriter(stream)
-            yield cast("BinaryIO", hashing), made
-            closed = stream.closed  # by the user's code
-            if not closed:
-                stream.flush()
-                made.size = stream.tell()
-        if closed:
-            made.size = self.storage.stat(str(made)).size
-        made.digest = hashing.digest or self._digest_of(made)
+        return stream_in(self.storage, made, later=later)
 
-    def _digest_of(self, file: FileId) -> bytes:
-        with self.storage.reader(str(file)) as stream:
-            return digest_of(stream)
+    def keep_file(self, job: int, token: str, name: str, path: str, *, move: bool = False, later: list[str] | None = None) -> FileId:
+        """Make a file of this machine a global file: by a copy, or with ``move`` as it is. With ``later``, `settle` makes it durable.
+
+        Raises:
+            OSError: it can't be read.
+            StorageError: it can't be written.
+        """
+        made = FileId(keys.file(job, token, next(self._serial), name), 0)
+        put_in(self.storage, made, path, move=move, later=later)
+        return made
+
+    def settle(self, files: list[str]) -> None:
+        """Make files durable that were to be so later."""
+        if files:
+            self.storage.settle(files)
+
+    def copy_file(self, file: FileId | str, target: BinaryIO) -> None:
+        """Copy a global file into an empty file of this machine, open for reading and writing.
+
+        Raises:
+            NotFoundError: it is not there.
+            IntegrityError: it is not what was written.
+        """
+        put_out(self.storage, file, target)
 
     @contextmanager
     def read_file(self, file: FileId | str, *, once: bool = False) -> Iterator[BinaryIO]:

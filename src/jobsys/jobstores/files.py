@@ -1,6 +1,5 @@
 """Global files: their ids, which say what is in them, and streams that hold whoever stores them to it."""
 
-import hashlib
 import io
 import os
 import tempfile
@@ -8,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from jobsys.digest import chunks
+from jobsys.digest import FileDigest, Readable, chunks, hand_on
 from jobsys.errors import IntegrityError
-from jobsys.jobstores import keys
+from jobsys.jobstores import keys, unchanged
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -21,18 +20,20 @@ _BUFFER: Final = 1 << 18
 class FileId(str):
     """Name a global file; ``size`` in bytes, ``name`` and a digest of what is in it come along."""
 
-    __slots__ = ("digest", "executable", "size")
+    __slots__ = ("digest", "executable", "mark", "size")
 
     size: int
     executable: bool
-    digest: bytes  # the SHA-256; empty: what is read is not checked
+    digest: bytes  # the SHA-256; of more than 1 MiB the BLAKE3; empty: what is read is not checked
+    mark: bytes  # by which a reader on the writer's host sees that a large file is as it was written; empty: the digest tells
 
-    def __new__(cls, key: str, size: int, executable: bool = False, digest: bytes = b"") -> "FileId":
+    def __new__(cls, key: str, size: int, executable: bool = False, digest: bytes = b"", mark: bytes = b"") -> "FileId":
         """Take the file's key in the job store."""
         made = super().__new__(cls, key)
         made.size = size
         made.executable = executable
         made.digest = digest
+        made.mark = mark
         return made
 
     @property
@@ -42,7 +43,7 @@ class FileId(str):
 
     def __reduce__(self) -> Any:
         """Travel with all that is known of it."""
-        return FileId, (str(self), self.size, self.executable, self.digest)
+        return FileId, (str(self), self.size, self.executable, self.digest, *filter(None, [self.mark]))
 
 
 class HashingWriter(io.BufferedIOBase):
@@ -51,12 +52,12 @@ class HashingWriter(io.BufferedIOBase):
     def __init__(self, stream: BinaryIO) -> None:
         """Write to a stream, which is left open or closed as the user of this leaves it."""
         self._stream = stream
-        self._hash = hashlib.sha256()
+        self._hash = FileDigest()
         self._straight = True
 
     @property
     def digest(self) -> bytes | None:
-        """The SHA-256 of what was written; None where that can't be told."""
+        """The digest of what was written; None where that can't be told."""
         return self._hash.digest() if self._straight else None
 
     def writable(self) -> bool:
@@ -70,7 +71,7 @@ class HashingWriter(io.BufferedIOBase):
     def write(self, data: "ReadableBuffer", /) -> int:
         """Write bytes."""
         written = self._stream.write(data)
-        self._hash.update(data)
+        self._hash.update(memoryview(data))
         return written
 
     def tell(self) -> int:
@@ -107,9 +108,9 @@ class _Checking(io.RawIOBase):
     """Hashes what is read on the way, and refuses to end where it is not what it should be."""
 
     def __init__(self, stream: BinaryIO, file: str) -> None:
-        self._stream = stream
+        self._stream = cast("Readable", stream)
         self._file = file
-        self._hash = hashlib.sha256()
+        self._hash = FileDigest()
         self._ended = False
 
     def readable(self) -> bool:
@@ -117,13 +118,12 @@ class _Checking(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer).cast("B")
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        self._hash.update(data)
-        if not data and len(view) and not self._ended:
+        count = self._stream.readinto(view) or 0
+        self._hash.update(view[:count])
+        if not count and len(view) and not self._ended:
             self._ended = True
-            _compare(self._file, self._hash.digest())
-        return len(data)
+            compare(self._file, self._hash)
+        return count
 
     def finish(self) -> None:
         """Read what is left."""
@@ -133,7 +133,9 @@ class _Checking(io.RawIOBase):
 
 @contextmanager
 def checked(stream: BinaryIO, file: str, *, once: bool) -> Iterator[BinaryIO]:
-    """Give a stream of a file's bytes, all of which are looked at: before, where one can go back to the beginning, or on the way.
+    """Give a stream of a file's bytes, which are what was written: this host has seen so, or all are looked at.
+
+    That is done before, where one can go back to the beginning, or on the way.
 
     Args:
         stream: the file's bytes.
@@ -143,7 +145,7 @@ def checked(stream: BinaryIO, file: str, *, once: bool) -> Iterator[BinaryIO]:
     Raises:
         IntegrityError: they are not what was written; on the way, that is known at their end only, or at the end of the block.
     """
-    if not getattr(file, "digest", b""):
+    if not getattr(file, "digest", b"") or is_unchanged(file, stream):
         yield stream
     elif stream.seekable() and not once:
         with _settled(stream) as still:
@@ -175,27 +177,30 @@ def _settled(stream: BinaryIO) -> Iterator[BinaryIO]:
         yield cast("BinaryIO", copy)
 
 
+def is_unchanged(file: str, stream: BinaryIO) -> bool:
+    """Tell whether an open file is as its writer left it, on this very host; if not, its digest tells."""
+    mark = getattr(file, "mark", b"")
+    return bool(mark) and mark == unchanged.mark(stream)
+
+
 def check(file: str, stream: BinaryIO) -> None:
     """Read a stream to its end, and refuse it if it is not what was written as this file.
 
     Raises:
         IntegrityError: it is not.
     """
-    _compare(file, digest_of(stream))
+    compare(file, hand_on(cast("Readable", stream), getattr(file, "size", 0)))
 
 
-def _compare(file: str, found: bytes) -> None:
+def compare(file: str, found: FileDigest) -> None:
+    """Refuse what is not what was written as this file; one without a digest may be anything.
+
+    Raises:
+        IntegrityError: it is not.
+    """
     digest = getattr(file, "digest", b"")
-    if digest and found != digest:
+    if digest and found.digest() != digest:
         raise IntegrityError(
             f"{file} in the job store is not what was written: it is damaged, or was changed by somebody who can write to the store; "
             f"put it back from a copy of the store, then --restart, or begin a new run"
         )
-
-
-def digest_of(stream: BinaryIO) -> bytes:
-    """Hash a stream to its end."""
-    found = hashlib.sha256()
-    for piece in chunks(stream):
-        found.update(piece)
-    return found.digest()

@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 _LONGEST: Final = 180  # characters of a quoted name
 _NUMBERED: Final = re.compile(r"[a-z]+/[0-9]{10}")
-_FILE: Final = re.compile(r"files/\d+-[^/]+/\d+/[^/]+")
+_FILE: Final = re.compile(r"files/\d+-[^/]+/\d+-[^/]+")
 
 STORE: Final = "jobsys-store.json"  # format, and what was asked for; its presence makes a directory a job store
 STATUS: Final = "status.json"
@@ -89,7 +89,7 @@ def commit(job: int, token: str) -> str:
 
 def file(job: int, token: str, serial: int, name: str) -> str:
     """A global file; its name is kept for people."""
-    return f"{files(job, token)}{serial}/{_quoted(name)}"
+    return f"{files(job, token)}{serial}-{_quoted(name)}"
 
 
 def files(job: int, token: str) -> str:
@@ -99,7 +99,7 @@ def files(job: int, token: str) -> str:
 
 def file_name(key: str) -> str:
     """Read a global file's name back from its key."""
-    return unquote_to_bytes(key.rpartition("/")[2]).decode("utf-8", "surrogateescape")
+    return unquote_to_bytes(key.rpartition("/")[2].partition("-")[2]).decode("utf-8", "surrogateescape")
 
 
 def is_file(key: str) -> bool:

@@ -6,7 +6,7 @@ import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 import msgspec
@@ -67,8 +67,39 @@ class Storage(ABC):
         """Read an object as a stream, in flat memory."""
 
     @abstractmethod
-    def writer(self, key: str, *, executable: bool = False) -> AbstractContextManager[BinaryIO]:
-        """Write an object as a stream, in flat memory; nothing is visible before a clean exit, nothing left after an error."""
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> AbstractContextManager[BinaryIO]:
+        """Write an object as a stream, in flat memory; nothing is visible before a clean exit, nothing left after an error.
+
+        With ``later`` it need not be there after a power cut before `settle` is called for the keys in that list, to which it adds its
+        own if that is so. What is there is whole even then.
+        """
+
+    def settle(self, keys: Iterable[str]) -> None:  # noqa: B027 - what is durable at once has nothing to do
+        """Make objects survive a power cut that were written to survive it later."""
+
+    @contextmanager
+    def adopting(
+        self,
+        key: str,  # noqa: ARG002
+        path: str,  # noqa: ARG002
+        descriptor: int,  # noqa: ARG002
+        *,
+        executable: bool = False,  # noqa: ARG002
+        later: list[str] | None = None,  # noqa: ARG002
+    ) -> Iterator[bool]:
+        """Make a file of this machine an object without a copy: it goes away from ``path``, and at a clean exit it is visible.
+
+        Gives False, and nothing changes, where that can't be: its file system is another one, it is no plain file of this user's, has
+        other names, or is open for writing anywhere. Inside of the block, its bytes change no more.
+
+        Args:
+            key: the object's.
+            path: where the file lies.
+            descriptor: the same file, open for reading only.
+            executable: whether it is a program.
+            later: as for `writer`.
+        """
+        yield False
 
     @abstractmethod
     def list(self, prefix: str, after: str = "") -> Iterator[str]:

@@ -68,10 +68,22 @@ class FaultyStorage(Storage):
             yield stream
 
     @contextmanager
-    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:
         """Write a stream, or fail before it is opened or after the object is there."""
-        with self._call("writer", key), self.inner.writer(key, executable=executable) as stream:
+        with self._call("writer", key), self.inner.writer(key, executable=executable, later=later) as stream:
             yield stream
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Have objects survive a power cut, or fail."""
+        keys = list(keys)
+        with self._call("settle", " ".join(keys[:3])):
+            self.inner.settle(keys)
+
+    @contextmanager
+    def adopting(self, key: str, path: str, descriptor: int, *, executable: bool = False, later: list[str] | None = None) -> Iterator[bool]:
+        """Make a file an object, or fail before that or after it."""
+        with self._call("adopting", key), self.inner.adopting(key, path, descriptor, executable=executable, later=later) as adopted:
+            yield adopted
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Go through keys, or fail at the first or after the last."""

@@ -12,6 +12,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -19,7 +20,7 @@ from urllib.parse import quote
 
 from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
-from jobsys.files import sync_directory
+from jobsys.files import is_written_by_somebody, sync_directory
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
 from jobsys.storage.folders import TEMPORARY, empty, opened, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
@@ -98,24 +99,84 @@ class LocalStorage(Storage):
             yield stream
 
     @contextmanager
-    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
-        """Open a file beside; at a clean exit sync it and rename it to its name."""
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:
+        """Open a file beside; at a clean exit sync it and rename it to its name; its directory may be synced later."""
         path = self.local_path(key)
         temporary = ""
         try:
             try:
-                temporary, descriptor = self._create(0o555 if executable else 0o444)
+                temporary, descriptor = self._create(_mode(executable))
                 raw = WritingFile(descriptor, path, self.durable)
             except OSError as error:
                 self._fail(error, "write", path)
             with raw.buffered() as stream:
                 yield stream
             try:
-                self._publish(temporary, path, if_absent=False)
+                self._publish(temporary, path, if_absent=False, sync=later is None)
             except OSError as error:
                 self._fail(error, "write", path)
         finally:
             self._discard(temporary)
+        if later is not None:
+            later.append(key)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Sync the directories of files, each once."""
+        for folder in {key.rpartition("/")[0] for key in keys} if self.durable else ():
+            try:
+                with opened(self.root, folder) as directory:
+                    os.fsync(directory)
+            except OSError as error:
+                self._fail(error, "sync", f"{self.root}/{folder}")
+
+    @contextmanager
+    def adopting(self, key: str, path: str, descriptor: int, *, executable: bool = False, later: list[str] | None = None) -> Iterator[bool]:
+        """Take a file of this file system away, unless somebody could still write to it; sync it meanwhile, and rename it to its name."""
+        target = self.local_path(key)
+        try:
+            temporary = self._taken(path, descriptor)
+        except OSError as error:
+            self._fail(error, "write", target)
+        if not temporary:
+            yield False
+            return
+        try:
+            with ThreadPoolExecutor(1) as beside:
+                synced = beside.submit(os.fsync, descriptor) if self.durable else None
+                yield True
+            try:
+                if synced is not None:
+                    synced.result()
+                os.chmod(temporary, _mode(executable))
+                self._publish(temporary, target, if_absent=False, sync=later is None)
+            except OSError as error:
+                self._fail(error, "write", target)
+        except BaseException:
+            with suppress(OSError):  # it is in its place
+                os.rename(temporary, path)
+            raise
+        if later is not None:
+            later.append(key)
+
+    def _taken(self, path: str, descriptor: int) -> str:
+        """Rename an open file to be a temporary one, of which the name is returned; nothing if it can't be an object as it is."""
+        found = os.fstat(descriptor)
+        if not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()):
+            return ""
+        token, counter = self._names
+        temporary = f"{token}{os.getpid()}.{next(counter)}"
+        folder = os.path.dirname(temporary)
+        if folder not in self._folders:
+            self._make_folder(folder)
+        try:
+            os.rename(path, temporary)
+        except OSError:
+            return ""
+        # Only now that it has no name which others know: nobody can open it after it was looked at.
+        if os.path.samestat(os.lstat(temporary), found) and not is_written_by_somebody(descriptor):
+            return temporary
+        os.rename(temporary, path)
+        return ""
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Walk only those directories that can hold such keys."""
@@ -240,7 +301,7 @@ class LocalStorage(Storage):
             self._make_folder(os.path.dirname(path))
             return path, os.open(path, NEW, mode)
 
-    def _publish(self, temporary: str, path: str, if_absent: bool) -> bool:
+    def _publish(self, temporary: str, path: str, if_absent: bool, sync: bool = True) -> bool:
         """Give a finished file its name. A server's answer may be lost and the call repeated: then the name is ours already."""
         ours = os.stat(temporary)
         folder = os.path.dirname(path)
@@ -260,7 +321,7 @@ class LocalStorage(Storage):
                 self._folders.clear()
                 if last:
                     raise
-        if self.durable:
+        if sync and self.durable:
             sync_directory(folder)  # who lost syncs too: what it has seen must not be undone by a power cut
         return won
 
@@ -318,6 +379,10 @@ class LocalStorage(Storage):
         except StorageError as gone:
             raise gone from error
         raise storage_error(error, doing, path) from error
+
+
+def _mode(executable: bool) -> int:
+    return 0o555 if executable else 0o444
 
 
 def _is_of_the_dead(name: str) -> bool | None:

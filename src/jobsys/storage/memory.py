@@ -70,7 +70,7 @@ class MemoryStorage(Storage):
             yield stream
 
     @contextmanager
-    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:  # noqa: ARG002
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:  # noqa: ARG002
         """Collect what is written and keep it at a clean exit."""
         check_key(key)
         stream = _Kept()

@@ -11,7 +11,7 @@ from jobsys.storage.base import storage_error
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link is followed, and no pipe waited for
 BUFFER = 1 << 18
 _TRUSTED_LENGTH = 1 << 20

@@ -78,7 +78,7 @@ class ServedStorage(Storage):
             yield stream
 
     @contextmanager
-    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:  # noqa: ARG002
         """Collect what is written in a file of this machine and send it at a clean exit."""
         check_key(key)
         try:

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -274,6 +276,42 @@ def check_streams(make: Make) -> None:
         assert list(storage.list("")) == ["s/new", "s/text"]
         with storage.reader("s/new") as stream:
             assert (stream.read(4), stream.read(), stream.read()) == (b"one ", b"two", b"")
+
+
+def check_what_survives_later(make: Make) -> None:
+    """What may be synced later is visible at once, like everything else."""
+    with made(make) as storage:
+        later: list[str] = []
+        for key in ("l/a", "l/b"):
+            with storage.writer(key, later=later) as stream:
+                stream.write(key.encode())
+            assert storage.get(key) == key.encode()
+        assert set(later) <= {"l/a", "l/b"}
+        storage.settle(later)
+        storage.settle([])
+        with contextlib.suppress(KeyboardInterrupt), storage.writer("l/c", later=later):
+            raise KeyboardInterrupt
+        assert "l/c" not in later
+
+
+def check_adoption(make: Make) -> None:
+    """A file becomes an object when the block ends, or stays where it is."""
+    with tempfile.TemporaryDirectory() as folder, made(make) as storage:
+        path = f"{folder}/mine"
+        for error in (True, False):
+            with open(path, "wb") as stream:
+                stream.write(b"content")
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                open(path, "rb") as source,
+                storage.adopting("f/a", path, source.fileno()) as adopted,
+            ):
+                assert list(storage.list("")) == []
+                if error:
+                    raise KeyboardInterrupt
+            assert os.path.exists(path) is (error or not adopted)
+            assert list(storage.list("")) == (["f/a"] if adopted and not error else [])
+        assert not adopted or storage.get("f/a") == b"content"
 
 
 def check_reader_keeps_its_object(make: Make) -> None:

@@ -132,6 +132,7 @@ class JobExecutor:
             else:
                 value = _call(body, job, context)
             encoded = encode(value, children, job, f"the value that {order.name!r} returned", aside)
+            context.settle()
         finally:
             made.reset(token)
             context.leave(entered)

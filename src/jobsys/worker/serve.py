@@ -26,6 +26,7 @@ def serve(service: Service, context: Context, channel: Channel, spill: Callable[
         data, promised = pickling.dump(service.start(context), f"the value of service {service.name!r}")
         if promised:
             raise GraphError(f"service {service.name!r} can't promise its value: start must return the value itself")
+        context.settle()
         place = spill(data)
         said = Said(context.job_id, context.attempt, service_value=place or Blob.of(data))
         channel.say(encode_message(said, b"" if place else data))

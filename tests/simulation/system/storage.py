@@ -84,7 +84,7 @@ class SimulatedStorage(Storage):
         yield io.BytesIO(self.get(key))
 
     @contextmanager
-    def writer(self, key: str, *, executable: bool = False) -> Iterator[BinaryIO]:
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:
         stream = io.BytesIO()
         self._world.point(f"before writer {_kind(key)}")
         yield stream

@@ -1,0 +1,114 @@
+"""Files of this machine into a storage and out of it, by the shortest way that there is: a name, shared blocks, one copy."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import BinaryIO, cast
+
+from jobsys.digest import LARGE, FileDigest, Readable, hand_on
+from jobsys.files import clone, copy_rest
+from jobsys.jobstores import unchanged
+from jobsys.jobstores.files import FileId, HashingWriter, check, compare, is_unchanged
+from jobsys.storage.base import Storage
+
+
+def put_in(storage: Storage, file: FileId, path: str, *, move: bool, later: list[str] | None) -> None:
+    """Make a file at a path a global file, and complete its id.
+
+    Args:
+        storage: where to.
+        file: its id, which knows its key only.
+        path: where it lies.
+        move: nobody needs it there any more.
+        later: as for `Storage.writer`.
+
+    Raises:
+        OSError: it can't be read.
+        StorageError: it can't be written.
+    """
+    with open(path, "rb", buffering=0) as source:
+        found = os.fstat(source.fileno())
+        file.executable = bool(found.st_mode & stat.S_IXUSR)
+        adopting = storage.adopting(str(file), path, source.fileno(), executable=file.executable, later=later)
+        with adopting if move else nullcontext(False) as adopted:
+            if adopted:
+                _describe(file, hand_on(source, found.st_size))
+        if not adopted:
+            _copy_in(storage, file, source, found.st_size, later)
+        elif file.size > LARGE:
+            file.mark = unchanged.mark(cast("BinaryIO", source))
+    if move and not adopted:
+        os.unlink(path)
+
+
+def _copy_in(storage: Storage, file: FileId, source: io.FileIO, size: int, later: list[str] | None) -> None:
+    with storage.writer(str(file), executable=file.executable, later=later) as target:
+        born = unchanged.inode(target) if size > LARGE else None
+        shared = size > LARGE and storage.local_path(str(file)) is not None and _clone(cast("BinaryIO", source), target)
+        if shared:
+            with open(os.dup(target.fileno()), "rb", buffering=0) as mine:  # by its name, it may be another one's by then
+                _describe(file, hand_on(mine, size))
+        else:
+            _describe(file, hand_on(source, size, target.write))
+    file.mark = _mark_of(storage, file, born)
+
+
+def _describe(file: FileId, found: FileDigest) -> None:
+    file.size, file.digest = found.size, found.digest()
+
+
+@contextmanager
+def stream_in(storage: Storage, file: FileId, *, later: list[str] | None) -> Iterator[tuple[BinaryIO, FileId]]:
+    """Write a global file as a stream; its id, which comes along, is complete when the block ends."""
+    born = None
+    with storage.writer(str(file), executable=file.executable, later=later) as stream:
+        hashing = HashingWriter(stream)
+        yield cast("BinaryIO", hashing), file
+        closed = stream.closed  # by the user's code
+        if not closed:
+            stream.flush()
+            file.size = stream.tell()
+            born = unchanged.inode(stream) if file.size > LARGE else None
+    if closed:
+        file.size = storage.stat(str(file)).size
+    file.digest = hashing.digest or _digest_of(storage, file)
+    file.mark = _mark_of(storage, file, born)
+
+
+def _digest_of(storage: Storage, file: FileId) -> bytes:
+    with storage.reader(str(file)) as stream:
+        return hand_on(cast("Readable", stream), file.size).digest()
+
+
+def _mark_of(storage: Storage, file: FileId, born: tuple[int, int, int] | None) -> bytes:
+    """Mark a file that was just written: the inode that its bytes went to, and no other one that took its name since."""
+    if born is None or file.size <= LARGE:
+        return b""
+    with storage.reader(str(file)) as stream:
+        return unchanged.mark(stream) if unchanged.inode(stream) == born else b""
+
+
+def put_out(storage: Storage, file: FileId | str, target: BinaryIO) -> None:
+    """Copy a global file into an empty file of this machine, open for reading and writing.
+
+    Raises:
+        NotFoundError: it is not there.
+        IntegrityError: it is not what was written.
+        OSError: the copy can't be written.
+    """
+    size = getattr(file, "size", 0)
+    with storage.reader(str(file)) as stream:
+        known = is_unchanged(file, stream)
+        if size > LARGE and _clone(stream, target):
+            if not known:
+                check(file, target)
+        elif not (known and copy_rest(stream.fileno(), target.fileno())):
+            compare(file, hand_on(cast("Readable", stream), size, target.write))
+
+
+def _clone(source: BinaryIO, target: BinaryIO) -> bool:
+    with suppress(io.UnsupportedOperation):  # one of them is no file
+        return clone(source.fileno(), target.fileno())
+    return False
