@@ -58,10 +58,13 @@ class Watch:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Count what the garbage collector takes as a kind of its own."""
+        """Count what the garbage collector takes as a kind of its own, where it was the leader that set it off."""
 
         def hear(phase: str, _: dict[str, int]) -> None:
-            self.enter("collector") if phase == "start" else self.leave()
+            if phase == "start":
+                self.enter("collector" if self._kinds[-1] in LEADER else self._kinds[-1])
+            else:
+                self.leave()
 
         gc.callbacks.append(hear)
         try:
