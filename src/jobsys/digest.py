@@ -3,9 +3,11 @@
 import hashlib
 import importlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
-from typing import Any, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 CHUNK = 1 << 20
 LARGE: Final = 1 << 20
@@ -113,7 +115,8 @@ def hand_on(source: Readable, size: int, write: Callable[[memoryview], object] =
             digest.update(buffer[:count])
             write(buffer[:count])
         return digest
-    with ThreadPoolExecutor(1) as beside:
+    futures = importlib.import_module("concurrent.futures")  # loaded on use: most processes see nothing large
+    with futures.ThreadPoolExecutor(1) as beside:
         hashed: Future[None] | None = None
         for buffer in cycle([memoryview(bytearray(_PIECE)), memoryview(bytearray(_PIECE))]):
             count = source.readinto(buffer)

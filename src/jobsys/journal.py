@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from jobsys.collecting import uncollected
 from jobsys.errors import IntegrityError, LeaseLostError, NotFoundError
 from jobsys.events import AttemptFailed, Committed, Event, LeaderStarted, Policy
 from jobsys.jobstores import JobStore, Lease
@@ -249,7 +250,7 @@ class Replayed(NamedTuple):
 def restore(store: JobStore, see: Callable[[Event], None] | None = None, *, look: bool = False) -> Replayed:
     """Do what ``replay`` does, and tell the tag that was checked last: what lies in the store a moment later may be another history."""
     key = None if look else store.key
-    with making_sense(store) if look else nullcontext():
+    with uncollected(), making_sense(store) if look else nullcontext():
         progress, last, tag = (None, 0, BEGINNING) if see else _from_snapshot(store, key)
         progress = progress or Progress()
         for page, its in _tagged(store, last, None if look else tag):

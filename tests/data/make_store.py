@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 import jobsys
+from jobsys import graph
 from jobsys.batch.inline import InlineChannel
 from jobsys.errors import FailedJobsError
 from jobsys.jobstores import keys, open_store
@@ -42,6 +43,7 @@ def main(directory: Path) -> None:
     os.chdir(PLACE)
     import stored_workflow  # type: ignore[import-not-found]
 
+    graph._RECORD = 200_000  # type: ignore[misc]  # so that two jobs of one commit are a large graph
     leader.SNAPSHOT_EVERY = -(10**9)  # type: ignore[misc]  # at every turn of the loop
     options: dict[str, Any] = {"batch_system": "inline", "progress": "off", "retries": 0, "key_file": str(PLACE / KEY)}
     try:

@@ -150,6 +150,15 @@ def test_what_somebody_put_into_a_store_is_not_deleted(tmp_path: Path) -> None:
 
 
 def test_every_key_begins_with_a_known_name() -> None:
-    made = [keys.lease(1), keys.heartbeat(1), keys.code(1), keys.journal(1), keys.snapshot(1), keys.value(1, "t", 1), keys.log(1, "t")]
+    made = [
+        keys.lease(1),
+        keys.heartbeat(1),
+        keys.code(1),
+        keys.journal(1),
+        keys.snapshot(1),
+        keys.value(1, "t", 1),
+        keys.log(1, "t"),
+        keys.graph(1, "t"),
+    ]
     made += [keys.commit(1, "t"), keys.file(1, "t", 1, "n"), keys.shared("n"), keys.STORE, keys.STATUS, keys.KILL]
     assert {key.partition("/")[0] for key in made} == keys.TOPS

@@ -4,6 +4,7 @@ A file is written beside (in ``.tmp`` under the same root), synced, then linked 
 ``link`` and replace by ``rename`` is asked of the file system, which NFS has too. There are no locks, so a fork can copy none.
 """
 
+import importlib
 import io
 import itertools
 import os
@@ -12,7 +13,6 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -141,7 +141,8 @@ class LocalStorage(Storage):
             yield False
             return
         try:
-            with ThreadPoolExecutor(1) as beside:
+            futures = importlib.import_module("concurrent.futures")  # loaded on use: most processes need none of it
+            with futures.ThreadPoolExecutor(1) as beside:
                 synced = beside.submit(os.fsync, descriptor) if self.durable else None
                 yield True
             try:
