@@ -2,7 +2,9 @@
 
 import gc
 
-from jobsys.collecting import uncollected
+import pytest
+
+from jobsys.collecting import seldom, uncollected
 
 
 class Made:
@@ -53,3 +55,11 @@ def test_a_collector_that_is_off_stays_off():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_the_collector_comes_seldom_and_as_before_again():
+    before = gc.get_threshold()
+    with pytest.raises(KeyError), seldom():
+        assert gc.get_threshold() == (100 * before[0], *before[1:])
+        raise KeyError
+    assert gc.get_threshold() == before

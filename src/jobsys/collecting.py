@@ -21,3 +21,14 @@ def uncollected() -> Iterator[None]:
                 gc.freeze()  # both together move all to the oldest generation, and look at none
                 gc.unfreeze()
             gc.enable()
+
+
+@contextmanager
+def seldom() -> Iterator[None]:
+    """Look for garbage a hundred times less often meanwhile: what a leader makes is freed without that, and what stays need not be seen."""
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(100 * young, middle, old)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, middle, old)

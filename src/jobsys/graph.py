@@ -60,6 +60,9 @@ def encode(value: Any, made_jobs: Sequence[Job], owner: Job | None, what: str, a
         PicklingError: something in it can't be pickled.
     """
     pickled, sources = pickling.dump(value, what)
+    if not sources and not made_jobs and owner is not None and owner._edges is None:
+        payload = _Payload(aside)
+        return Encoded((), (), payload.pieces, payload.add(pickled), ())  # most jobs: nothing to collect
     collected = _Collector(owner)
     collected.add(sources)
     collected.add(made_jobs)

@@ -17,6 +17,7 @@ from jobsys.batch import workdir
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.local.hosts import Begun
 from jobsys.clock import SYSTEM, Clock
+from jobsys.collecting import seldom
 from jobsys.config import Config
 from jobsys.display import make_display
 from jobsys.errors import (
@@ -179,7 +180,7 @@ def _lead(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clo
     started = take_over(store, lease, config.policy, progress, last, tag)
     leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners], clock)
     try:
-        with _signals(leader):
+        with _signals(leader), seldom():
             leader.start(first, config.stop_on_first_failure)
             leader.run()
     except BaseException as error:
