@@ -1,7 +1,7 @@
 """Take a job apart: which system calls it costs, and in which part of the code its time goes, by kind of process.
 
-    python contrib/bench/anatomy.py calls [--workflow fanout|chain] [--few N] [--many N]
-    python contrib/bench/anatomy.py time [--workflow fanout|chain] [--many N] [--py-spy PROGRAM]
+    python contrib/bench/anatomy.py calls [--shape fan-out|chain] [--few N] [--many N]
+    python contrib/bench/anatomy.py time [--shape fan-out|chain] [--many N] [--py-spy PROGRAM]
 
 ``calls`` runs a workflow twice under strace, with few jobs and with many, and divides the difference by the difference of the jobs:
 what is paid once falls out. ``time`` samples all processes with py-spy and adds up what lies below each part. Both slow the run down:
@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from report import table
 
 HERE = Path(__file__).resolve().parent
-WORKFLOWS: Final = {"fanout": 1, "chain": 1}  # and how many attempts one of its jobs takes
+SHAPES: Final = ("fan-out", "chain", "growing")
 _LINE: Final = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\((.*)| resumed>.*?= (\d+).*)")
 _CLONE: Final = frozenset({"clone", "clone3", "fork", "vfork"})
 
@@ -126,7 +126,7 @@ def main() -> int:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("calls", "time"))
-    parser.add_argument("--workflow", choices=WORKFLOWS, default="fanout", help="what is run (default: %(default)s)")
+    parser.add_argument("--shape", choices=SHAPES, default="fan-out", help="what is run (default: %(default)s)")
     parser.add_argument("--few", type=int, default=2_000, help="jobs of the first of two runs (default: %(default)s)")
     parser.add_argument("--many", type=int, default=6_000, help="jobs of the other, or of the only one (default: %(default)s)")
     parser.add_argument("--isolation", choices=("warm", "process"), default="warm", help="as for any script (default: %(default)s)")
@@ -198,9 +198,23 @@ def _time(options: argparse.Namespace) -> None:
 
 
 def _script(options: argparse.Namespace, folder: str, count: int) -> list[str]:
-    script = str(HERE / "workflows" / f"{options.workflow}.py")
+    script = str(HERE / "workflows" / "in_jobsys.py")
     store = f"file:{folder}/store"
-    return [sys.executable, script, store, "--n", str(count), "--max-cores", "2", "--isolation", options.isolation, "--progress", "off"]
+    return [
+        sys.executable,
+        script,
+        store,
+        "--shape",
+        options.shape,
+        "--n",
+        str(count),
+        "--max-cores",
+        "2",
+        "--isolation",
+        options.isolation,
+        "--progress",
+        "off",
+    ]
 
 
 def _program(name: str, way: str) -> str:

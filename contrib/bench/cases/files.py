@@ -58,11 +58,14 @@ def big(settings: Settings) -> list[Case]:
     size = settings.size(1000, 10) * PIECE
     case = Case("big file", f"{size / 1e6:,.0f} MB from write_file in one job to the end of read_file in the next; the store is synced")
 
-    def jobsys(place: Path) -> dict[str, Any]:
-        words = ours.command("big_file.py", place, "--size", size, workers=settings.workers)
-        told = json.loads(call(words, place, with_bytecode(place))[0])
-        _check(told.pop("bytes"), size)
-        return {name: round(value, 6) for name, value in told.items()}
+    def jobsys(*how: str) -> Contestant:
+        def run_once(place: Path) -> dict[str, Any]:
+            words = ours.command("big_file.py", place, "--size", size, *how, workers=settings.workers)
+            told = json.loads(call(words, place, with_bytecode(place))[0])
+            _check(told.pop("bytes"), size)
+            return {name: round(value, 6) for name, value in told.items()}
+
+        return run_once
 
     def copied(*, sync: bool) -> Contestant:
         def run_once(place: Path) -> dict[str, Any]:
@@ -75,12 +78,20 @@ def big(settings: Settings) -> list[Case]:
 
         return run_once
 
-    sides = {"jobsys": jobsys, "cp": copied(sync=False), "cp + sync": copied(sync=True)}
+    sides = {
+        "jobsys": jobsys(),
+        "jobsys, moved": jobsys("--move"),
+        "jobsys, moved and linked": jobsys("--move", "--link"),
+        "cp": copied(sync=False),
+        "cp + sync": copied(sync=True),
+    }
     take_turns(
         case, {name: rated(side, size // 1_000_000, "mb_per_s") for name, side in sides.items()}, settings.turns(ROUNDS), settings.directory
     )
-    case.compare("MB a second, jobsys / cp", ("jobsys", "mb_per_s"), ("cp", "mb_per_s"), 0.8)
-    case.compare("MB a second, jobsys / cp + sync FILE", ("jobsys", "mb_per_s"), ("cp + sync", "mb_per_s"))
+    case.compare("MB a second, moved in and linked out / cp", ("jobsys, moved and linked", "mb_per_s"), ("cp", "mb_per_s"), 0.8)
+    case.compare("MB a second, moved in and copied out / cp", ("jobsys, moved", "mb_per_s"), ("cp", "mb_per_s"))
+    case.compare("MB a second, copied in and out / cp", ("jobsys", "mb_per_s"), ("cp", "mb_per_s"))
+    case.compare("MB a second, copied in and out / cp + sync FILE", ("jobsys", "mb_per_s"), ("cp + sync", "mb_per_s"))
     case.compare("seconds, write_file alone / cp + sync FILE", ("jobsys", "write_s"), ("cp + sync", "seconds"), at_least=False)
     case.compare("seconds, read_file alone / cp", ("jobsys", "read_s"), ("cp", "seconds"), at_least=False)
     return [case]

@@ -19,20 +19,20 @@ def fill(path, size):
 
 
 @jobsys.job
-def write(size):
+def write(size, move):
     context = jobsys.current()
     path = context.temp_dir / "made"
     fill(path, size)
     began = time.monotonic()
-    file = context.write_file(path)
+    file = context.write_file(path, move=move)
     return file, began, time.monotonic() - began
 
 
 @jobsys.job
-def read(written):
+def read(written, link):
     file, began, writing = written
     start = time.monotonic()
-    path = jobsys.current().read_file(file)
+    path = jobsys.current().read_file(file, symlink=link)
     end = time.monotonic()
     return {"bytes": path.stat().st_size, "seconds": end - began, "write_s": writing, "read_s": end - start}
 
@@ -40,5 +40,7 @@ def read(written):
 if __name__ == "__main__":
     parser = jobsys.argument_parser(description=__doc__)
     parser.add_argument("--size", type=int, required=True, help="bytes, a multiple of 1,048,576")
+    parser.add_argument("--move", action="store_true", help="give the file to the store as it is, instead of a copy")
+    parser.add_argument("--link", action="store_true", help="read the store's own file, instead of a copy")
     arguments = parser.parse_args()
-    print(json.dumps(jobsys.run(read(write(arguments.size)), arguments)))
+    print(json.dumps(jobsys.run(read(write(arguments.size, arguments.move), arguments.link), arguments)))
