@@ -40,9 +40,9 @@ class CountedStorage(Storage):
         self._ask("get", key)
         return self._inner.reader(key)
 
-    def writer(self, key: str, *, executable: bool = False) -> AbstractContextManager[BinaryIO]:
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> AbstractContextManager[BinaryIO]:
         self._ask("put", key)
-        return self._inner.writer(key, executable=executable)
+        return self._inner.writer(key, executable=executable, later=later)
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         self._ask("list", prefix)

@@ -21,7 +21,7 @@ from workloads import WORKLOADS, ReportingWorker, Workload
 
 from jobsys.batch.base import BatchSystem, BatchUpdate
 from jobsys.events import Policy
-from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores import Aside, JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.jobstores.file import storage as file_storage
 from jobsys.journal import restore, take_over
@@ -79,10 +79,11 @@ class Experiment:
         self.setting, self.directory = setting, directory
         self.clock, self.watch, self.random = SimulatedClock(), Watch(), Random(setting.seed)
         self.workload: Workload = WORKLOADS[setting.workload](setting.jobs, setting.width)
-        self.storage = CountedStorage(self._inner(), self.watch, self.clock, setting.latency)
+        inner = self._inner()
+        self.storage = CountedStorage(inner, self.watch, self.clock, setting.latency)
         locator = "memory:scale" if setting.storage == "memory" else f"file:{directory / 'store'}"
         self.store = JobStore(locator, self.storage, str(directory / "run.jobsys-key"))
-        self.worker = ReportingWorker(self.random, setting.mean)
+        self.worker = ReportingWorker(self.random, setting.mean, JobStore(locator, inner))
         self.clusters: list[Cluster] = []
         self.leaders: list[WatchedLeader] = []
         self.found: dict[str, Any] = {}
@@ -146,9 +147,9 @@ class Experiment:
         return leader
 
     def _first(self, lease: Lease) -> tuple[Report, bytes]:
-        value, refs, jobs, payload = self.workload.first
-        token = attempt_token(lease.epoch, lease.owner, 0)
-        return Report(0, 1, self.clock.time(), 0.0, token=token, value=value, refs=refs, jobs=jobs), payload
+        first, token = self.workload.first, attempt_token(lease.epoch, lease.owner, 0)
+        made = first.made(Aside(self.store, 0, token))
+        return Report(0, 1, self.clock.time(), 0.0, token=token, value=first.value, refs=first.refs, **made), first.payload
 
     def _spent(self) -> Any:
         seen = self.watch.leader()

@@ -86,7 +86,7 @@ class WatchedLeader(Leader):
 
     def _commit(self, report: Report, payload: bytes) -> bool:
         self.watch.times["commit"] += 1
-        self.watch.times["made"] += len(report.jobs)
+        self.watch.times["made"] += report.made
         return super()._commit(report, payload)
 
     def _ended(self, attempt: Attempt, update: BatchUpdate) -> None:

@@ -6,7 +6,7 @@ function would return, so that the value of a whole run can be foretold and comp
 
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ from jobsys.batch.base import BatchJob
 from jobsys.function import JobFunction, job
 from jobsys.graph import encode
 from jobsys.job import Job, made
+from jobsys.jobstores import Aside, JobStore
 from jobsys.message import Report, encode_message
-from jobsys.record import Blob, JobRecord
+from jobsys.record import Blob, JobRecord, Part
 
 SPREAD = 1000
 """Workflows that one job makes at most."""
@@ -30,12 +31,32 @@ def work(*parts: Any) -> Any:
 
 
 class Deed(NamedTuple):
-    """What a job commits."""
+    """What a job commits; ``bodies`` are those of so many jobs that they lie aside."""
 
     value: Blob
     refs: tuple[int, ...]
     jobs: tuple[JobRecord, ...]
     payload: bytes
+    bodies: tuple[bytes, ...] = ()
+
+    def made(self, aside: Aside) -> dict[str, Any]:
+        """Give the fields of a report that tell of the jobs, with what is large put aside."""
+        return {"parts": aside.graph(self.bodies, self.jobs)} if self.bodies else {"jobs": self.jobs}
+
+
+class Kept:
+    """Keeps the jobs of a large commit for whoever commits them, again and again."""
+
+    def __init__(self) -> None:
+        self.bodies: tuple[bytes, ...] = ()
+        self.jobs: Sequence[JobRecord] = ()
+
+    def value(self, data: bytes) -> Blob:
+        raise ValueError(f"a value or a body of {len(data)} bytes: nothing here is as large")
+
+    def graph(self, bodies: Iterable[bytes], records: Sequence[JobRecord]) -> tuple[Part, ...]:
+        self.bodies, self.jobs = tuple(bodies), records
+        return ()
 
 
 @functools.cache
@@ -46,17 +67,13 @@ def named(name: str) -> JobFunction[..., Any]:
 def written(build: Callable[[], Any]) -> Deed:
     """Write down what a job commits that runs ``build``, as its worker would."""
     children: list[Job] = []
-    token = made.set(children)
+    token, kept = made.set(children), Kept()
     try:
         value = build()
-        encoded = encode(value, children, None, "the value", _spill)
+        encoded = encode(value, children, None, "the value", kept)
     finally:
         made.reset(token)
-    return Deed(encoded.value, encoded.refs, encoded.jobs, b"".join(encoded.payload))
-
-
-def _spill(data: bytes) -> Blob:
-    raise ValueError(f"{len(data)} bytes of one job are too many: give --width a smaller number")
+    return Deed(encoded.value, encoded.refs, tuple(kept.jobs) or encoded.jobs, b"".join(encoded.payload), kept.bodies)
 
 
 # -- what jobs do, by the first part of their names --------------------------------------------------------------------
@@ -226,8 +243,8 @@ class _Asked(msgspec.Struct):
 class ReportingWorker:
     """Reports as ``worker/execute.py`` does, without having done anything; how long that takes is drawn."""
 
-    def __init__(self, random: Random, mean: float) -> None:
-        self._random, self._mean = random, mean
+    def __init__(self, random: Random, mean: float, store: JobStore) -> None:
+        self._random, self._mean, self._store = random, mean, store
         self.orders = 0
         self.reads = 0  # of bodies and values, by the workers: nothing the leader does
         self._decode = msgspec.json.Decoder(_Asked).decode
@@ -244,9 +261,8 @@ class ReportingWorker:
     def report(self, work: tuple[str, int, int, str], host: str, began: float, seconds: float) -> bytes:
         name, number, attempt, token = work
         done = deed(name)
-        report = Report(
-            number, attempt, began, seconds, token=token, cpu=seconds, host=host, value=done.value, refs=done.refs, jobs=done.jobs
-        )
+        made = done.made(Aside(self._store, number, token))
+        report = Report(number, attempt, began, seconds, token=token, cpu=seconds, host=host, value=done.value, refs=done.refs, **made)
         return encode_message(report, done.payload)
 
     def told(self, work: Any, message: bytes) -> tuple[bool, tuple[bytes, ...]]:
