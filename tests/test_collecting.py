@@ -60,3 +60,20 @@ def test_the_collector_comes_seldom_and_as_before_again():
     with seldom():
         assert gc.get_threshold() == (100 * before[0], *before[1:])
     assert gc.get_threshold() == before
+
+
+def test_of_several_that_overlap_the_last_one_ends_it():
+    before = gc.get_threshold()
+    one, other, third, fourth = seldom(), seldom(), uncollected(), uncollected()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert gc.get_threshold() == (100 * before[0], *before[1:])
+    other.__exit__(None, None, None)
+    assert gc.get_threshold() == before
+    third.__enter__()
+    fourth.__enter__()
+    third.__exit__(None, None, None)
+    assert not gc.isenabled()
+    fourth.__exit__(None, None, None)
+    assert gc.isenabled()

@@ -25,7 +25,7 @@ class Spares:
         wanted = min(waiting, max(_FEWEST, running), _MOST)
         if 2 * len(self._ready) >= wanted:
             return
-        while len(self._ready) < wanted:
+        while len(self._ready) < wanted and host.free_slots:
             slot = host.free_slots.pop()
             self._ready.append((slot, host.fork(slot, (), once=True)))
 
