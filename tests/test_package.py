@@ -33,6 +33,7 @@ PART = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs
         name not in {".", "..", ".jobsysignore", "pyvenv.cfg", "jobsys-store.json"}
         and name not in scan._CACHES | scan._VERSION_CONTROL | scan._SECRETS
         and not name.endswith(".pyc")
+        and not name.startswith(".env.")
         and name[1:2] != ":"
         and len(os.fsencode(name)) < 200
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from jobsys.errors import CanceledError, JobsysError, UsageError
@@ -46,6 +47,9 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if not own or not (isinstance(error, JobsysError) or interrupted):
         sys.__excepthook__(kind, error, trace)
         return
+    ends = not (hasattr(sys, "ps1") or sys.flags.interactive)
+    if ends:
+        _let_nothing_interrupt()
     logging = sys.modules.get("logging")
     if logging is not None and logging.getLogger("jobsys").isEnabledFor(logging.DEBUG):
         sys.__excepthook__(kind, error, trace)
@@ -56,8 +60,15 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
         print(for_stream(f"jobsys: error: {text}", sys.stderr), file=sys.stderr)  # noqa: T201
         for note in getattr(error, "__notes__", ()):
             print(for_stream(note, sys.stderr), file=sys.stderr)  # noqa: T201
-    if not (hasattr(sys, "ps1") or sys.flags.interactive):
+    if ends:
         sys.exit(exit_status(error))
+
+
+def _let_nothing_interrupt() -> None:
+    """Go on at the next Ctrl-C: who presses it once more wants what is happening."""
+    signal = importlib.import_module("signal")  # loaded on use
+    with suppress(ValueError):  # it is for the main thread to say
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _own(frames: StackSummary) -> list[FrameSummary]:
