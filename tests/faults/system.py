@@ -156,12 +156,13 @@ class System:
     def closed(self, descriptor: int, real: Callable[[], None]) -> None:
         """Close a file; that of one which is only read fails never."""
         self._folders.pop(descriptor, None)
-        if descriptor in self._writing:
-            del self._writing[descriptor]
-            if not self._crashed:
-                self.call("close", real)
-                return
-        real()
+        with self._lock:  # else another thread may crash behind the look at it, and the file stays open
+            if descriptor in self._writing:
+                del self._writing[descriptor]
+                if not self._crashed:
+                    self.call("close", real)
+                    return
+            real()
 
     def link(self, source: str, target: str) -> None:
         self._two("link", source, target)
