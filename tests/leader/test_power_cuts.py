@@ -20,11 +20,6 @@ from jobsys.storage.folders import TEMPORARY
 from jobsys.storage.memory import MemoryStorage
 from simulation.disk import Disk, materialize  # type: ignore[import-not-found]
 
-pytestmark = [  # a process that dies in the middle closes no file: here the collector finds it, whenever it comes
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <_io:pytest.PytestUnraisableExceptionWarning"),
-]
-
 STORE = "new/folder/store"  # below the root of the disk: the run makes all three
 EXTREMES = [(0, 0), (1, 0), (1, 1)]  # nothing unsynced survives; names do, but not bytes; everything does
 RESUMED = 10**9 if EVERY_POINT else 300
