@@ -81,7 +81,8 @@ def test_a_small_environment_shipped_where_there_are_no_peers(tmp_path: Path, sm
     runs = {run["who"]: run for run in case["runs"]}
     assert runs.keys() == {"jobsys", "jobsys VirtualEnvResource", "tar"}
     ours = runs["jobsys"]
-    assert all(ours[figure] > 0 for figure in ("create", "create_again", "localise", "localise_again", "create_growth", "edit"))
+    assert all(ours[figure] > 0 for figure in ("create", "create_again", "localise", "localise_again", "edit"))
+    assert ours["create_growth"] >= 0, "the peak of memory may lie before: this environment is small"
     assert (ours["sent"] > 1_000_000, ours["again_sent"], 0 < ours["edit_sent"] < 100_000) == (True, 0, True)
     assert runs["jobsys VirtualEnvResource"]["again_sent"] == 0
     ratios = {ratio["name"].partition(": ")[2]: ratio for ratio in case["ratios"]}
