@@ -14,8 +14,8 @@ from contest import HERE, LIMIT, ContestError, call, environment_of, with_byteco
 
 from jobsys.errors import JobsysError
 from jobsys.events import Committed
-from jobsys.jobstores import open_store
-from jobsys.journal import pages, read
+from jobsys.jobstores import JobStore, keys, open_store
+from jobsys.journal import pages
 
 WORKFLOWS = HERE / "workflows"
 STORE = "store"
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     """What the journal of a run tells; moments are seconds since the epoch."""
 
     began: float  # of the first job
-    ended: float  # the last segment was synced
+    ended: float  # the last segment was written
     jobs: int
     started: list[float]  # of every attempt that was committed
 
@@ -47,8 +47,9 @@ def journal(place: Path) -> Found:
         ContestError: it can't be read, or the first job has no commit.
     """
     last, started, began = 0, [], 0.0
+    store = open_store(locator(place))
     try:
-        for page in pages(open_store(locator(place))):
+        for page in pages(store):
             last = page.segment
             reports = [event.report for event in page.events if isinstance(event, Committed) and event.report.job]
             started += [report.started for report in reports]
@@ -57,8 +58,8 @@ def journal(place: Path) -> Found:
         raise ContestError(f"the journal can't be read: {error}") from error
     if not began:
         raise ContestError("the journal has no commit of job 1")
-    # A segment gets its name after it was synced.
-    return Found(began, (place / STORE / "journal" / f"{last:010d}").stat().st_ctime, len(started), started)
+    # The moment is the one at which its sync began; a sync is a ten-thousandth of a second, and each of those before is counted whole.
+    return Found(began, store.storage.stat(keys.journal(last)).modified, len(started), started)
 
 
 def shape(place: Path, name: str, count: int, expected: object, *arguments: object, limit: float = LIMIT) -> dict[str, Any]:
@@ -139,15 +140,17 @@ class Follower:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._next = 1
+        self._store: JobStore | None = None
+        self._last = 0
         self._done = 0
 
     def done(self) -> int:
         """Tell how many jobs are done by now."""
-        while (self._place / STORE / "journal" / f"{self._next:010d}").exists():
-            events = read(open_store(locator(self._place)), self._next).events
-            self._done += sum(isinstance(event, Committed) for event in events)
-            self._next += 1
+        if self._store is None and (self._place / STORE / keys.STORE).exists():
+            self._store = open_store(locator(self._place))
+        for page in pages(self._store, self._last) if self._store is not None else ():
+            self._done += sum(isinstance(event, Committed) for event in page.events)
+            self._last = page.segment
         return self._done
 
 

@@ -8,18 +8,6 @@ import pytest
 
 from jobsys.jobstores import unchanged
 
-TABLE = """\
-22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
-23 22 0:21 / /proc rw - proc proc rw
-31 22 8:17 / /data\\040disk rw master:2 - xfs /dev/sdb1 rw
-40 22 0:55 / /home rw shared:7 - nfs4 server:/home rw,addr=10.0.0.1
-"""
-
-
-def test_only_what_no_other_host_writes_to_is_local() -> None:
-    assert unchanged.local_devices(TABLE) == {os.makedev(254, 0), os.makedev(8, 17)}
-    assert unchanged.local_devices("") == frozenset()
-
 
 def test_what_is_no_local_file_has_no_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert unchanged.mark(io.BytesIO(b"x")) == b""

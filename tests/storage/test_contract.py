@@ -11,10 +11,11 @@ from jobsys.storage.base import Storage
 from jobsys.storage.faulty import FaultyStorage
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
+from jobsys.storage.packed import PackedStorage
 from jobsys.storage.served import ServedStorage
 from jobsys.testing.storage import RULES, SHARED_RULES, check_storage
 
-KINDS = ("local", "local-durable", "local-kept-open", "local-odd-root", "memory", "faulty", "served")
+KINDS = ("local", "local-durable", "local-kept-open", "local-odd-root", "packed", "packed-durable", "memory", "faulty", "served")
 
 
 @pytest.fixture(params=KINDS)
@@ -35,6 +36,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage
         # Keeping open is promised for immutable keys only; "a" is replaced by some rules.
         "local-kept-open": lambda: LocalStorage(root(), durable=False, immutable=lambda key: key.startswith(("journal/", "d/", "own/"))),
         "local-odd-root": lambda: LocalStorage(root() / "sp ace 'q\" ünï\n%20#?"),
+        "packed": lambda: PackedStorage(root(), durable=False, packed="journal/"),
+        "packed-durable": lambda: PackedStorage(root(), durable=True, packed="journal/"),
         "memory": MemoryStorage,
         "faulty": lambda: FaultyStorage(LocalStorage(root(), durable=False)),
         "served": served,

@@ -21,9 +21,8 @@ import sys
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.errors import JobStoreExistsError, UsageError
-from jobsys.jobstores import locate, open_store
+from jobsys.jobstores import keys, locate, open_store
 from jobsys.storage import wire
-from jobsys.storage.local import LocalStorage
 from jobsys.storage.server import ANYWHERE, ObjectServer, allow_many_connections, make_url
 
 
@@ -41,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Serve it."""
     store = locate(arguments.locator) if arguments.new else open_store(arguments.locator)
-    if not isinstance(store.storage, LocalStorage):
+    if store.storage.local_path(keys.STORE) is None:
         raise UsageError(f"{store.locator} is no directory of this machine, so it can't be served; only file: stores can")
     if arguments.new and next(iter(store.storage.list("")), None) is not None:
         raise JobStoreExistsError(f"there is something in {store.locator} already: leave out --new, or choose a new or empty directory")

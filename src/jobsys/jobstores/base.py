@@ -270,6 +270,10 @@ class JobStore:
         """Write the next segment; False if another leader wrote that one."""
         return self._create_once(keys.journal(segment), data)
 
+    def release(self) -> None:
+        """Leave the journal to others: its end is written down."""
+        self.storage.release()
+
     def segments(self, after: int = 0) -> Iterator[int]:
         """Go through the segments there are, in order."""
         return (keys.number(key) for key in self.storage.list(keys.JOURNAL, keys.journal(after)) if keys.is_numbered(key))

@@ -10,7 +10,7 @@ from jobsys.errors import LocatorError
 from jobsys.files import working_directory
 from jobsys.jobstores import keys
 from jobsys.storage.folders import TEMPORARY
-from jobsys.storage.local import LocalStorage
+from jobsys.storage.packed import PackedStorage
 
 _OURS: Final = keys.TOPS | {TEMPORARY}
 
@@ -64,6 +64,6 @@ def openness(path: str) -> str:
     return f"others can write to {path} (mode {stat.S_IMODE(found.st_mode):04o})" if found.st_mode & 0o022 else ""
 
 
-def storage(path: str, durable: bool = True) -> LocalStorage:
+def storage(path: str, durable: bool = True) -> PackedStorage:
     """Give the storage at a path."""
-    return LocalStorage(path, durable=durable, immutable=keys.immutable)
+    return PackedStorage(path, durable=durable, immutable=keys.immutable, packed=keys.JOURNAL)

@@ -33,7 +33,7 @@ class StoreServer:
         """
         self.token = secrets.token_urlsafe(32)
         command = [sys.executable, "-P", "-m", "jobsys.storage.server", "--root", os.fspath(root), "--listen", listen]
-        command += ["--parent", str(os.getpid()), *(f"--immutable={prefix}" for prefix in keys.IMMUTABLE)]
+        command += ["--parent", str(os.getpid()), *(f"--immutable={prefix}" for prefix in keys.IMMUTABLE), f"--packed={keys.JOURNAL}"]
         command += [] if durable else ["--no-sync"]
         environment = os.environ | {wire.TOKEN_VARIABLE: self.token, "PYTHONPATH": _path()}
         try:

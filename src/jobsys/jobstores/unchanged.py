@@ -10,10 +10,11 @@ import hashlib
 import io
 import os
 import struct
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from jobsys.mounts import devices, mounts
 
 _GET_GENERATION: Final = 0x80087601  # FS_IOC_GETVERSION
 _LOCAL: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "f2fs"})
@@ -49,17 +50,4 @@ def _boot() -> str:
 
 @cache
 def _devices() -> frozenset[int]:
-    with suppress(OSError):
-        return local_devices(Path("/proc/self/mountinfo").read_text(errors="replace"))
-    return frozenset()
-
-
-def local_devices(mountinfo: str) -> frozenset[int]:
-    """Find in a table of mounts the devices whose file systems only this host writes to."""
-    found = set()
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        if after.partition(" ")[0] in _LOCAL:
-            major, _, minor = before.split()[2].partition(":")
-            found.add(os.makedev(int(major), int(minor)))
-    return frozenset(found)
+    return devices(_LOCAL, mounts())

@@ -83,6 +83,7 @@ def release(store: JobStore, lease: Lease, clock: Clock = SYSTEM, here: Here = H
     """Give the lease back, so that the next leader need not wait."""
     here.held.discard(lease.owner)
     store.info()
+    store.release()
     store.beat(lease.epoch, -1, clock.time(), released=True)
 
 

@@ -109,6 +109,11 @@ class FaultyStorage(Storage):
         """Give the path of the storage within."""
         return self.inner.local_path(key)
 
+    def release(self) -> None:
+        """Finish what is added to in the storage within, or fail."""
+        with self._call("release", ""):
+            self.inner.release()
+
     def destroy(self) -> None:
         """Destroy the storage within, or fail."""
         with self._call("destroy", ""):

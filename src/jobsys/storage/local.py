@@ -70,7 +70,7 @@ class LocalStorage(Storage):
                 os.close(descriptor)
             return self._publish(temporary, path, if_absent)
         except OSError as error:
-            self._fail(error, "write", path)
+            self.fail(error, "write", path)
         finally:
             self._discard(temporary)
 
@@ -85,7 +85,7 @@ class LocalStorage(Storage):
             return read_range(Descriptor(self._open_file(key)), start, length)
         except OSError as error:
             self._open.pop(key, None)
-            self._fail(error, "read", path)
+            self.fail(error, "read", path)
 
     @contextmanager
     def reader(self, key: str) -> Iterator[BinaryIO]:
@@ -94,7 +94,7 @@ class LocalStorage(Storage):
         try:
             raw = ReadingFile(path, self._open_file(key))
         except OSError as error:
-            self._fail(error, "read", path)
+            self.fail(error, "read", path)
         with io.BufferedReader(raw) as stream:
             yield stream
 
@@ -108,13 +108,13 @@ class LocalStorage(Storage):
                 temporary, descriptor = self._create(_mode(executable))
                 raw = WritingFile(descriptor, path, self.durable)
             except OSError as error:
-                self._fail(error, "write", path)
+                self.fail(error, "write", path)
             with raw.buffered() as stream:
                 yield stream
             try:
                 self._publish(temporary, path, if_absent=False, sync=later is None)
             except OSError as error:
-                self._fail(error, "write", path)
+                self.fail(error, "write", path)
         finally:
             self._discard(temporary)
         if later is not None:
@@ -127,7 +127,7 @@ class LocalStorage(Storage):
                 with opened(self.root, folder) as directory:
                     os.fsync(directory)
             except OSError as error:
-                self._fail(error, "sync", f"{self.root}/{folder}")
+                self.fail(error, "sync", f"{self.root}/{folder}")
 
     @contextmanager
     def adopting(self, key: str, path: str, descriptor: int, *, executable: bool = False, later: list[str] | None = None) -> Iterator[bool]:
@@ -136,7 +136,7 @@ class LocalStorage(Storage):
         try:
             temporary = self._taken(path, descriptor)
         except OSError as error:
-            self._fail(error, "write", target)
+            self.fail(error, "write", target)
         if not temporary:
             yield False
             return
@@ -151,7 +151,7 @@ class LocalStorage(Storage):
                 os.chmod(temporary, _mode(executable))
                 self._publish(temporary, target, if_absent=False, sync=later is None)
             except OSError as error:
-                self._fail(error, "write", target)
+                self.fail(error, "write", target)
         except BaseException:
             with suppress(OSError):  # it is in its place
                 os.rename(temporary, path)
@@ -168,7 +168,7 @@ class LocalStorage(Storage):
         temporary = f"{token}{os.getpid()}.{next(counter)}"
         folder = os.path.dirname(temporary)
         if folder not in self._folders:
-            self._make_folder(folder)
+            self.make_folder(folder)
         try:
             os.rename(path, temporary)
         except OSError:
@@ -187,7 +187,7 @@ class LocalStorage(Storage):
             self._check_root()
             yield from walk(self.root, folder + slash, prefix, after)
         except OSError as error:
-            self._fail(error, "list", f"{self.root}/{folder}")
+            self.fail(error, "list", f"{self.root}/{folder}")
 
     def delete(self, keys: Iterable[str]) -> None:
         """Unlink files, then the directories below the first level that this left empty."""
@@ -202,7 +202,7 @@ class LocalStorage(Storage):
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 continue
             except OSError as error:
-                self._fail(error, "delete", path)
+                self.fail(error, "delete", path)
             if "/" in folder:
                 folders.add(folder)
         for folder in folders:
@@ -217,7 +217,7 @@ class LocalStorage(Storage):
         try:
             found = os.lstat(path)
         except OSError as error:
-            self._fail(error, "find", path)
+            self.fail(error, "find", path)
         if not stat.S_ISREG(found.st_mode):
             raise NotFoundError(f"can't find {path}: it is no file")
         return Stat(found.st_size, found.st_mtime)
@@ -266,7 +266,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return 0
         except OSError as error:
-            self._fail(error, "sweep", folder)
+            self.fail(error, "sweep", folder)
         return swept
 
     def close(self) -> None:
@@ -299,7 +299,7 @@ class LocalStorage(Storage):
         try:
             return path, os.open(path, NEW, mode)
         except FileNotFoundError:
-            self._make_folder(os.path.dirname(path))
+            self.make_folder(os.path.dirname(path))
             return path, os.open(path, NEW, mode)
 
     def _publish(self, temporary: str, path: str, if_absent: bool, sync: bool = True) -> bool:
@@ -310,7 +310,7 @@ class LocalStorage(Storage):
         for last in [False] * RACES + [True]:
             try:
                 if folder not in self._folders:
-                    self._make_folder(folder)
+                    self.make_folder(folder)
                 (os.link if if_absent else os.rename)(temporary, path)
                 break
             except FileExistsError:
@@ -326,14 +326,14 @@ class LocalStorage(Storage):
             sync_directory(folder)  # who lost syncs too: what it has seen must not be undone by a power cut
         return won
 
-    def _make_folder(self, folder: str) -> None:
+    def make_folder(self, folder: str) -> None:
         """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""
         if folder == self.root:
             self._make_root()
             return
         parent = os.path.dirname(folder)
         if parent not in self._folders:
-            self._make_folder(parent)
+            self.make_folder(parent)
         try:
             os.mkdir(folder)
         except FileExistsError:
@@ -373,7 +373,7 @@ class LocalStorage(Storage):
                 "bring it back, then run again with --restart"
             )
 
-    def _fail(self, error: OSError, doing: str, path: str) -> NoReturn:
+    def fail(self, error: OSError, doing: str, path: str) -> NoReturn:
         """Raise what an error of the operating system means here."""
         try:
             self._check_root()

@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import Final
@@ -21,6 +21,7 @@ from jobsys.storage import wire
 from jobsys.storage.base import Storage
 from jobsys.storage.handler import Handler
 from jobsys.storage.local import LocalStorage
+from jobsys.storage.packed import PackedStorage
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--listen", metavar="HOST:PORT", default=ANYWHERE, help="where to listen (default: %(default)s)")
     parser.add_argument("--no-sync", action="store_true", help="do not wait until what is written would survive a power cut")
     parser.add_argument("--immutable", metavar="PREFIX", action="append", default=[], help="files of such keys never change")
+    parser.add_argument("--packed", metavar="PREFIX", default="", help="objects of such keys lie in packs")
     parser.add_argument("--parent", metavar="PID", type=int, default=os.getppid(), help="the process with which this one ends")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -113,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig()
     allow_many_connections()
     prefixes = tuple(options.immutable)
-    storage = LocalStorage(options.root, not options.no_sync, immutable=lambda key: key.startswith(prefixes))
+    storage = _storage(options.root, not options.no_sync, lambda key: key.startswith(prefixes), options.packed)
     with suppress(StorageError):  # what an earlier server left; a directory that can't be used is told about by who asks for something
         storage.sweep()
     try:
@@ -125,6 +127,10 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         server.serve_forever()
     return 0
+
+
+def _storage(root: str, durable: bool, immutable: Callable[[str], bool], packed: str) -> Storage:
+    return PackedStorage(root, durable, immutable, packed=packed) if packed else LocalStorage(root, durable, immutable)
 
 
 def _refuse(reason: str) -> int:
