@@ -10,6 +10,8 @@ from typing import BinaryIO
 from jobsys.storage.base import Storage
 from jobsys.storage.faulty import FaultyStorage
 from jobsys.storage.folders import TEMPORARY
+from jobsys.storage.packs import is_reserved
+from jobsys.storage.records import follows, whole
 from simulation.disk import Tree  # type: ignore[import-not-found]
 
 
@@ -38,14 +40,46 @@ class Ledger:
 
     def check(self, tree: Tree, root: str) -> None:
         """Compare with what a disk holds below the root of the storage."""
+        found = objects(tree, root)
         for key, allowed in self.due.items():
-            leaf = tree.get(f"{root}/{key}")
-            assert leaf is not None, f"{key} was acknowledged and is gone"
-            assert leaf.data in allowed, f"{key} was acknowledged and is not what was written"
-        for path, leaf in tree.items():
-            key = path.removeprefix(f"{root}/")
-            if leaf is not None and not key.startswith(f"{TEMPORARY}/"):
-                assert leaf.data in self.ever.get(key, ()), f"{key} holds {len(leaf.data)} bytes that nobody wrote"
+            assert key in found, f"{key} was acknowledged and is gone"
+            assert found[key] in allowed, f"{key} was acknowledged and is not what was written"
+        for key, data in found.items():
+            assert data in self.ever.get(key, ()), f"{key} holds {len(data)} bytes that nobody wrote"
+
+
+def objects(tree: Tree, root: str) -> dict[str, bytes]:
+    """Read what storage below a root has in a tree: files, and what counts of packs."""
+    found = {}
+    packs: dict[str, dict[str, bytes]] = {}
+    for path, leaf in tree.items():
+        key = path.removeprefix(f"{root}/")
+        if leaf is None or key == path or key.startswith(f"{TEMPORARY}/"):
+            continue
+        folder, _, name = key.rpartition("/")
+        if folder == "journal" and is_reserved(name):
+            pack, _, suffix = name.partition(".")
+            packs.setdefault(pack, {})[suffix] = leaf.data
+        else:
+            found[key] = leaf.data
+    for pack in sorted(packs):
+        found |= counted(packs[pack])
+    return found
+
+
+def counted(pack: dict[str, bytes]) -> dict[str, bytes]:
+    """Read the objects of a pack of which there are these files, by suffix."""
+    data = pack.get("open", pack.get("shut", b""))
+
+    def read(length: int, at: int) -> bytes:
+        return data[at : at + length]
+
+    records = whole(read, 0)
+    assert not follows(read, (records[-1].end if records else 0) + 1), "damage in the middle of a pack"
+    if "end" in pack:
+        records = [record for record in records if record.end <= int(pack["end"])]
+        assert (records[-1].end if records else 0) == int(pack["end"]), "a pack that ends before its end"
+    return {record.key: data[record.begin : record.end] for record in records}
 
 
 class NotedStorage(FaultyStorage):

@@ -15,12 +15,12 @@ from typing import Any, Final
 import pytest
 
 from jobsys import files
-from jobsys.storage import folders, local, openfiles
+from jobsys.storage import folders, local, openfiles, packed, packs
 from jobsys.storage.faulty import Crash
 from simulation.disk import Disk, File  # type: ignore[import-not-found]
 
 READ_ONLY: Final = {"stat", "lstat", "fstat", "isdir", "listdir", "scandir", "pread", "read"}
-NO_ROOM: Final = {"open", "write", "fsync", "link", "rename", "mkdir"}
+NO_ROOM: Final = {"open", "write", "pwritev", "pwrite", "fsync", "fdatasync", "link", "rename", "mkdir"}
 """Calls that a full disk refuses."""
 
 
@@ -44,8 +44,8 @@ class Plan:
             "EIO before": name != "close",  # a file is closed, whatever that returns
             "ENOSPC before": name in NO_ROOM,
             "EIO after": name not in READ_ONLY | {"open"},
-            "short": name == "write",
-            "no sync": name == "fsync",
+            "short": name in {"write", "pwritev", "pwrite"},
+            "no sync": name in {"fsync", "fdatasync"},
             "crash after": name not in READ_ONLY,
         }
         self._seen += possible[self.way]
@@ -74,6 +74,7 @@ class System:
         self._lock = threading.RLock()
         self._crashed = False
         self._writing: dict[int, File | None] = {}
+        self._reading: dict[int, File] = {}
         self._folders: dict[int, str] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -83,7 +84,7 @@ class System:
     def installed(self, *others: ModuleType) -> Iterator[System]:
         """Be the operating system of all that local storage consists of, and of other modules."""
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-            for module in (local, folders, openfiles, files, *others):
+            for module in (local, folders, openfiles, packed, packs, files, *others):
                 patch.setattr(module, "os", self)
             made = _file_class(self)
             for kind in (openfiles.ReadingFile, openfiles.WritingFile):
@@ -128,6 +129,8 @@ class System:
                 self._writing[descriptor] = self._change(lambda disk: disk.create(self._below(path), mode), path)
             elif flags & os.O_DIRECTORY:
                 self._folders[descriptor] = os.fspath(path)
+            elif self._disk is not None and f"{os.fspath(path)}/".startswith(self._root):
+                self._reading[descriptor] = self._disk.file(self._below(path))
             return descriptor
 
         return int(self.call("open", real))
@@ -141,14 +144,37 @@ class System:
             self._change(lambda _: file.write(bytes(memoryview(data).cast("B")[:count])))
         return count
 
-    def fsync(self, descriptor: int) -> None:
+    def fsync(self, descriptor: int, *, name: str = "fsync") -> None:
         def real() -> None:
-            if (file := self._writing.get(descriptor)) is not None:
+            if (file := self._writing.get(descriptor) or self._reading.get(descriptor)) is not None:
                 self._change(lambda _: file.sync())
             elif (path := self._folders.get(descriptor)) is not None:
                 self._change(lambda disk: disk.sync_directory(self._below(path)), path)
 
-        self.call("fsync", real)
+        self.call(name, real)
+
+    def pwritev(self, descriptor: int, parts: Any, offset: int) -> int:
+        return self.pwrite(descriptor, b"".join(parts), offset, name="pwritev")
+
+    def pwrite(self, descriptor: int, data: Any, offset: int, *, name: str = "pwrite") -> int:
+        def real(data: Any) -> int:
+            count = os.pwrite(descriptor, data, offset)
+            if (file := self._writing.get(descriptor)) is not None:
+                self._change(lambda _: file.write(bytes(data[:count]), offset))
+            return count
+
+        return int(self.call(name, real, data))
+
+    def ftruncate(self, descriptor: int, length: int) -> None:
+        def real() -> None:
+            os.ftruncate(descriptor, length)
+            if (file := self._writing.get(descriptor)) is not None:
+                self._change(lambda _: file.truncate(length))
+
+        self.call("ftruncate", real)
+
+    def fdatasync(self, descriptor: int) -> None:
+        self.fsync(descriptor, name="fdatasync")
 
     def close(self, descriptor: int) -> None:
         self.closed(descriptor, lambda: os.close(descriptor))
@@ -156,6 +182,7 @@ class System:
     def closed(self, descriptor: int, real: Callable[[], None]) -> None:
         """Close a file; that of one which is only read fails never."""
         self._folders.pop(descriptor, None)
+        self._reading.pop(descriptor, None)
         with self._lock:  # else another thread may crash behind the look at it, and the file stays open
             if descriptor in self._writing:
                 del self._writing[descriptor]

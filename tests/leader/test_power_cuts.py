@@ -11,7 +11,7 @@ import pytest
 
 from faults.backends import EVERY_POINT, BackEnd, places  # type: ignore[import-not-found]
 from faults.bench import Bench, check_resumed, told  # type: ignore[import-not-found]
-from faults.ledger import Ledger, NotedStorage  # type: ignore[import-not-found]
+from faults.ledger import Ledger, NotedStorage, objects  # type: ignore[import-not-found]
 from faults.small import EXPECTED  # type: ignore[import-not-found]
 from faults.system import Plan, System  # type: ignore[import-not-found]
 from jobsys.jobstores import JobStore
@@ -88,9 +88,9 @@ def record(root, disk, ledger, see, go, plan=None, changes=True):
 def check_finished(tree):
     """Read the journal that a disk holds: it is whole, and the run is finished."""
     storage = MemoryStorage()
-    for path, leaf in tree.items():
-        if leaf is not None and path.startswith(f"{STORE}/journal/"):
-            storage.put(path.removeprefix(f"{STORE}/"), leaf.data)
+    for key, data in objects(tree, STORE).items():
+        if key.startswith("journal/"):
+            storage.put(key, data)
     assert replay(JobStore("memory:", storage), look=True)[0].finished, "the value was handed out, and the run is not finished"
 
 
@@ -122,9 +122,8 @@ def test_a_power_cut_at_every_point(make, capsys):
 def check_cut_again(make, tree, number):
     """Go on from a state, and cut the power again at every point; tell how many states that made."""
     disk, ledger = Disk(tree), Ledger()
-    for path, leaf in tree.items():
-        if leaf is not None and path.startswith(f"{STORE}/"):
-            ledger.begins(path.removeprefix(f"{STORE}/"), leaf.data)
+    for key, data in objects(tree, STORE).items():
+        ledger.begins(key, data)
     found = Found(disk, ledger, number, others=2)
     bench, root = make(ledger, tree)
     assert record(root, disk, ledger, found, bench.resume) == EXPECTED

@@ -56,6 +56,10 @@ class File:
         at = len(self.data) if offset is None else offset
         self.data = self.data[:at].ljust(at, b"\0") + data + self.data[at + len(data) :]
 
+    def truncate(self, length: int) -> None:
+        """Cut off the end."""
+        self.data = self.data[:length]
+
     def sync(self) -> None:
         """Have the bytes survive."""
         self.synced = self.data
@@ -142,6 +146,12 @@ class Disk:
         made = File(mode)
         self._add(path, made)
         return made
+
+    def file(self, path: str) -> File:
+        """Give a file that is there."""
+        node = self._at(path)
+        assert isinstance(node, File), path
+        return node
 
     def mkdir(self, path: str) -> None:
         """Make a directory that is not there yet."""
