@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobsys.jobstores.serving import StoreServer
+from jobsys.storage import packs
 from jobsys.storage.base import Storage
 from jobsys.storage.faulty import FaultyStorage
 from jobsys.storage.local import LocalStorage
@@ -14,8 +15,13 @@ from jobsys.storage.memory import MemoryStorage
 from jobsys.storage.packed import PackedStorage
 from jobsys.storage.served import ServedStorage
 from jobsys.testing.storage import RULES, SHARED_RULES, check_storage
+from within import Alternating, Within  # type: ignore[import-not-found]
 
-KINDS = ("local", "local-durable", "local-kept-open", "local-odd-root", "packed", "packed-durable", "memory", "faulty", "served")
+KINDS = (
+    *("local", "local-durable", "local-kept-open", "local-odd-root"),
+    *("packed", "packed-within", "packed-alternating", "packed-loose"),
+    *("memory", "faulty", "served"),
+)
 
 
 @pytest.fixture(params=KINDS)
@@ -30,14 +36,24 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage
         request.addfinalizer(storage.close)
         return storage
 
+    def alternating(root: Path) -> Storage:
+        return Within(Alternating(lambda: PackedStorage(root, durable=False, packed="d/")), "d/")
+
+    def loose(root: Path) -> Storage:
+        """Its directory is another machine's, as far as it knows."""
+        request.getfixturevalue("monkeypatch").setattr(packs, "devices", lambda kinds, mounts: frozenset())
+        return Within(Alternating(lambda: PackedStorage(root, durable=False, packed="d/")), "d/")
+
     kinds: dict[str, Callable[[], Storage]] = {
         "local": lambda: LocalStorage(root(), durable=False),
         "local-durable": lambda: LocalStorage(root(), durable=True),
         # Keeping open is promised for immutable keys only; "a" is replaced by some rules.
         "local-kept-open": lambda: LocalStorage(root(), durable=False, immutable=lambda key: key.startswith(("journal/", "d/", "own/"))),
         "local-odd-root": lambda: LocalStorage(root() / "sp ace 'q\" ünï\n%20#?"),
-        "packed": lambda: PackedStorage(root(), durable=False, packed="journal/"),
-        "packed-durable": lambda: PackedStorage(root(), durable=True, packed="journal/"),
+        "packed": lambda: PackedStorage(root(), packed="journal/"),
+        "packed-within": lambda: Within(PackedStorage(root(), durable=False, packed="journal/"), "journal/"),
+        "packed-alternating": lambda: alternating(root()),
+        "packed-loose": lambda: loose(root()),
         "memory": MemoryStorage,
         "faulty": lambda: FaultyStorage(LocalStorage(root(), durable=False)),
         "served": served,

@@ -183,7 +183,10 @@ class Packs:
                     return False
             while (growing := self._mine() or self._begin()) is not None:
                 if if_absent and self.find(key) is not None:
-                    return False
+                    if growing.is_open():
+                        return False
+                    self._growing = None  # what is known may have been deleted since
+                    continue
                 if self._append(growing, key, data, gone):
                     if growing.pack.known > LARGE:
                         self._shut_own(growing)
@@ -246,12 +249,9 @@ class Packs:
         """Make a pack, and be the only one that appends; None if that can't be."""
         while True:
             self._beside.make_folder(self._path)
-            if not self._is_own_disk():
-                self._go_loose()
-                return None
             names = self._names()
-            if LOOSE in names:
-                self.refresh()
+            if LOOSE in names or not self._is_own_disk():
+                self._go_loose(names)
                 return None
             number = 1 + max((int(match[2]) for name in names if (match := _PACK.fullmatch(name))), default=0)
             name = f"pack-{number:08d}-{secrets.token_hex(4)}"
@@ -280,8 +280,10 @@ class Packs:
         numbers = {match[1]: int(match[2]) for name in names if (match := _PACK.fullmatch(name))}
         return LOOSE in names or any(other >= number for name, other in numbers.items() if name != own)
 
-    def _go_loose(self) -> None:
-        self._beside.put(f"{self._folder}/{LOOSE}", b"", if_absent=True)
+    def _go_loose(self, names: list[str]) -> None:
+        """Make an end of packs; whoever left the mark may have died before it could."""
+        if LOOSE not in names:
+            self._beside.put(f"{self._folder}/{LOOSE}", b"", if_absent=True)
         self._shut_others("")
         self.refresh(agreed=True)
 
