@@ -136,7 +136,7 @@ def test_who_reads_a_file_as_it_was_left_reads_it_once(store: JobStore, mine: Pa
 
 def test_what_took_the_place_of_a_file_is_not_marked(store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who can write to the directory is faster than whoever wrote the file."""
-    publish = store.storage._publish  # type: ignore[attr-defined]
+    publish = store.storage._beside._publish  # type: ignore[attr-defined]
 
     def exchange(temporary: str, path: str, *rest: Any, **options: Any) -> bool:
         done: bool = publish(temporary, path, *rest, **options)
@@ -144,7 +144,7 @@ def test_what_took_the_place_of_a_file_is_not_marked(store: JobStore, tmp_path: 
         Path(path).write_bytes(b"wrong" * LARGE)
         return done
 
-    monkeypatch.setattr(store.storage, "_publish", exchange)
+    monkeypatch.setattr(store.storage._beside, "_publish", exchange)  # type: ignore[attr-defined]
     for way in ("stream", "copy"):
         file = write(store, way, tmp_path / "mine", b"right" * LARGE)
         assert file.mark == b""

@@ -15,7 +15,8 @@ from faults.system import Plan, System  # type: ignore[import-not-found]
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Make benches on files."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda descriptor: None)  # nobody cuts the power here
     with places(tmp_path, monkeypatch) as ready:
         yield lambda: Bench(monkeypatch, BACK_ENDS["file"], ready, tmp_path / "ran")
 

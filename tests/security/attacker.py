@@ -1,10 +1,11 @@
 """Somebody who can write to a job store and does not hold the run's key: what he can forge, he forges well."""
 
 import hashlib
-import os
 import pickle
 import shutil
 import struct
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ import msgspec
 
 from jobsys.jobstores import JobStore, keys, open_store
 from jobsys.record import Blob
+from jobsys.storage.packed import PackedStorage
 
 FOOTER = struct.Struct("<Q32s32s")
+
+
+def storage(directory: Path) -> PackedStorage:
+    return PackedStorage(directory, packed=keys.JOURNAL)
 
 
 class Evil:
@@ -52,20 +58,28 @@ class Attacker:
         shutil.copytree(self.copy, self.directory)
 
     def write(self, key: str, data: bytes) -> None:
+        if key.startswith(keys.JOURNAL):
+            self._journal(lambda storage: storage.put(key, data))
+            return
         path = self.directory / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_bytes(data)
 
     def read(self, key: str) -> bytes:
-        return (self.directory / key).read_bytes()
+        return storage(self.directory).get(key) if key.startswith(keys.JOURNAL) else (self.directory / key).read_bytes()
+
+    def delete_segments(self, *numbers: int) -> None:
+        self._journal(lambda storage: storage.delete([keys.journal(number) for number in numbers]))
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix, in order."""
-        found = [
-            os.path.relpath(os.path.join(folder, name), self.directory) for folder, _, names in os.walk(self.directory) for name in names
-        ]
-        return sorted(key for key in found if key.startswith(prefix))
+        return list(storage(self.directory).list(prefix))
+
+    def _journal(self, change: Callable[[PackedStorage], object]) -> None:
+        """Change the journal, as well as one who reads our code can."""
+        with closing(storage(self.directory)) as opened:
+            change(opened)
 
     # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -24,7 +24,7 @@ from jobsys.leader.listener import Listener
 from jobsys.message import Order, Report, attempt_token, decode_report, encode_message, encode_order
 from jobsys.record import Blob
 from jobsys.worker.execute import JobExecutor
-from security.attacker import Attacker  # type: ignore[import-not-found]
+from security.attacker import Attacker, storage  # type: ignore[import-not-found]
 from states import state  # type: ignore[import-not-found]
 
 LARGE = 300_000  # bytes: an object of its own
@@ -289,7 +289,7 @@ def test_a_journal_that_is_rolled_back_goes_on_from_there(site):
     """What he can do, and can't hide from the jobs' side: work is done again. No code of his runs."""
     assert site.resume() == EXPECTED
     for number in sorted(site.attacker.pages())[2:]:
-        (site.directory / keys.journal(number)).unlink()
+        site.attacker.delete_segments(number)
     assert site.resume() == EXPECTED
     assert not site.marker.exists()
 
@@ -299,7 +299,8 @@ def test_two_histories_can_not_be_mixed(site):
     other = site.folder / "other"
     shutil.copytree(site.directory, other)
     assert site.resume() == EXPECTED
-    new = [number for number in site.attacker.pages() if not (other / keys.journal(number)).exists()]
+    old = set(storage(other).list(keys.JOURNAL))
+    new = [number for number in site.attacker.pages() if keys.journal(number) not in old]
     assert len(new) >= 2
     kept = {number: site.attacker.read(keys.journal(number)) for number in new}
     shutil.rmtree(site.directory)
@@ -380,14 +381,14 @@ def test_a_snapshot_of_another_history_does_not_count(site, caplog):
     journal.write_snapshot(site.store, progress, last)
     snapshot = site.attacker.read(keys.snapshot(last))
     for number in range(2, last + 1):
-        (site.directory / keys.journal(number)).unlink()
+        site.attacker.delete_segments(number)
     (site.directory / keys.snapshot(last)).unlink()
     site.door.unlink()
     with pytest.raises(FailedJobsError):
         site.resume()
     for number in site.attacker.pages():
         if number > last:
-            (site.directory / keys.journal(number)).unlink()
+            site.attacker.delete_segments(number)
     expected, _ = journal.replay(site.store)
     site.attacker.write(keys.snapshot(last), snapshot)
     with caplog.at_level(logging.WARNING):
@@ -524,13 +525,13 @@ def test_a_history_that_comes_in_the_place_of_the_one_that_was_read_is_no_ground
     kept = {key: site.attacker.read(key) for key in site.attacker.keys(keys.JOURNAL)}
     last = len(kept)
     for number in range(2, last + 1):
-        (site.directory / keys.journal(number)).unlink()
+        site.attacker.delete_segments(number)
     site.door.unlink()
     with pytest.raises(FailedJobsError):
         site.resume()
     for number in site.attacker.pages():
         if number > last:
-            (site.directory / keys.journal(number)).unlink()
+            site.attacker.delete_segments(number)
     store = site.store
     progress, read, tag = journal.restore(store)
     assert read == last

@@ -39,6 +39,11 @@ class PackedStorage(Storage):
         """The directory."""
         return self._beside.root
 
+    @property
+    def durable(self) -> bool:
+        """Whether every write is synced."""
+        return self._beside.durable
+
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
         """Write a file, or append to a pack."""
         if not self._is_packed(key):
@@ -241,15 +246,23 @@ class _Part(io.RawIOBase):
 
     def __init__(self, file: Descriptor, begin: int, end: int) -> None:
         self._file = file
-        self._at = begin
-        self._end = end
+        self._begin = begin
+        self._length = end - begin
+        self._at = 0
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence])
+        return self._at
+
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer).cast("B")
-        data = os.pread(self._file.number, min(len(view), self._end - self._at), self._at)
+        data = os.pread(self._file.number, max(0, min(len(view), self._length - self._at)), self._begin + self._at)
         view[: len(data)] = data
         self._at += len(data)
         return len(data)

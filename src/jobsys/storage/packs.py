@@ -26,7 +26,7 @@ from jobsys.mounts import devices, mounts
 from jobsys.storage.folders import opened
 from jobsys.storage.local import OPEN_FILES, LocalStorage
 from jobsys.storage.openfiles import NEW, READ, Descriptor, read_range
-from jobsys.storage.records import GONE, Contents, Record, follows, head, parse, scan, whole
+from jobsys.storage.records import GONE, Contents, Read, Record, follows, head, parse, scan, whole
 
 LOOSE: Final = "pack-loose"
 FILL: Final = 1 << 16
@@ -63,12 +63,12 @@ class Pack:
 class _Growing:
     """The pack to which this process appends."""
 
-    def __init__(self, pack: Pack, path: str, descriptor: int) -> None:
+    def __init__(self, pack: Pack, path: str) -> None:
         self.pack = pack
-        self.file = Descriptor(descriptor)
+        self.file = Descriptor(os.open(path, NEW, 0o644))
         self.pid = os.getpid()
         self._path = path
-        self._found = os.fstat(descriptor)
+        self._found = os.fstat(self.file.number)
         self._filled = 0
 
     def append(self, key: str, data: bytes | memoryview, *, gone: bool, sync: bool) -> int:
@@ -151,8 +151,11 @@ class Packs:
 
     def file(self, pack: Pack) -> Descriptor:
         """Give the open file of a pack; one that falls out closes when its last reader in any thread is done."""
-        file = self._files.pop(pack.name, None) or self._opened(pack)[0]
-        self._files[pack.name] = file
+        file = self._files.pop(pack.name, None)
+        return self._keep(pack.name, self._opened(pack)[0] if file is None else file)
+
+    def _keep(self, name: str, file: Descriptor) -> Descriptor:
+        self._files[name] = file
         for _ in range(len(self._files) - OPEN_FILES):
             with suppress(RuntimeError, StopIteration):  # another thread was faster
                 self._files.pop(next(iter(self._files)), None)
@@ -255,24 +258,29 @@ class Packs:
                 return None
             number = 1 + max((int(match[2]) for name in names if (match := _PACK.fullmatch(name))), default=0)
             name = f"pack-{number:08d}-{secrets.token_hex(4)}"
-            descriptor = os.open(f"{self._path}/{name}.open", NEW, 0o644)
+            growing = _Growing(Pack(name), f"{self._path}/{name}.open")
             try:
-                growing = _Growing(Pack(name), f"{self._path}/{name}.open", descriptor)
+                self._sync_folder()
+                rivals = self._has_rival(name, number)
+                if not rivals:
+                    self._shut_others(name)
+                    self.refresh(agreed=True)
             except BaseException:
-                os.close(descriptor)
+                self._unmake(name)
                 raise
-            self._sync_folder()
-            if self._has_rival(name, number):
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{self._path}/{name}.open")
+            if rivals:
+                self._unmake(name)
                 time.sleep(0.01 * secrets.randbelow(10))
                 continue
-            self._shut_others(name)
-            self.refresh(agreed=True)
             self._packs = {name: growing.pack, **{other: pack for other, pack in self._packs.items() if other != name}}
-            self._files[name] = growing.file
+            self._keep(name, growing.file)
             self._growing = growing
             return growing
+
+    def _unmake(self, name: str) -> None:
+        """Remove a pack in which nothing is yet; who has shut it meanwhile finds that out."""
+        with suppress(OSError):
+            os.unlink(f"{self._path}/{name}.open")
 
     def _has_rival(self, own: str, number: int) -> bool:
         """Tell whether another process makes a pack of the same or a later number, or none can be made any more."""
@@ -328,7 +336,7 @@ class Packs:
             if end is not None:
                 self._take_all(pack, file, end)
                 return True
-            fresh = whole(read, pack.known)
+            fresh = self._whole(pack, read)
             # What was read counts only if nobody had shut the pack before it was.
             if self._is_there(f"{self._path}/{pack.name}.open", file):
                 for record in fresh:
@@ -348,10 +356,8 @@ class Packs:
     def _decide(self, pack: Pack, file: Descriptor, agreed: bool) -> int:
         """Find where a pack ends that was left open, and have all others agree."""
         read = partial(os.pread, file.number)
-        found = whole(read, 0)
-        end = found[-1].end if found else 0
-        if follows(read, end + 1):
-            raise self._damaged(pack, end)
+        found = self._whole(pack, read)
+        end = found[-1].end if found else pack.known
         if self._beside.durable:
             os.fsync(file.number)
         try:
@@ -360,6 +366,14 @@ class Packs:
             if agreed:
                 raise
             return end  # who only looks need not be able to write
+
+    def _whole(self, pack: Pack, read: Read) -> list[Record]:
+        """Give the records that are new and whole."""
+        found = whole(read, pack.known)
+        end = found[-1].end if found else pack.known
+        if follows(read, end + 1) and not whole(read, end):  # else it was written in this very moment, and another behind it
+            raise self._damaged(pack, end)
+        return found
 
     def _agreed(self, pack: Pack) -> int | None:
         """Read where a pack ends, if that was agreed on."""

@@ -125,7 +125,7 @@ class Contents:
 
     def add(self, key: str, at: int) -> None:
         """Take in a record; ``GONE`` for a deletion."""
-        if at >= 0 and not self._run and (numbered := _NUMBERED.fullmatch(key)):
+        if at >= 0 and not self._run and key not in self._others and (numbered := _NUMBERED.fullmatch(key)):
             self._prefix, self._width, self._first = numbered[1], len(numbered[2]), int(numbered[2])
             self._run.append(at)
         elif at >= 0 and self._run and key == self._key(len(self._run)) and key not in self._others:
