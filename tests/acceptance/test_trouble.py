@@ -60,11 +60,11 @@ def test_a_full_disk_is_named_and_the_run_resumes_on_more_room(workflow, small_d
 
 
 @pytest.fixture
-def own_disk(tmp_path):
+def own_disk(tmp_path, tmp_path_factory):
     """A disk that can fail, and be mounted again."""
     if not os.path.exists("/dev/loop-control") or os.geteuid():
         pytest.skip("a disk in a file needs loop devices, and root")
-    image, path = tmp_path / "image", tmp_path / "own disk"
+    image, path = tmp_path_factory.mktemp("disk") / "image", tmp_path / "own disk"  # what lies beside the script is shipped
     image.touch()
     os.truncate(image, 32 << 20)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
