@@ -113,7 +113,7 @@ def test_it_can_be_looked_at_without_its_key(stored, command, capsys, monkeypatc
 
 
 @pytest.mark.parametrize("stored", [PRESENT], indirect=True)
-@pytest.mark.parametrize("format", [1, 3, None, "2"])
+@pytest.mark.parametrize("format", [1, 2, 4, None, "3"])
 def test_other_formats_are_refused_and_left_alone(stored, format, capsys):
     directory, module = stored
     path = directory / "store" / keys.STORE
@@ -121,7 +121,7 @@ def test_other_formats_are_refused_and_left_alone(stored, format, capsys):
     path.chmod(0o600)
     path.write_text(json.dumps(found | {"format": format}))
     before = {each: each.read_bytes() for each in directory.rglob("*") if each.is_file() and "__pycache__" not in str(each)}
-    wanted = f"has format {format}; this version of jobsys knows format 2 only"
+    wanted = f"has format {format}; this version of jobsys knows format 3 only"
     with pytest.raises(FormatError, match=f"{wanted}: go on with the version that began the run .*, or begin anew in another job store"):
         resume(directory, module)
     for command in ("status", "logs", "stats", "graph", "kill", "restart", "clean"):

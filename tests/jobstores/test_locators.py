@@ -99,8 +99,8 @@ def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
 
 def test_a_format_from_the_future_is_not_destroyed(tmp_path: Path) -> None:
     store = create(str(tmp_path / "store"), INFO, durable=False)
-    store.storage.put("jobsys-store.json", b'{"format": 3}')
-    with pytest.raises(FormatError, match=r"format 3; this version of jobsys knows format 2 only: .* begin anew"):
+    store.storage.put("jobsys-store.json", b'{"format": 4}')
+    with pytest.raises(FormatError, match=r"format 4; this version of jobsys knows format 3 only: .* begin anew"):
         open_store(store.locator)
     with pytest.raises(FormatError):
         store.destroy()

@@ -31,7 +31,7 @@ from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 class Lease(msgspec.Struct, frozen=True):
