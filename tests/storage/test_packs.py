@@ -88,6 +88,34 @@ def test_many_packs_do_not_take_many_open_files(root: Path, monkeypatch: pytest.
     assert storage.get("d/0") == b"x"
 
 
+def test_who_reads_little_does_not_go_through_everything(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "LARGE", 200_000)
+    storage = new(root)
+    for number in range(4000):
+        storage._beside.durable = False
+        storage.put(f"d/{number:05}", b"%05d" % number * 20)
+    reads: list[int] = []
+    real = os.pread
+
+    def counting(descriptor: int, length: int, at: int) -> bytes:
+        reads.append(length)
+        return real(descriptor, length, at)
+
+    monkeypatch.setattr(os, "pread", counting)
+    for number in (0, 17, 1400, 3999):
+        reads.clear()
+        assert new(root).get(f"d/{number:05}", 2, 3) == (b"%05d" % number)[2:5]
+        assert len(reads) < 60, number
+    reader = new(root)
+    for number in range(0, 4000, 50):
+        assert reader.get(f"d/{number:05}") == b"%05d" % number * 20
+    reads.clear()
+    assert reader.get("d/01234") == b"01234" * 20
+    assert len(reads) == 1, "who reads much knows by now where everything is"
+    with pytest.raises(NotFoundError):
+        new(root).get("d/04000")
+
+
 def test_who_looks_makes_nothing(root: Path) -> None:
     assert list(new(root).list("d/")) == []
     with pytest.raises(NotFoundError):

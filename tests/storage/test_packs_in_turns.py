@@ -7,7 +7,7 @@ whose turn it is. JOBSYS_EXAMPLES=N tries N seeds.
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -141,12 +141,17 @@ class Reader:
     """Looks at what is there again and again: nothing that it has seen may change or go."""
 
     def __init__(self, root: Path, rounds: int) -> None:
+        self.root = root
         self.storage = PackedStorage(root, packed=FOLDER, immutable=lambda key: True)
         self.rounds = rounds
         self.seen: dict[str, bytes] = {}
 
     def __call__(self) -> None:
-        for _ in range(self.rounds):
+        for number in range(self.rounds):
+            with suppress(NotFoundError):
+                key = f"{FOLDER}{number:04d}"
+                data = PackedStorage(self.root, packed=FOLDER, immutable=lambda key: True).get(key)
+                assert self.seen.setdefault(key, data) == data, "something has changed"
             keys = list(self.storage.list(FOLDER))
             assert self.seen.keys() <= set(keys), "something is gone"
             for key in keys:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsys.storage import records
-from jobsys.storage.records import GONE, Contents, follows, head, parse, scan, whole
+from jobsys.storage.records import GONE, Contents, follows, head, is_whole, parse, scan, search, whole
 
 KEYS = st.from_regex(r"[a-z0-9/]{1,40}", fullmatch=True)
 OBJECTS = st.lists(st.tuples(KEYS, st.binary(max_size=300), st.booleans()), max_size=12)
@@ -39,6 +39,25 @@ def test_what_was_written_is_found(objects: list[tuple[str, bytes, bool]], zeros
 def test_records_of_any_size_follow_each_other(size: int) -> None:
     objects = [(f"k/{number}", bytes([number]) * (size + number), False) for number in range(5)] + [("k/small", b"x", False)] * 200
     assert [record.key for record in scan(reading(written(objects)), 0)] == [key for key, _, _ in objects]
+
+
+@given(st.lists(st.integers(0, 30_000), max_size=40), st.integers(0, 30_000), st.data())
+def test_a_record_is_found_by_bisection(sizes: list[int], zeros: int, draw: st.DataObject) -> None:
+    objects = [(f"j/{number + 7:04d}", bytes([number]) * size, False) for number, size in enumerate(sizes)]
+    data = written(objects)
+    for number in draw.draw(st.lists(st.integers(0, len(sizes) + 10), max_size=5)):
+        found = search(reading(data + bytes(zeros)), len(data) + draw.draw(st.integers(0, zeros)), f"j/{number:04d}")
+        wanted = [content for key, content, _ in objects if key == f"j/{number:04d}"]
+        assert [data[found.begin : found.end]] == wanted if found else not wanted
+        assert found is None or is_whole(reading(data), found)
+    assert search(reading(data), len(data), "other/key") is None
+
+
+def test_a_record_of_which_the_end_is_missing_is_not_whole() -> None:
+    data = written([("j/1", b"x" * 5000, False), ("j/2", b"y" * 9000, False)])
+    first, second = scan(reading(data), 0)
+    assert is_whole(reading(data[:-1]), first)
+    assert not is_whole(reading(data[:-1]), second)
 
 
 @given(OBJECTS.filter(bool), st.integers(0, 2**32), st.booleans())

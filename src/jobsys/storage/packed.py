@@ -219,7 +219,7 @@ class PackedStorage(Storage):
     def _find(self, key: str) -> tuple[Pack, int] | None:
         """Find an object in the packs; None if it lies beside them, or is not there."""
         packs = self._packs
-        if not packs.loose and self._immutable(key) and (found := packs.find(key)) is not None:
+        if not packs.loose and self._immutable(key) and (found := packs.find(key) or packs.search(key)) is not None:
             return found
         with packs.lock:
             packs.refresh()

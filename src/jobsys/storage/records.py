@@ -84,9 +84,45 @@ def scan(read: Read, start: int) -> Iterator[Record]:
 def whole(read: Read, start: int) -> list[Record]:
     """Give the records from a place on that are whole; only the last can be otherwise: each is synced before the next is begun."""
     found = list(scan(read, start))
-    if found and not _is_whole(read, found[-1]):
+    if found and not _has_its_bytes(read, found[-1]):
         del found[-1]
     return found
+
+
+def search(read: Read, end: int, key: str) -> Record | None:
+    """Find a record by bisection, where keys of one length come in order; None if it is not found so, which says nothing."""
+    low, high = parse(read(_LITTLE, 0), 0), end
+    while low is not None and low.key < key and len(low.key) == len(key):
+        if high - low.end <= 2 * _LITTLE:
+            return next((record for record in scan(read, low.end) if record.key == key), None)
+        middle = (low.end + high) // 2
+        next_one = _next(read, middle, high)
+        if next_one is None or next_one.key > key:
+            high = middle
+        else:
+            low = next_one
+    return low if low is not None and low.key == key else None
+
+
+def is_whole(read: Read, record: Record) -> bool:
+    """Tell whether all bytes of a record are there."""
+    return bool(parse(read(_LITTLE, record.end), record.end)) or _has_its_bytes(read, record)
+
+
+def _next(read: Read, start: int, end: int) -> Record | None:
+    """Give the first record that begins in a range."""
+    while start < end:
+        data = read(_LITTLE * 4, start)
+        found = data.find(_MAGIC)
+        while 0 <= found < end - start:
+            record = parse(data, start + found, found) or parse(read(_LITTLE, start + found), start + found)
+            if record is not None:
+                return record
+            found = data.find(_MAGIC, found + 1)
+        if len(data) < len(_MAGIC):
+            break
+        start += len(data) - len(_MAGIC) + 1
+    return None
 
 
 def follows(read: Read, start: int) -> bool:
@@ -102,7 +138,7 @@ def follows(read: Read, start: int) -> bool:
     return False
 
 
-def _is_whole(read: Read, record: Record) -> bool:
+def _has_its_bytes(read: Read, record: Record) -> bool:
     crc, at = 0, record.begin
     while at < record.end:
         piece = read(min(_MUCH, record.end - at), at)
