@@ -113,6 +113,7 @@ class LocalBatchSystem(BatchSystem):
         end = None if timeout is None else self._clock() + timeout
         while True:
             now = self._clock()
+            self._mind_host()
             for key, mask in self._selector.select(self._wait(now, end)):
                 key.data(mask)
             self._tick()
@@ -339,9 +340,18 @@ class LocalBatchSystem(BatchSystem):
         return host
 
     def _follow(self, host: HostProcess) -> None:
-        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
+        self._selector.register(host.link, selectors.EVENT_READ, lambda mask: self._handle_host(host, mask))
 
-    def _handle_host(self, host: HostProcess) -> None:
+    def _mind_host(self) -> None:
+        """Have what the host was too busy to take, such as many requests for workers while it loads code, sent as soon as it takes more."""
+        if self._host is not None and self._host.link.stuffed:
+            link = self._host.link
+            self._selector.modify(link, selectors.EVENT_READ | selectors.EVENT_WRITE, self._selector.get_key(link).data)
+
+    def _handle_host(self, host: HostProcess, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            host.link.flush()
+            self._selector.modify(host.link, selectors.EVENT_READ, self._selector.get_key(host.link).data)
         for kind, id, number, payload in host.link.receive():
             if kind == framing.READY:
                 host.ready = True
