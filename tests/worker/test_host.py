@@ -23,14 +23,14 @@ from jobsys.worker import watch
 class Leader:
     """The other end: blocking, one frame at a time."""
 
-    def __init__(self, directory: Path, executor: str = "jobsys.testing.orders:prepare"):
+    def __init__(self, directory: Path, executor: str = "jobsys.testing.orders:prepare", pid: int | None = None):
         self.control, theirs = socket.socketpair()
         self.control.settimeout(20)
         self.slots = Slots.create(4)
         self.readers: dict[socket.socket, tuple[FrameReader, list]] = {}
         passed = (theirs.fileno(), self.slots.descriptor)
         arguments = ["--connect", str(passed[0]), "--slots", str(passed[1]), "--directory", str(directory)]
-        arguments += ["--leader", str(os.getpid()), "--mark", "test-mark", "--executor", executor]
+        arguments += ["--leader", str(pid or os.getpid()), "--mark", "test-mark", "--executor", executor]
         environment = {**os.environ, processes.MARK: "test-mark"}
         with theirs:
             self.host = subprocess.Popen([sys.executable, "-m", "jobsys.worker", *arguments], pass_fds=passed, env=environment)
@@ -152,6 +152,17 @@ def test_workers_die_with_their_host(leader, tmp_path):
     for file in sorted((tmp_path / "run").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     (tmp_path / "run").rmdir()
+
+
+def test_a_host_whose_leader_has_died_leaves_no_directory_though_somebody_else_holds_the_socket(tmp_path):
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        leader = Leader(tmp_path / "run", pid=process.pid)
+        assert leader.read(leader.control)[0] == framing.READY
+        process.kill()
+    leader.host.wait(20)
+    assert not (tmp_path / "run").exists()
+    leader.close()
 
 
 @pytest.mark.parametrize(("once", "threads"), [(1, 1), (0, 2)])
