@@ -89,7 +89,8 @@ class Context:
             path: where the file lies.
             name: what to call it, if not by its own name.
             move: the job is done with the file. It is gone from ``path``, and nothing is copied where it lies on the job store's own file
-                system, has no other name, and no process has it open for writing.
+                system, has no other name, and no process has it open for writing. Only for what this very job has made: if it fails
+                later on, the file is deleted with all that it wrote, and the next attempt does not find it.
 
         Raises:
             OSError: it can't be read.
