@@ -141,6 +141,20 @@ def test_the_log_of_a_worker_does_not_grow_for_ever(leader, tmp_path):
     assert log.stat().st_size < 2_000_000
 
 
+def test_a_host_sees_deaths_although_its_leader_had_blocked_signals(tmp_path):
+    (tmp_path / "run").mkdir()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    try:
+        leader = Leader(tmp_path / "run")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert leader.read(leader.control)[0] == framing.READY
+    leader.fork(0, once=1).sendall(pack(framing.ORDER, 1, 0, order("echo", text="1")))
+    assert leader.read(leader.control)[0] == framing.DIED
+    leader.host.terminate()
+    leader.close()
+
+
 def test_workers_die_with_their_host(leader, tmp_path):
     link = leader.fork(0)
     link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=60)))

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     connection, shared, lock = int(given["--connect"]), int(given["--slots"]), int(given.get("--lock", -1))
     directory = Path(given["--directory"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the leader's thread had blocked, such as the deaths of children, is needed here
     leader = int(given["--leader"])
     guardian = guard.start(leader, directory, given["--mark"])
     for descriptor in (connection, shared, lock):
