@@ -257,5 +257,5 @@ def test_a_large_graph_that_is_missing_is_told_with_the_way_out(store):
     journal.flush()
     assert replay(store)[0].ready == {1}
     store.delete([parts[0].records.where])
-    with pytest.raises(IntegrityError, match="graphs/0-1-owner.0 in memory:test is missing.*put the file back"):
+    with pytest.raises(IntegrityError, match=r"graphs/0-1-owner.0 in memory:test is missing.*put the file back"):
         replay(store)
