@@ -95,6 +95,7 @@ class Context:
         Raises:
             OSError: it can't be read.
             StorageError: it can't be written.
+            UsageError: it is to be moved, and is a global file already.
         """
         source = Path(path)
         return self._store.keep_file(self.job_id, self._token, name or source.name, str(source), move=move, later=self._later())
@@ -105,7 +106,10 @@ class Context:
 
     def _later(self) -> list[str] | None:
         """Give the list of files that need survive a power cut only from the attempt's end on; a forked process has no such end."""
-        return self._unsettled if os.getpid() == self._pid else None
+        if os.getpid() == self._pid:
+            return self._unsettled
+        self._store.count_apart()
+        return None
 
     def settle(self) -> None:
         """Have all files that were written survive a power cut: before anybody is told of one; used by the worker.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobsys.digest import LARGE, hand_on
-from jobsys.errors import IntegrityError, StorageError
+from jobsys.errors import IntegrityError, StorageError, UsageError
 from jobsys.files import copy_rest, is_written_by_somebody
 from jobsys.jobstores import FileId, JobStore, copies, create, keys
 from jobsys.jobstores.base import FORMAT, StoreInfo
@@ -101,6 +101,16 @@ def test_a_file_that_can_t_be_moved_in_stays(store: JobStore, mine: Path, monkey
         store.keep_file(1, "1.1", "a", str(mine), move=True)
     assert mine.read_bytes() == b"x" * 1000
     assert list(store.storage.list("files/")) == []
+
+
+def test_a_stored_file_is_not_moved_away_from_those_who_read_it(store: JobStore, mine: Path) -> None:
+    """Its path is found behind a link that `read_file` has made."""
+    file = store.keep_file(1, "1.1", "a", str(mine))
+    mine.with_name("link").symlink_to(where(store, file).parent)
+    for path in (where(store, file), mine.with_name("link") / where(store, file).name):
+        with pytest.raises(UsageError, match="pass on the id"):
+            store.keep_file(1, "1.1", "b", str(path), move=True)
+    assert read(store, file) == b"x" * 1000
 
 
 def write(store: JobStore, way: str, path: Path, data: bytes) -> FileId:

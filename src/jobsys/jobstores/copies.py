@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import BinaryIO, cast
 
 from jobsys.digest import LARGE, FileDigest, Readable, hand_on
+from jobsys.errors import UsageError
 from jobsys.files import clone, copy_rest, is_written_by_somebody
 from jobsys.jobstores import unchanged
 from jobsys.jobstores.files import FileId, HashingWriter, check, compare, is_unchanged
@@ -27,7 +28,10 @@ def put_in(storage: Storage, file: FileId, path: str, *, move: bool, later: list
     Raises:
         OSError: it can't be read.
         StorageError: it can't be written.
+        UsageError: it is to be moved, and is an object of the storage already.
     """
+    if move:
+        _check_place(storage, file, path)
     with open(path, "rb", buffering=0) as source:
         found = os.fstat(source.fileno())
         file.executable = bool(found.st_mode & stat.S_IXUSR)
@@ -41,6 +45,12 @@ def put_in(storage: Storage, file: FileId, path: str, *, move: bool, later: list
             file.mark = unchanged.mark(cast("BinaryIO", source))
     if move and not adopted:
         os.unlink(path)
+
+
+def _check_place(storage: Storage, file: FileId, path: str) -> None:
+    stored, place = storage.local_path(str(file)), os.path.realpath(os.path.dirname(path))
+    if stored is not None and f"{place}/".startswith(f"{os.path.realpath(stored.removesuffix(str(file)))}/"):
+        raise UsageError(f"{path} lies in the job store, where others read it, and can't be moved: pass on the id of that global file")
 
 
 def _copy_in(storage: Storage, file: FileId, source: io.FileIO, size: int, later: list[str] | None) -> None:
