@@ -1,6 +1,7 @@
 """The local batch system against hostile jobs and dying processes; everything is looked at from outside."""
 
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -19,7 +20,7 @@ import pytest
 from jobsys import processes
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.local.link import Link
-from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.local.system import LocalBatchSystem, most_lanes
 from jobsys.batch.machine import Machine
 from jobsys.errors import BatchSystemError, RequirementError
 from jobsys.requirements import Requirements
@@ -389,6 +390,12 @@ def test_what_a_busy_host_could_not_take_at_once_is_sent_later():
     system._host = None
     system.shutdown()
     host.link.close()
+
+
+@pytest.mark.parametrize(("files", "lanes"), [(1024, 448), (256, 64), (64, 1), (1 << 20, 900), (resource.RLIM_INFINITY, 900)])
+def test_there_are_no_more_workers_than_files_may_be_open(monkeypatch, files, lanes):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert most_lanes() == lanes
 
 
 # ── the leader's death ───────────────────────────────────────────────────────────────────────────────────────────────

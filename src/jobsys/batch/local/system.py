@@ -1,6 +1,7 @@
 """The local batch system: joins decisions (lanes) to processes (hosts) over sockets. One thread, no waiting but in ``updates``."""
 
 import os
+import resource
 import selectors
 import tempfile
 import time
@@ -28,6 +29,7 @@ _WAKE: Final = 0.5
 _IDLE_MOST: Final = 64
 _IDLE_SECONDS: Final = 60.0
 _LANES_MAX: Final = 900
+_OTHER_FILES: Final = 128  # that a leader may have open beside its ways to workers
 _SHOWN: Final = 5  # names in a message
 _HOST_DEATHS: Final = 3
 _HOST_SECONDS: Final = 10.0
@@ -65,7 +67,8 @@ class LocalBatchSystem(BatchSystem):
         self._clock = clock
         self._parent = directory
         self._directory: WorkDirectory | None = None
-        self._lanes = Lanes(self._machine, max_lanes=min(max_jobs or _LANES_MAX, _LANES_MAX), ahead=not self._once)
+        self._lanes_max = most_lanes()
+        self._lanes = Lanes(self._machine, max_lanes=min(max_jobs or _LANES_MAX, self._lanes_max), ahead=not self._once)
         self._host: HostProcess | None = None
         self._host_deaths: deque[float] = deque(maxlen=_HOST_DEATHS)
         self._worker_deaths = 0  # in a row, of workers that had begun no job
@@ -204,7 +207,7 @@ class LocalBatchSystem(BatchSystem):
         if self._once and self._host is not None and self._error is None:
             running = len(self._lanes.busy)
             waiting = len(self._lanes.works()) - running
-            self._spares.refill(self._host, min(waiting, _LANES_MAX - len(self._workers)), running)
+            self._spares.refill(self._host, min(waiting, self._lanes_max - len(self._workers)), running)
 
     def _send(self, worker: Worker, data: bytes) -> None:
         link = worker.link
@@ -408,3 +411,9 @@ class LocalBatchSystem(BatchSystem):
                 f"worker hosts die again and again, the last with status {status}{when}; mend the cause, then run again with --restart\n"
                 f"{host.printed()}".strip()
             )
+
+
+def most_lanes() -> int:
+    """Tell how many workers there can be: each takes a descriptor here, and two until a host, which may be busy, has been sent its own."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _LANES_MAX if files == resource.RLIM_INFINITY else max(1, min(_LANES_MAX, (files - _OTHER_FILES) // 2))
