@@ -62,6 +62,17 @@ def test_the_collector_comes_seldom_and_as_before_again():
     assert gc.get_threshold() == before
 
 
+def test_a_program_that_has_it_come_seldom_itself_is_left_alone():
+    before = gc.get_threshold()
+    gc.set_threshold(2**30, 5, 5)
+    try:
+        with seldom():
+            assert gc.get_threshold() == (2**31 - 1, 5, 5)
+        assert gc.get_threshold() == (2**30, 5, 5)
+    finally:
+        gc.set_threshold(*before)
+
+
 def test_of_several_that_overlap_the_last_one_ends_it():
     before = gc.get_threshold()
     one, other, third, fourth = seldom(), seldom(), uncollected(), uncollected()

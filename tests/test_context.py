@@ -338,3 +338,21 @@ def test_a_directory_that_somebody_tidied_away_is_made_again(store: JobStore, tm
         assert directory.stat().st_mode & 0o777 == 0o700
         context.close()
         shutil.rmtree(directory.parent)
+
+
+def test_what_a_job_has_forked_writes_files_of_its_own(context: Context, tmp_path: Path) -> None:
+    """Children and parent go on from the same count, and often call their files the same."""
+    (tmp_path / "a").write_bytes(b"mine")
+    reading, writing = os.pipe()
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            with os.fdopen(writing, "w") as answer:
+                print(*(context.write_file(tmp_path / "a") for _ in range(2)), sep="\n", file=answer)
+            os._exit(0)
+        os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as answers:
+        files = [*answers.read().split(), *(str(context.write_file(tmp_path / "a")) for _ in range(2))]
+    assert len(set(files)) == len(files) == 6
+    assert all(keys.is_file(file) for file in files)

@@ -6,7 +6,7 @@ import pytest
 
 from jobsys.errors import IntegrityError, LeaseLostError
 from jobsys.events import AttemptFailed, Committed, LeaderStarted, Policy, RunCanceled
-from jobsys.jobstores import JobStore, Lease
+from jobsys.jobstores import Aside, JobStore, Lease
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import pages, read, replay, tag_of, take_over, write_snapshot
 from jobsys.message import Report
@@ -245,3 +245,17 @@ def test_small_things_of_the_newest_segment_are_at_hand(store):
     journal.flush()
     assert journal.recall(newest) == b"newest" == store.read(newest)
     assert journal.recall(older) == journal.recall(large) == journal.recall(Blob("values/1-t/0", 0, 6)) == b""
+
+
+# -- large graphs -----------------------------------------------------------------------------------------------
+
+
+def test_a_large_graph_that_is_missing_is_told_with_the_way_out(store):
+    journal = take_over(store, lease(1), Policy(), *replay(store)).journal
+    parts = Aside(store, 0, "1-owner.0").graph([b"body"], [JobRecord("a", Blob(0, 0, 4))])
+    journal.add(Committed(Report(0, 1, 0.0, 0.0, value=Blob(0, 0, 0), parts=parts), Blob(0, 0, 0), 1))
+    journal.flush()
+    assert replay(store)[0].ready == {1}
+    store.delete([parts[0].records.where])
+    with pytest.raises(IntegrityError, match=r"graphs/0-1-owner.0 in memory:test is missing.*put the file back"):
+        replay(store)

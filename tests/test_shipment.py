@@ -207,6 +207,7 @@ def loads(store: JobStore, script: Path) -> Load:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "path", sys.path[:])
     yield tmp_path
     sys.modules.pop("loaded_by_a_test", None)
@@ -218,6 +219,7 @@ def test_a_script_is_loaded_as_main_with_the_leader_s_arguments(folder: Path, lo
     assert module is not None
     assert module.seen == (["script", "--n", "3"], True, "loaded_by_a_test")
     assert sys.modules["__main__"] is module
+    assert sys.modules["__mp_main__"] is module, "as multiprocessing calls it where it started the leader's process"
     assert sys.argv is before
     assert not loading.get()
 

@@ -1,5 +1,6 @@
 """run(): what workflows mean, in this process, on a store in memory."""
 
+import gc
 import itertools
 import logging
 import time
@@ -76,6 +77,11 @@ def fibonacci(n):
 @jobsys.job
 def table():
     return {"rows": [1, 2, {"deep": "found"}]}
+
+
+@jobsys.job
+def collector():
+    return gc.get_threshold()
 
 
 @jobsys.job
@@ -452,6 +458,10 @@ def test_a_cancel_by_a_listener_ends_the_run():
     with pytest.raises(CanceledError, match="enough"):
         run(Parent(2000), job_store=store, listeners=[Stopper()])
     assert run(None, job_store=store, restart=True) == "bottom"
+
+
+def test_the_garbage_of_jobs_in_this_process_is_looked_for_as_often_as_ever():
+    assert run(give(collector())) == gc.get_threshold()
 
 
 def test_a_working_directory_that_was_deleted_is_told(tmp_path, monkeypatch):

@@ -4,6 +4,9 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_MOST: Final = 2**31 - 1  # a C integer holds no more
 
 _lock = threading.Lock()
 _without: list[bool] = []  # of each caller in `uncollected`: whether it found the collector at work
@@ -39,7 +42,7 @@ def seldom() -> Iterator[None]:
     with _lock:
         found = _seldom[0] if _seldom else gc.get_threshold()
         _seldom.append(found)
-        gc.set_threshold(100 * found[0], *found[1:])
+        gc.set_threshold(min(100 * found[0], _MOST), *found[1:])
     try:
         yield
     finally:

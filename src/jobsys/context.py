@@ -89,11 +89,13 @@ class Context:
             path: where the file lies.
             name: what to call it, if not by its own name.
             move: the job is done with the file. It is gone from ``path``, and nothing is copied where it lies on the job store's own file
-                system, has no other name, and no process has it open for writing.
+                system, has no other name, and no process has it open for writing. Only for what this very job has made: if it fails
+                later on, the file is deleted with all that it wrote, and the next attempt does not find it.
 
         Raises:
             OSError: it can't be read.
             StorageError: it can't be written.
+            UsageError: it is to be moved, and is a global file already.
         """
         source = Path(path)
         return self._store.keep_file(self.job_id, self._token, name or source.name, str(source), move=move, later=self._later())
@@ -104,7 +106,10 @@ class Context:
 
     def _later(self) -> list[str] | None:
         """Give the list of files that need survive a power cut only from the attempt's end on; a forked process has no such end."""
-        return self._unsettled if os.getpid() == self._pid else None
+        if os.getpid() == self._pid:
+            return self._unsettled
+        self._store.count_apart()
+        return None
 
     def settle(self) -> None:
         """Have all files that were written survive a power cut: before anybody is told of one; used by the worker.

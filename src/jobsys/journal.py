@@ -153,12 +153,16 @@ def made_by(store: JobStore, report: Report, payload: Blob = NOWHERE) -> Iterato
         payload: where what came with the report lies.
 
     Raises:
-        IntegrityError: what the attempt kept beside its report is not what it was.
+        IntegrityError: what the attempt kept beside its report is not what it was, or is missing.
     """
     if report.jobs:
         yield payload, report.jobs
     for part in report.parts:
-        yield read_part(part, store.read(part.records))
+        try:
+            data = store.read(part.records)
+        except NotFoundError:
+            raise IntegrityError(f"{part.records.where} in {store.locator} is missing, which holds jobs of the run; {RESCUE}") from None
+        yield read_part(part, data)
 
 
 def apply(store: JobStore, progress: Progress, event: Event) -> list[Effect]:

@@ -179,7 +179,7 @@ def load_main(store: JobStore, shipment: Shipment, roots: Sequence[str]) -> type
         descriptor = descriptor._replace(dirPath=os.path.join(roots[root], inside) if inside else roots[root])
     module = _guarded(descriptor, shipment.argv)
     if module is not None:
-        sys.modules["__main__"] = module
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = module  # as a leader calls it that multiprocessing has started
     return module
 
 

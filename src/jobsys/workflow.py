@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Final
 
 from jobsys import session, shipment
@@ -180,7 +180,7 @@ def _lead(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clo
     started = take_over(store, lease, config.policy, progress, last, tag)
     leader = Leader(store, lease, started, batch, [*make_display(config.progress), *listeners], clock)
     try:
-        with _signals(leader), seldom():
+        with _signals(leader), nullcontext() if config.batch_system == "inline" else seldom():  # there, garbage is the jobs', too
             leader.start(first, config.stop_on_first_failure)
             leader.run()
     except BaseException as error:

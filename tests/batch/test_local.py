@@ -1,21 +1,26 @@
 """The local batch system against hostile jobs and dying processes; everything is looked at from outside."""
 
 import os
+import resource
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
 from jobsys import processes
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
-from jobsys.batch.local.system import LocalBatchSystem
+from jobsys.batch.local.link import Link
+from jobsys.batch.local.system import LocalBatchSystem, most_lanes
 from jobsys.batch.machine import Machine
 from jobsys.errors import BatchSystemError, RequirementError
 from jobsys.requirements import Requirements
@@ -362,6 +367,35 @@ def test_the_executor_clears_up_behind_a_dead_worker(monkeypatch, tmp_path):
     directory, existed = (tmp_path / "place").read_text().split()
     assert existed == "True"
     assert not Path(directory).exists()
+
+
+def test_what_a_busy_host_could_not_take_at_once_is_sent_later():
+    """While a host loads code it reads nothing, and a request for each worker of a large machine is more than a socket holds."""
+    ours, theirs = socket.socketpair()
+    system = LocalBatchSystem(command(), machine=TWO)
+    host: Any = SimpleNamespace(link=Link(ours), wake=lambda: None)
+    system._host = host
+    system._follow(host)
+    sent = received = 0
+    while not host.link.stuffed:
+        host.link.send(bytes(1 << 16))
+        sent += 1 << 16
+    theirs.settimeout(5)
+    with theirs:
+        while received < sent:
+            received += len(theirs.recv(1 << 20))
+            system.updates(0)
+        assert not host.link.stuffed
+        assert system._selector.get_key(host.link).events == selectors.EVENT_READ
+    system._host = None
+    system.shutdown()
+    host.link.close()
+
+
+@pytest.mark.parametrize(("files", "lanes"), [(1024, 448), (256, 64), (64, 1), (1 << 20, 900), (resource.RLIM_INFINITY, 900)])
+def test_there_are_no_more_workers_than_files_may_be_open(monkeypatch, files, lanes):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert most_lanes() == lanes
 
 
 # ── the leader's death ───────────────────────────────────────────────────────────────────────────────────────────────

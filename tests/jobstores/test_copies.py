@@ -1,14 +1,15 @@
 """Files that go into a store and out of it: which way they take, and that they are what they were."""
 
+import mmap
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobsys.digest import LARGE
-from jobsys.errors import IntegrityError, StorageError
-from jobsys.files import is_written_by_somebody
+from jobsys.digest import LARGE, hand_on
+from jobsys.errors import IntegrityError, StorageError, UsageError
+from jobsys.files import copy_rest, is_written_by_somebody
 from jobsys.jobstores import FileId, JobStore, copies, create, keys
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.storage.memory import MemoryStorage
@@ -102,6 +103,16 @@ def test_a_file_that_can_t_be_moved_in_stays(store: JobStore, mine: Path, monkey
     assert list(store.storage.list("files/")) == []
 
 
+def test_a_stored_file_is_not_moved_away_from_those_who_read_it(store: JobStore, mine: Path) -> None:
+    """Its path is found behind a link that `read_file` has made."""
+    file = store.keep_file(1, "1.1", "a", str(mine))
+    mine.with_name("link").symlink_to(where(store, file).parent)
+    for path in (where(store, file), mine.with_name("link") / where(store, file).name):
+        with pytest.raises(UsageError, match="pass on the id"):
+            store.keep_file(1, "1.1", "b", str(path), move=True)
+    assert read(store, file) == b"x" * 1000
+
+
 def write(store: JobStore, way: str, path: Path, data: bytes) -> FileId:
     if way == "stream":
         with store.write_file(1, "1.1", "a") as (stream, file):
@@ -150,6 +161,69 @@ def test_what_took_the_place_of_a_file_is_not_marked(store: JobStore, tmp_path: 
         assert file.mark == b""
         with pytest.raises(IntegrityError):
             read(store, file)
+
+
+def change(path: Path, data: bytes) -> None:
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.write(data)
+
+
+@pytest.mark.parametrize("way", ["stream", "move"])
+def test_what_is_written_to_while_it_is_hashed_has_no_mark_that_says_otherwise(
+    store: JobStore, mine: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    mine.write_bytes(b"right" * LARGE)
+
+    def hash_and_change(source: Any, *rest: Any) -> Any:
+        found = hand_on(source, *rest)
+        change(Path(f"/proc/self/fd/{source.fileno()}").resolve(), b"wrong")
+        return found
+
+    monkeypatch.setattr(copies, "hand_on", hash_and_change)
+    if way == "move":
+        file = store.keep_file(1, "1.1", "a", str(mine), move=True)
+    else:
+        with store.write_file(1, "1.1", "a") as (stream, file):
+            os.write(stream.fileno(), b"right" * LARGE)
+    monkeypatch.undo()
+    with pytest.raises(IntegrityError):
+        read(store, file)
+
+
+def test_what_a_program_has_mapped_has_no_mark(store: JobStore) -> None:
+    """What it writes to pages that it has written to before need not change the file's times."""
+    with store.write_file(1, "1.1", "a") as (stream, file):
+        descriptor = os.dup(stream.fileno())
+        os.write(descriptor, b"right" * LARGE)
+        mapped = mmap.mmap(descriptor, 5 * LARGE)
+        os.close(descriptor)
+    assert (file.size, file.mark) == (5 * LARGE, b"")
+    mapped[:5] = b"wrong"
+    mapped.close()
+    with pytest.raises(IntegrityError):
+        read(store, file)
+
+
+def test_the_size_is_that_of_the_file_wherever_a_program_writes(store: JobStore) -> None:
+    with store.write_file(1, "1.1", "a") as (stream, file):
+        os.pwrite(stream.fileno(), b"right", 0)
+    assert (file.size, read(store, file)) == (5, b"right")
+
+
+@pytest.mark.parametrize("way", ["copy_rest", "_clone"])
+def test_what_changes_while_it_is_copied_is_refused(store: JobStore, mine: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    file = write(store, "copy", mine, b"right" * LARGE)
+    if not file.mark:
+        pytest.skip("the temporary directory is not on a file system that only this host writes to")
+
+    def copy_what_changes(source: Any, target: Any) -> bool:
+        change(where(store, file), b"wrong")
+        return copy_rest(source, target) if way == "copy_rest" else target.write(b"wrong" + b"right" * (LARGE - 1)) > 0
+
+    monkeypatch.setattr(copies, way, copy_what_changes)
+    with pytest.raises(IntegrityError):
+        out(store, file, mine.with_name("out"))
 
 
 def test_an_id_travels_with_its_mark() -> None:

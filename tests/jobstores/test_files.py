@@ -12,9 +12,9 @@ def test_the_streams_are_streams():
     assert writer.seekable()
     writer.write(memoryview(b"abcdef"))
     assert writer.tell() == 6
-    assert writer.digest is not None
+    assert writer.described is not None
     writer.truncate(3)
-    assert writer.digest is None
+    assert writer.described is None
     assert below.getvalue() == b"abc"
     with checked(io.BytesIO(b"abc"), FileId("files/1-1/0-a", 3), once=True) as stream:
         assert stream.read() == b"abc"

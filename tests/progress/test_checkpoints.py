@@ -209,3 +209,12 @@ def test_below_a_service_that_is_down_it_waits_before_it_runs_again():
     run.lead()
     run.up(2)
     assert run.ready == [3]
+
+
+def test_its_body_goes_when_it_can_t_run_again_although_its_value_is_kept():
+    run = Run(job("checkpoint", body=Blob("values/0-t/0", 0, 9), checkpoint=True), refs=(0,))
+    child = run.commit(1, job("child"))
+    assert run.discarded == []
+    run.commit(child)
+    assert run.progress.finished
+    assert run.discarded == ["values/0-t/0"]

@@ -22,7 +22,7 @@ def bury(folder: Path, monkeypatch: pytest.MonkeyPatch, status: int, *, kills: i
     shared = Slots.create(2)
     executor: Any = object()
     with ours, theirs:
-        host = Host(theirs, shared, folder, executor, 0)
+        host = Host(theirs, shared, folder, executor, host_module.Kin(0, 0))
         directory = folder / "worker-1"
         directory.mkdir()
         (directory / "log").write_bytes(b"of the job before\nlast words\n")

@@ -23,14 +23,14 @@ from jobsys.worker import watch
 class Leader:
     """The other end: blocking, one frame at a time."""
 
-    def __init__(self, directory: Path, executor: str = "jobsys.testing.orders:prepare"):
+    def __init__(self, directory: Path, executor: str = "jobsys.testing.orders:prepare", pid: int | None = None):
         self.control, theirs = socket.socketpair()
         self.control.settimeout(20)
         self.slots = Slots.create(4)
         self.readers: dict[socket.socket, tuple[FrameReader, list]] = {}
         passed = (theirs.fileno(), self.slots.descriptor)
         arguments = ["--connect", str(passed[0]), "--slots", str(passed[1]), "--directory", str(directory)]
-        arguments += ["--leader", str(os.getpid()), "--mark", "test-mark", "--executor", executor]
+        arguments += ["--leader", str(pid or os.getpid()), "--mark", "test-mark", "--executor", executor]
         environment = {**os.environ, processes.MARK: "test-mark"}
         with theirs:
             self.host = subprocess.Popen([sys.executable, "-m", "jobsys.worker", *arguments], pass_fds=passed, env=environment)
@@ -141,6 +141,20 @@ def test_the_log_of_a_worker_does_not_grow_for_ever(leader, tmp_path):
     assert log.stat().st_size < 2_000_000
 
 
+def test_a_host_sees_deaths_although_its_leader_had_blocked_signals(tmp_path):
+    (tmp_path / "run").mkdir()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    try:
+        leader = Leader(tmp_path / "run")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert leader.read(leader.control)[0] == framing.READY
+    leader.fork(0, once=1).sendall(pack(framing.ORDER, 1, 0, order("echo", text="1")))
+    assert leader.read(leader.control)[0] == framing.DIED
+    leader.host.terminate()
+    leader.close()
+
+
 def test_workers_die_with_their_host(leader, tmp_path):
     link = leader.fork(0)
     link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=60)))
@@ -152,6 +166,17 @@ def test_workers_die_with_their_host(leader, tmp_path):
     for file in sorted((tmp_path / "run").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     (tmp_path / "run").rmdir()
+
+
+def test_a_host_whose_leader_has_died_leaves_no_directory_though_somebody_else_holds_the_socket(tmp_path):
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        leader = Leader(tmp_path / "run", pid=process.pid)
+        assert leader.read(leader.control)[0] == framing.READY
+        process.kill()
+    leader.host.wait(20)
+    assert not (tmp_path / "run").exists()
+    leader.close()
 
 
 @pytest.mark.parametrize(("once", "threads"), [(1, 1), (0, 2)])

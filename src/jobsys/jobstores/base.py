@@ -32,6 +32,7 @@ from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
 
 FORMAT: Final = 3
+_COUNTED: Final = 32  # bits of a number that are counted
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -77,6 +78,7 @@ class JobStore:
         self.key_file = key_file
         self._key: RunKey | None = runkey.IN_MEMORY if locator.startswith("memory:") else None
         self._serial = itertools.count()
+        self._apart: dict[int, itertools.count[int]] = {}  # by process, if it was forked by a job
 
     # -- the store itself ------------------------------------------------------------------------------------
 
@@ -375,7 +377,7 @@ class JobStore:
         self, job: int, token: str, name: str, *, executable: bool = False, later: list[str] | None = None
     ) -> AbstractContextManager[tuple[BinaryIO, FileId]]:
         """Write a global file as a stream; its id is complete when the block ends. With ``later``, `settle` makes it durable."""
-        made = FileId(keys.file(job, token, next(self._serial), name), 0, executable)
+        made = FileId(keys.file(job, token, self._number(), name), 0, executable)
         return stream_in(self.storage, made, later=later)
 
     def keep_file(self, job: int, token: str, name: str, path: str, *, move: bool = False, later: list[str] | None = None) -> FileId:
@@ -385,9 +387,16 @@ class JobStore:
             OSError: it can't be read.
             StorageError: it can't be written.
         """
-        made = FileId(keys.file(job, token, next(self._serial), name), 0)
+        made = FileId(keys.file(job, token, self._number(), name), 0)
         put_in(self.storage, made, path, move=move, later=later)
         return made
+
+    def count_apart(self) -> None:
+        """Number files otherwise than the process that this one was forked from: both write for the same attempt. Safe to call twice."""
+        self._apart.setdefault(os.getpid(), itertools.count(os.getpid() << _COUNTED))
+
+    def _number(self) -> int:
+        return next(self._apart.get(os.getpid(), self._serial))
 
     def settle(self, files: list[str]) -> None:
         """Make files durable that were to be so later."""

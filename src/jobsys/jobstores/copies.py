@@ -8,7 +8,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import BinaryIO, cast
 
 from jobsys.digest import LARGE, FileDigest, Readable, hand_on
-from jobsys.files import clone, copy_rest
+from jobsys.errors import UsageError
+from jobsys.files import clone, copy_rest, is_written_by_somebody
 from jobsys.jobstores import unchanged
 from jobsys.jobstores.files import FileId, HashingWriter, check, compare, is_unchanged
 from jobsys.storage.base import Storage
@@ -27,7 +28,10 @@ def put_in(storage: Storage, file: FileId, path: str, *, move: bool, later: list
     Raises:
         OSError: it can't be read.
         StorageError: it can't be written.
+        UsageError: it is to be moved, and is an object of the storage already.
     """
+    if move:
+        _check_place(storage, file, path)
     with open(path, "rb", buffering=0) as source:
         found = os.fstat(source.fileno())
         file.executable = bool(found.st_mode & stat.S_IXUSR)
@@ -37,10 +41,16 @@ def put_in(storage: Storage, file: FileId, path: str, *, move: bool, later: list
                 _describe(file, hand_on(source, found.st_size))
         if not adopted:
             _copy_in(storage, file, source, found.st_size, later)
-        elif file.size > LARGE:
+        elif file.size > LARGE and os.fstat(source.fileno()).st_mtime_ns == found.st_mtime_ns:  # else it was written to meanwhile
             file.mark = unchanged.mark(cast("BinaryIO", source))
     if move and not adopted:
         os.unlink(path)
+
+
+def _check_place(storage: Storage, file: FileId, path: str) -> None:
+    stored, place = storage.local_path(str(file)), os.path.realpath(os.path.dirname(path))
+    if stored is not None and f"{place}/".startswith(f"{os.path.realpath(stored.removesuffix(str(file)))}/"):
+        raise UsageError(f"{path} lies in the job store, where others read it, and can't be moved: pass on the id of that global file")
 
 
 def _copy_in(storage: Storage, file: FileId, source: io.FileIO, size: int, later: list[str] | None) -> None:
@@ -66,28 +76,30 @@ def stream_in(storage: Storage, file: FileId, *, later: list[str] | None) -> Ite
     with storage.writer(str(file), executable=file.executable, later=later) as stream:
         hashing = HashingWriter(stream)
         yield cast("BinaryIO", hashing), file
-        closed = stream.closed  # by the user's code
-        if not closed:
+        if not stream.closed:  # by the user's code
             stream.flush()
-            file.size = stream.tell()
-            born = unchanged.inode(stream) if file.size > LARGE else None
-    if closed:
-        file.size = storage.stat(str(file)).size
-    file.digest = hashing.digest or _digest_of(storage, file)
-    file.mark = _mark_of(storage, file, born)
+            born = unchanged.inode(stream) if stream.tell() > LARGE else None
+    straight = hashing.described
+    file.size = storage.stat(str(file)).size if straight is None else straight.size
+    file.mark = _mark_of(storage, file, born)  # before it is hashed: who writes to it from now on makes the mark another one
+    _describe(file, straight or _described(storage, file))
 
 
-def _digest_of(storage: Storage, file: FileId) -> bytes:
+def _described(storage: Storage, file: FileId) -> FileDigest:
     with storage.reader(str(file)) as stream:
-        return hand_on(cast("Readable", stream), file.size).digest()
+        return hand_on(cast("Readable", stream), file.size)
 
 
 def _mark_of(storage: Storage, file: FileId, born: tuple[int, int, int] | None) -> bytes:
-    """Mark a file that was just written: the inode that its bytes went to, and no other one that took its name since."""
+    """Mark a file that was just written: the inode that its bytes went to, and no other one that took its name since.
+
+    None that a program still has open for writing, or mapped: what goes through a mapping need not change the time of the file.
+    """
     if born is None or file.size <= LARGE:
         return b""
     with storage.reader(str(file)) as stream:
-        return unchanged.mark(stream) if unchanged.inode(stream) == born else b""
+        same = unchanged.inode(stream) == born and not is_written_by_somebody(stream.fileno())
+        return unchanged.mark(stream) if same else b""
 
 
 def put_out(storage: Storage, file: FileId | str, target: BinaryIO) -> None:
@@ -101,10 +113,11 @@ def put_out(storage: Storage, file: FileId | str, target: BinaryIO) -> None:
     size = getattr(file, "size", 0)
     with storage.reader(str(file)) as stream:
         known = is_unchanged(file, stream)
-        if size > LARGE and _clone(stream, target):
-            if not known:
+        if (size > LARGE and _clone(stream, target)) or (known and copy_rest(stream.fileno(), target.fileno())):
+            if not (known and is_unchanged(file, stream)):  # nor was it written to while it was copied
+                target.seek(0)
                 check(file, target)
-        elif not (known and copy_rest(stream.fileno(), target.fileno())):
+        else:
             compare(file, hand_on(cast("Readable", stream), size, target.write))
 
 

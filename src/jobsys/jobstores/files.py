@@ -56,9 +56,9 @@ class HashingWriter(io.BufferedIOBase):
         self._straight = True
 
     @property
-    def digest(self) -> bytes | None:
-        """The digest of what was written; None where that can't be told."""
-        return self._hash.digest() if self._straight else None
+    def described(self) -> FileDigest | None:
+        """The digest and the size of what was written; None where that can't be told."""
+        return self._hash if self._straight else None
 
     def writable(self) -> bool:
         """Tell that this can be written."""

@@ -168,6 +168,7 @@ class Flow:
         node.phase = Phase.FINISHED
         if node.checkpoint:
             self._table.let_go(node)
+            self._table.discard_body(node)
             self._table.delete_files(node, node.deleted)
         if node.waiters:
             waiters, node.waiters = node.waiters, ()

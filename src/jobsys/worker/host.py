@@ -13,7 +13,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -45,11 +45,18 @@ class _Cleaner(msgspec.Struct):
     deadline: float
 
 
+class Kin(NamedTuple):
+    """The processes before and behind a host."""
+
+    leader: int
+    guard: int
+
+
 class Host:
     """Forks and watches the workers of one code environment."""
 
-    def __init__(self, control: socket.socket, shared: Slots, directory: Path, executor: Executor, guard: int, lock: int = -1) -> None:
-        """Take over the socket to the leader, the shared slots, the run's directory here and the process that guards this one.
+    def __init__(self, control: socket.socket, shared: Slots, directory: Path, executor: Executor, kin: Kin, lock: int = -1) -> None:
+        """Take over the socket to the leader, the shared slots, the run's directory here.
 
         ``lock`` is a descriptor that says that the directory is in use: no fork keeps it, so that nothing a job leaves can.
         """
@@ -58,7 +65,7 @@ class Host:
         self._base = directory
         self._places = Places(directory / f"host-{os.getpid()}")
         self._executor = executor
-        self._guard = guard
+        self._leader, self._guard = kin
         self._lock = lock
         self._reader = FrameReader()
         self._links: deque[int] = deque()
@@ -303,7 +310,7 @@ class Host:
         with suppress(ChildProcessError):  # nothing is below a process that adopts orphans and has no child
             os.waitpid(-1, os.WNOHANG)
             processes.end_descendants(os.getpid())
-        if self._orphaned:
+        if self._orphaned or not processes.is_running(self._leader):  # the guard may be the first to notice, or the only one
             places.remove(self._base)
         self._places.close()
 

@@ -22,7 +22,7 @@ from jobsys.resource import Resource
 from jobsys.slots import Slots
 from jobsys.worker import guard
 from jobsys.worker.executor import Executor, Prepare
-from jobsys.worker.host import Host
+from jobsys.worker.host import Host, Kin
 
 OPTIONS: Final = {
     "--connect": "descriptor of the socket to the leader",
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
     connection, shared, lock = int(given["--connect"]), int(given["--slots"]), int(given.get("--lock", -1))
     directory = Path(given["--directory"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    guardian = guard.start(int(given["--leader"]), directory, given["--mark"])
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the leader's thread had blocked, such as the deaths of children, is needed here
+    leader = int(given["--leader"])
+    guardian = guard.start(leader, directory, given["--mark"])
     for descriptor in (connection, shared, lock):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     if executor is None:
         os.kill(guardian, signal.SIGKILL)
         _end(1)
-    Host(control, Slots(shared), directory, executor, guardian, lock).serve()
+    Host(control, Slots(shared), directory, executor, Kin(leader, guardian), lock).serve()
     _end(0)
 
 

@@ -1,6 +1,7 @@
 """The local batch system: joins decisions (lanes) to processes (hosts) over sockets. One thread, no waiting but in ``updates``."""
 
 import os
+import resource
 import selectors
 import tempfile
 import time
@@ -28,6 +29,7 @@ _WAKE: Final = 0.5
 _IDLE_MOST: Final = 64
 _IDLE_SECONDS: Final = 60.0
 _LANES_MAX: Final = 900
+_OTHER_FILES: Final = 128  # that a leader may have open beside its ways to workers
 _SHOWN: Final = 5  # names in a message
 _HOST_DEATHS: Final = 3
 _HOST_SECONDS: Final = 10.0
@@ -65,7 +67,8 @@ class LocalBatchSystem(BatchSystem):
         self._clock = clock
         self._parent = directory
         self._directory: WorkDirectory | None = None
-        self._lanes = Lanes(self._machine, max_lanes=min(max_jobs or _LANES_MAX, _LANES_MAX), ahead=not self._once)
+        self._lanes_max = most_lanes()
+        self._lanes = Lanes(self._machine, max_lanes=min(max_jobs or _LANES_MAX, self._lanes_max), ahead=not self._once)
         self._host: HostProcess | None = None
         self._host_deaths: deque[float] = deque(maxlen=_HOST_DEATHS)
         self._worker_deaths = 0  # in a row, of workers that had begun no job
@@ -113,6 +116,7 @@ class LocalBatchSystem(BatchSystem):
         end = None if timeout is None else self._clock() + timeout
         while True:
             now = self._clock()
+            self._mind_host()
             for key, mask in self._selector.select(self._wait(now, end)):
                 key.data(mask)
             self._tick()
@@ -203,7 +207,7 @@ class LocalBatchSystem(BatchSystem):
         if self._once and self._host is not None and self._error is None:
             running = len(self._lanes.busy)
             waiting = len(self._lanes.works()) - running
-            self._spares.refill(self._host, min(waiting, _LANES_MAX - len(self._workers)), running)
+            self._spares.refill(self._host, min(waiting, self._lanes_max - len(self._workers)), running)
 
     def _send(self, worker: Worker, data: bytes) -> None:
         link = worker.link
@@ -339,9 +343,18 @@ class LocalBatchSystem(BatchSystem):
         return host
 
     def _follow(self, host: HostProcess) -> None:
-        self._selector.register(host.link, selectors.EVENT_READ, lambda _: self._handle_host(host))
+        self._selector.register(host.link, selectors.EVENT_READ, lambda mask: self._handle_host(host, mask))
 
-    def _handle_host(self, host: HostProcess) -> None:
+    def _mind_host(self) -> None:
+        """Have what the host was too busy to take, such as many requests for workers while it loads code, sent as soon as it takes more."""
+        if self._host is not None and self._host.link.stuffed:
+            link = self._host.link
+            self._selector.modify(link, selectors.EVENT_READ | selectors.EVENT_WRITE, self._selector.get_key(link).data)
+
+    def _handle_host(self, host: HostProcess, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            host.link.flush()
+            self._selector.modify(host.link, selectors.EVENT_READ, self._selector.get_key(host.link).data)
         for kind, id, number, payload in host.link.receive():
             if kind == framing.READY:
                 host.ready = True
@@ -398,3 +411,9 @@ class LocalBatchSystem(BatchSystem):
                 f"worker hosts die again and again, the last with status {status}{when}; mend the cause, then run again with --restart\n"
                 f"{host.printed()}".strip()
             )
+
+
+def most_lanes() -> int:
+    """Tell how many workers there can be: each takes a descriptor here, and two until a host, which may be busy, has been sent its own."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _LANES_MAX if files == resource.RLIM_INFINITY else max(1, min(_LANES_MAX, (files - _OTHER_FILES) // 2))
