@@ -65,7 +65,6 @@ class Context:
         self._say = say
         self._temporary: Path | None = None
         self._deferring = False
-        self._deferred = directory / f"{DEFERRED}-{order.job}-{order.attempt}"
 
     @property
     def temp_dir(self) -> Path:
@@ -215,15 +214,18 @@ class Context:
             raise PromiseError(f"a deferred function can't wait for {promised[0]!r}: defer it in a job that is given the value")
         if not self._directory.exists():
             make_again(self._directory)
-        with self._deferred.open("ab") as stream:
+        with self._deferred().open("ab") as stream:
             stream.write(_LENGTH.pack(len(data)) + data)
         self._deferring = True
+
+    def _deferred(self) -> Path:
+        return self._directory / f"{DEFERRED}-{self.job_id}-{self.attempt}"
 
     def close(self) -> None:
         """Run deferred functions and remove the temporary directory; used by the worker."""
         if self._deferring:
             self._deferring = False
-            _call_deferred(self._deferred)
+            _call_deferred(self._deferred())
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 

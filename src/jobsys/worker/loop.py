@@ -55,6 +55,14 @@ class Worker(Channel):
         self._wake = threading.Event()
         self._listening = False
 
+    def handed_over(self) -> None:
+        """Let go of the socket, which a fork has now and which is closed here."""
+        self._link.detach()
+
+    def close(self) -> None:
+        """Let go of what ``serve`` has opened, in a process that goes on."""
+        self._memory.close()
+
     def serve(self, log: int) -> None:
         """Run orders in this process, whose output goes to ``log``, until the leader closes the socket."""
         self.log = log

@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 from typing import Any, Final
 
+from jobsys.worker.output import flush
+
 _SIGNALS: Final = tuple(
     map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1))
 )
@@ -81,8 +83,7 @@ class Surroundings:
 
     def _restore_process(self) -> None:
         """Restore what belongs to a worker process alone."""
-        with suppress(Exception):  # a stream of the job's own: closed, or None, or whatever it may be
-            sys.stdout.flush()
+        flush("stdout")  # a stream of the job's own
         sys.stdout, sys.stderr = self._streams  # which may close the job's own, and with them descriptors
         for descriptor in (1, 2):
             if not self._leads_to_log(descriptor):
