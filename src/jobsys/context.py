@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -21,12 +20,14 @@ from jobsys.files import make_again
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
 from jobsys.jobstores.keys import is_file
+from jobsys.late import Logger
 from jobsys.message import Order
 from jobsys.requirements import Requirements
 from jobsys.storage.urls import local_file, read_url, url_name, write_url
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
+_INFO: Final = 20  # logging's
 _EXECUTABLE: Final = 0o111
 _LENGTH: Final = struct.Struct("<Q")
 DEFERRED: Final = "deferred"
@@ -75,7 +76,7 @@ class Context:
             self._temporary = Path(tempfile.mkdtemp(prefix=f"job-{self.job_id}-", dir=self._directory))
         return self._temporary
 
-    def log(self, text: str, level: int = logging.INFO) -> None:
+    def log(self, text: str, level: int = _INFO) -> None:
         """Say something on the leader's terminal, now."""
         self._say(level, str(text))
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,12 @@ from jobsys.worker.warming import warm_up
 def test_it_goes_the_whole_way_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[bool] = []
     send = loop.Worker._send
-    monkeypatch.setattr(loop.Worker, "_send", lambda self, *frame: (served.append(self.last), send(self, *frame)))
+
+    def noted(worker: loop.Worker, *frame: Any) -> None:
+        served.append(worker.last)
+        send(worker, *frame)
+
+    monkeypatch.setattr(loop.Worker, "_send", noted)
     before = os.listdir("/proc/self/fd")
     warm_up(tmp_path / "rehearsal")
     assert len(served) > 8

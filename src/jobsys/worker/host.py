@@ -24,7 +24,7 @@ from jobsys.slots import Slots
 from jobsys.worker import places, watch
 from jobsys.worker.birth import be_worker, detach
 from jobsys.worker.executor import Executor
-from jobsys.worker.loop import Worker
+from jobsys.worker.loop import Worker, load_threading
 from jobsys.worker.places import Places
 from jobsys.worker.warming import warm_up
 from jobsys.worker.watch import Excess
@@ -173,6 +173,8 @@ class Host:
         """
         if not self._rehearsed and any(birth.once for birth in births):
             self._rehearse()
+        if not all(birth.once for birth in births):
+            load_threading()  # once here instead of once a worker
         links = [self._links.popleft() for _ in births]
         host, own, pids = os.getpid(), self._own_descriptors(), []
         workers = [self._worker(birth, link) for birth, link in zip(births, links, strict=True)]

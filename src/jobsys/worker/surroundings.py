@@ -10,7 +10,6 @@ import _signal  # type: ignore[import-not-found]  # what signal wraps in enumera
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from typing import Any, Final
 
@@ -90,7 +89,8 @@ class Surroundings:
                 os.dup2(self._log, descriptor)
         self._streams = sys.stdout, sys.stderr = _opened(sys.stdout, 1), _opened(sys.stderr, 2)
         os.umask(_UMASK)
-        if threading.current_thread() is threading.main_thread():
+        threading = sys.modules.get("threading")  # unless it is loaded there is no other thread
+        if threading is None or threading.current_thread() is threading.main_thread():
             signal.setitimer(signal.ITIMER_REAL, 0)
             if not self._last and list(map(_signal.getsignal, _SIGNALS)) != self._handlers:
                 for number, handler in zip(_SIGNALS, self._handlers, strict=True):
