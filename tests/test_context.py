@@ -296,7 +296,8 @@ def test_deferred_functions_of_a_dead_process(store: JobStore, tmp_path: Path) -
     for text in ("1", "2"):
         context.defer(note, tmp_path / "notes", text)
     context.defer(note, tmp_path / "notes", "half")
-    os.truncate(context._deferred, context._deferred.stat().st_size - 5)
+    [path] = (tmp_path / "worker").glob("deferred*")
+    os.truncate(path, path.stat().st_size - 5)
     run_deferred(tmp_path / "worker")
     assert (tmp_path / "notes").read_text() in {"21"}
     assert list((tmp_path / "worker").glob("deferred*")) == []

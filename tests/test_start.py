@@ -19,7 +19,7 @@ SCRIPT = (
     THIRD | SLOW | {"argparse", "concurrent.futures", "hmac", "logging", "pathlib", "pickle", "shutil", "socket", "subprocess", "tempfile"}
 )
 SCRIPT |= {f"jobsys.{name}" for name in ("batch", "config", "leader", "pickling", "progress", "shipping", "storage", "worker", "workflow")}
-HOST = THIRD | SLOW | {"argparse", "concurrent.futures", "csv", "subprocess", "zipfile"}
+HOST = THIRD | SLOW | {"argparse", "concurrent.futures", "csv", "logging", "subprocess", "zipfile"}
 HOST |= {f"jobsys.{name}" for name in ("batch", "config", "journal", "launch", "leader", "progress", "workflow")}
 LEADER = (THIRD | SLOW) - {"pathspec"} | {"jobsys.worker.host", "jobsys.worker.loop", "jobsys.batch.ssh", "jobsys.cli", "ctypes"}
 HELP = THIRD | SLOW | {"concurrent.futures", "ctypes", "subprocess", "jobsys.leader", "jobsys.progress", "jobsys.worker", "jobsys.workflow"}
@@ -92,3 +92,7 @@ def test_dir_and_star_give_the_public_names():
     assert set(jobsys.__all__) <= set(dir(jobsys))
     assert set(jobsys.__all__) <= set(space)
     assert space["run"] is jobsys.run
+
+
+def test_a_host_that_forks_for_each_job_has_loaded_nothing_that_each_fork_pays_for():
+    assert loaded("import jobsys.worker.main, jobsys.worker.code") & {"logging", "threading"} == set()

@@ -6,7 +6,6 @@ has another name is none of ours, whatever directory JOBSYS_CACHE names.
 
 import errno
 import fcntl
-import logging
 import os
 import re
 import shutil
@@ -22,8 +21,9 @@ from jobsys.fetch import PART, sweep
 from jobsys.files import write_whole
 from jobsys.holding import hold, parts_of, unused
 from jobsys.kept import size_of
+from jobsys.late import Logger
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 LIMIT: Final = 10 * 10**9
 _TREE: Final = r"[0-9A-Za-z]{32,64}-[0-9a-f]{8}"  # this and the others: compiled on use, which most processes never come to

@@ -1,14 +1,14 @@
 """When the garbage collector should wait: while many objects are made that all stay. Standard library only, as the core needs it."""
 
+import _thread  # what threading wraps: a worker host loads none of that (late.py)
 import gc
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 _MOST: Final = 2**31 - 1  # a C integer holds no more
 
-_lock = threading.Lock()
+_lock = _thread.allocate_lock()
 _without: list[bool] = []  # of each caller in `uncollected`: whether it found the collector at work
 _seldom: list[tuple[int, int, int]] = []  # of each caller in `seldom`: the thresholds it found
 

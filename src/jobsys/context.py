@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -21,12 +20,14 @@ from jobsys.files import make_again
 from jobsys.job import Job
 from jobsys.jobstores import FileId, JobStore
 from jobsys.jobstores.keys import is_file
+from jobsys.late import Logger
 from jobsys.message import Order
 from jobsys.requirements import Requirements
 from jobsys.storage.urls import local_file, read_url, url_name, write_url
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
+_INFO: Final = 20  # logging's
 _EXECUTABLE: Final = 0o111
 _LENGTH: Final = struct.Struct("<Q")
 DEFERRED: Final = "deferred"
@@ -65,7 +66,6 @@ class Context:
         self._say = say
         self._temporary: Path | None = None
         self._deferring = False
-        self._deferred = directory / f"{DEFERRED}-{order.job}-{order.attempt}"
 
     @property
     def temp_dir(self) -> Path:
@@ -76,7 +76,7 @@ class Context:
             self._temporary = Path(tempfile.mkdtemp(prefix=f"job-{self.job_id}-", dir=self._directory))
         return self._temporary
 
-    def log(self, text: str, level: int = logging.INFO) -> None:
+    def log(self, text: str, level: int = _INFO) -> None:
         """Say something on the leader's terminal, now."""
         self._say(level, str(text))
 
@@ -220,15 +220,18 @@ class Context:
             raise PromiseError(f"a deferred function can't wait for {promised[0]!r}: defer it in a job that is given the value")
         if not self._directory.exists():
             make_again(self._directory)
-        with self._deferred.open("ab") as stream:
+        with self._deferred().open("ab") as stream:
             stream.write(_LENGTH.pack(len(data)) + data)
         self._deferring = True
+
+    def _deferred(self) -> Path:
+        return self._directory / f"{DEFERRED}-{self.job_id}-{self.attempt}"
 
     def close(self) -> None:
         """Run deferred functions and remove the temporary directory; used by the worker."""
         if self._deferring:
             self._deferring = False
-            _call_deferred(self._deferred)
+            _call_deferred(self._deferred())
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 

@@ -5,17 +5,17 @@ under the lock ``<place>.lock``, and only a rename makes it visible; ``<place>.t
 that was killed. Whoever obtains a place holds it from then on (``holding.py``).
 """
 
+import _thread
 import errno
-import logging
+import functools
+import importlib
 import os
-import random
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from jobsys.digest import ContentDigest, chunks
@@ -23,16 +23,18 @@ from jobsys.errors import IntegrityError, NotFoundError, StorageError, TransferE
 from jobsys.files import locked
 from jobsys.holding import hold
 from jobsys.kept import MANIFEST, SEALED, Kept, harm, read_list, write_list
+from jobsys.late import Logger
 from jobsys.manifest import Entry, manifest_digest, shown
 from jobsys.unpack import PIECE, read_directory, unpack, write_file
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 TRIES: Final = 5
 PAUSE: Final = 0.25
 PART: Final = ".part-"
 _WAY_OUT: Final = "If it is so in the job store, delete it there and start the script again with --restart: what is missing is sent anew"
-_UNPACKING: Final = BoundedSemaphore(2)  # transfers wait for a network, unpacking for processors, and lists of entries take memory
+_making: Final = _thread.allocate_lock()
+_UNPACK_MOST: Final = 2  # transfers wait for a network, unpacking for processors, and lists of entries take memory
 _PASSING: Final = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _AT_CWD: Final = -100
@@ -226,7 +228,7 @@ def _persist(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
                 raise
             logger.warning("Trying again (%d of %d): %s", attempt, TRIES, error)
             shutil.rmtree(f"{part}/{wanted.name}", ignore_errors=True)
-            time.sleep(PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            time.sleep(PAUSE * 2 ** (attempt - 1) * importlib.import_module("random").uniform(0.5, 1.5))
         else:
             _remove(transferred)
             return kept
@@ -262,8 +264,16 @@ def _fetch_once(wanted: Wanted, part: str, transferred: str) -> list[Kept]:
         raise (TransferError if error.errno in _PASSING else StorageError)(problem) from error
 
 
+@functools.cache
+def _turns() -> Any:
+    """Give what lets a few threads unpack at once; to be called with the lock held, since it is made on use."""
+    return importlib.import_module("threading").BoundedSemaphore(_UNPACK_MOST)
+
+
 def _unpack_tree(wanted: Wanted, path: str, part: str) -> list[Kept]:
-    with _UNPACKING:
+    with _making:
+        turns = _turns()
+    with turns:
         try:
             packed = read_directory(path)
             digest = manifest_digest(each.entry for each in packed)

@@ -6,7 +6,6 @@ change in the same tick of the clock would leave no trace. A *summary* of a tree
 those that were missing still are. Losing this file costs time, never correctness.
 """
 
-import logging
 import os
 import re
 import time
@@ -17,9 +16,10 @@ from typing import Final
 import msgspec
 
 from jobsys.files import write_whole
+from jobsys.late import Logger
 from jobsys.version import VERSION
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 SETTLED: Final = 2_000_000_000
 """Nanoseconds for which a file must have been left alone before it was hashed."""

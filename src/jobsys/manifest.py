@@ -22,6 +22,7 @@ CORE: Final[tuple[str, ...]] = (
     "files",
     "holding",
     "kept",
+    "late",
     "manifest",
     "transfer",
     "unpack",

@@ -3,7 +3,6 @@
 Which names are in it was noted while the run's jobs were pickled (``session.py``).
 """
 
-import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from hashlib import sha256
@@ -11,8 +10,9 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from jobsys import pickling, session
 from jobsys.errors import JobsysError, PicklingError
+from jobsys.late import Logger
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _FOLDER: Final = "session/"
 

@@ -240,6 +240,11 @@ class OwnMemory:
         """Keep the kernel's file open; to be made anew after a fork."""
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC) if LINUX else -1
 
+    def close(self) -> None:
+        """Close the kernel's file."""
+        if self._statm >= 0:
+            os.close(self._statm)
+
     def resident(self) -> int:
         """Return the bytes that this process holds."""
         if self._statm < 0:

@@ -9,7 +9,6 @@ anything that was downloaded can be seen. A copy that is there already is looked
 """
 
 import importlib
-import logging
 import os
 import shutil
 import stat
@@ -31,6 +30,7 @@ from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import JobsysError, StorageError
 from jobsys.fetch import Wanted, digested, obtain
 from jobsys.kept import MANIFEST, SEALED
+from jobsys.late import Logger
 from jobsys.manifest import ChangedError, PackageError, is_inside
 from jobsys.modules import (
     LEADER_FILE,
@@ -55,7 +55,7 @@ from jobsys.package import pack
 from jobsys.scan import read_tree
 from jobsys.tree import Tree, is_system_directory, needed_abi
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class ResourceException(JobsysError):

@@ -5,7 +5,6 @@ stores below the root, a ``.pyc`` beside its ``.py``, files that by custom hold 
 in a ``.gitignore``, for the directory that it lies in and all below. What was asked for by name is shipped whatever a rule says.
 """
 
-import logging
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -13,10 +12,11 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from jobsys.files import KEY_SUFFIX
+from jobsys.late import Logger
 from jobsys.manifest import UNPORTABLE, ChangedError, PackageError, is_inside, is_safe_link
 from jobsys.tree import IGNORE_FILE, Member, Tree, is_system_directory, naming, read_members
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _CACHES: Final = frozenset(
     [
@@ -234,7 +234,7 @@ class Scanner:
 
     def _leave(self, path: str, reason: str, *, warn: bool = False) -> None:
         self.left_out.append(LeftOut(path, reason))
-        logger.log(logging.WARNING if warn else logging.DEBUG, "Leaving out %s: %s", path, reason)
+        (logger.warning if warn else logger.debug)("Leaving out %s: %s", path, reason)
 
 
 def _no_code(children: Collection[str]) -> str:

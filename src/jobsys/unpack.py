@@ -9,6 +9,7 @@ of this archive are refused, links are made last, and only those that stay insid
 
 # A hot path works on text and descriptors, not on Path objects.
 
+import _thread
 import importlib
 import os
 import stat
@@ -17,7 +18,6 @@ import zlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
-from threading import Lock
 from typing import BinaryIO, Final
 
 from jobsys.central import Packed, read_directory
@@ -32,7 +32,9 @@ _BATCH: Final = 64
 _THREADS: Final = 8
 _WAIT: Final = 0.0005
 """From so many seconds on that a file waits for its disk, as on a network file system, several threads write at once."""
-_TURN: Final = Lock()  # small files are made of short calls: threads that make them together only fight for the interpreter's lock
+_TURN: Final = (
+    _thread.allocate_lock()
+)  # small files are made of short calls: threads that make them together only fight for the interpreter's lock
 _MAX_OFFSET: Final = 1 << 62
 _HEADER: Final = 512  # more than most entries take before their data
 _UNSAFE: Final = frozenset(("", ".", ".."))

@@ -29,7 +29,7 @@ def bury(folder: Path, monkeypatch: pytest.MonkeyPatch, status: int, *, kills: i
         row = shared[1]
         row[slots.STATE], row[slots.JOB], row[slots.PEAK_JOB], row[slots.PEAK] = slots.RUNNING, 7, 7, 4096
         row[slots.LOG_START] = len(b"of the job before\n")
-        host._bury(host_module._Child(1, directory, excess), status)
+        host._bury([(host_module._Child(1, directory, excess), status)])
         assert not directory.exists()
         [(kind, slot, _, payload)] = FrameReader().feed(ours.recv(1 << 16))
     shared.close()

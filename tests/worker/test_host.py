@@ -86,6 +86,22 @@ def test_a_worker_of_one_job_leaves_after_it(leader):
     assert framing.unpack_death(payload).reason == ""
 
 
+def test_of_workers_forked_in_a_row_each_has_its_own_socket_and_no_other(leader):
+    pairs = [socket.socketpair() for _ in range(3)]
+    asked = b"".join(pack(framing.FORK, slot, 1, msgspec.msgpack.encode([])) for slot in range(3))
+    socket.send_fds(leader.control, [asked], [theirs.fileno() for _, theirs in pairs])
+    for _, theirs in pairs:
+        theirs.close()
+    for number, (ours, _) in reversed([*enumerate(pairs)]):  # those forked first are there to the end
+        ours.settimeout(5)
+        ours.sendall(pack(framing.ORDER, number, 0, order("echo", text=str(number))))
+        assert leader.read(ours)[3] == str(number).encode()
+        assert leader.read(ours) is None, "another one, which still waits, holds the socket, too"
+        ours.close()
+        del leader.readers[ours]
+    assert sorted(leader.read(leader.control)[:2] for _ in range(3)) == [(framing.DIED, slot) for slot in range(3)]
+
+
 def test_recall_gives_back_what_was_not_begun_and_nothing_else(leader):
     link = leader.fork(1)
     link.sendall(pack(framing.ORDER, 1, 0, order("sleep", seconds=0.5)) + pack(framing.ORDER, 2, 0, order("echo")))

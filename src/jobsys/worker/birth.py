@@ -6,7 +6,7 @@ touches is copied.
 
 import _signal  # type: ignore[import-not-found]  # what signal wraps in enumerations, which takes ten times as long
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from jobsys import processes
@@ -17,15 +17,16 @@ _HANDLED: Final = (int(_signal.SIGCHLD), int(_signal.SIGTERM), int(_signal.SIGIN
 _DEFAULT: Final = int(_signal.SIG_DFL)
 
 
-def detach(host: int, descriptors: Collection[int]) -> None:
+def detach(host: int, *descriptors: Iterable[int]) -> None:
     """Make a fork of the host a process of its own, which dies with the host; close what is the host's alone."""
     _signal.set_wakeup_fd(-1)
     for number in _HANDLED:
         _signal.signal(number, _DEFAULT)
     os.setsid()
     processes.die_with_parent(host)
-    for descriptor in descriptors:  # their owners are on the stack of this process until it exits, so nobody closes them a second time
-        os.close(descriptor)
+    for some in descriptors:  # their owners are on the stack of this process until it exits, so nobody closes them a second time
+        for descriptor in some:
+            os.close(descriptor)
 
 
 def be_worker(worker: Worker, devices: Sequence[str]) -> None:

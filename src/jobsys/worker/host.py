@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,8 +24,9 @@ from jobsys.slots import Slots
 from jobsys.worker import places, watch
 from jobsys.worker.birth import be_worker, detach
 from jobsys.worker.executor import Executor
-from jobsys.worker.loop import Worker
+from jobsys.worker.loop import Worker, load_threading
 from jobsys.worker.places import Places
+from jobsys.worker.warming import warm_up
 from jobsys.worker.watch import Excess
 
 _QUIET: Final = 1.0  # seconds without work after which the host sleeps until it is woken
@@ -38,6 +40,12 @@ class _Child(msgspec.Struct):
     slot: int
     directory: Path
     excess: Excess | None = None  # why the host killed it
+
+
+class _Birth(msgspec.Struct):
+    slot: int
+    devices: list[str]
+    once: bool
 
 
 class _Cleaner(msgspec.Struct):
@@ -73,6 +81,7 @@ class Host:
         self._cleaners: dict[int, _Cleaner] = {}
         self._offspring = processes.OwnChildren()
         self._busy = 0.0  # when a worker was last seen at work
+        self._watched = 0.0  # when all of them were last looked at
         self._rehearsed = False
         self._asked = 0.0  # when the leader last said something
         self._ooms = processes.oom_kills()
@@ -90,7 +99,7 @@ class Host:
             self._clean(left)  # an earlier host was killed
         self._places.open()
         self._selector.register(self._control, selectors.EVENT_READ, self._listen)
-        self._tell(framing.READY)
+        self._tell(framing.pack(framing.READY))
         while not self._stop:
             self._turn()
         self._end()
@@ -105,13 +114,14 @@ class Host:
 
     def _turn(self) -> None:
         pause = self._pause()
-        for key, _ in self._selector.select(pause):
+        due = None if pause is None else self._watched + pause
+        for key, _ in self._selector.select(None if due is None else max(0.0, due - time.monotonic())):
             key.data()
-        if pause is not None:
+        if due is not None and time.monotonic() >= due:  # whatever woke it before that is no reason to look
             self._watch()
 
     def _pause(self) -> float | None:
-        """Tell how long to sleep at most; None where there is nothing to be watched."""
+        """Tell how long after one look at the workers the next one is due; None where there is nothing to be watched."""
         clock = time.monotonic_ns()
         now = clock / 1e9
         watching = bool(self._children) and now - max(self._busy, self._asked) < _QUIET
@@ -121,9 +131,9 @@ class Host:
 
     # ── the leader ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _tell(self, kind: int, id: int = 0, payload: bytes = b"") -> None:
+    def _tell(self, frames: bytes) -> None:
         try:
-            self._control.sendall(framing.pack(kind, id, 0, payload))
+            self._control.sendall(frames)
         except OSError:
             self._stop = self._orphaned = True
 
@@ -135,16 +145,17 @@ class Host:
         self._links.extend(descriptors)
         if not data:
             self._stop = self._orphaned = True
+        births = []
         for kind, id, number, payload in self._reader.feed(data):
             self._asked = time.monotonic()
             if kind == framing.FORK:
-                if number and not self._rehearsed:
-                    self._rehearse()
-                self._fork(id, self._links.popleft(), msgspec.msgpack.decode(payload, type=list[str]), once=bool(number))
+                births.append(_Birth(id, msgspec.msgpack.decode(payload, type=list[str]), once=bool(number)))
             elif kind == framing.KILL:
                 self._kill(number, id)
             elif kind == framing.STOP:
                 self._stop = True
+        if births:
+            self._fork(births)
 
     def _kill(self, slot: int, job: int) -> None:
         for pid, child in self._children.items():
@@ -154,26 +165,45 @@ class Host:
     def _rehearse(self) -> None:
         """Get ready to fork often."""
         self._rehearsed = True
+        with suppress(OSError):  # forks are slower, or say what is wrong when they meet it themselves
+            warm_up(self._places.base / "rehearsal")
         if hasattr(self._executor, "rehearse"):
             self._executor.rehearse(self._places.base / "rehearsal")
             _freeze()
 
     # ── a worker's birth ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _fork(self, slot: int, link: int, devices: list[str], *, once: bool) -> None:
-        row, directory, host = self._slots[slot], self._places.take(), os.getpid()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, link) as connection:
-            worker = Worker(connection, row, self._executor, directory, once=once)  # made here, it costs the fork no pages
+    def _fork(self, births: Sequence[_Birth]) -> None:
+        """Fork workers for the sockets that came along, the first ones first.
+
+        Everything is made before the first fork: after each one this process copies the pages that it writes to, too.
+        """
+        if not self._rehearsed and any(birth.once for birth in births):
+            self._rehearse()
+        if not all(birth.once for birth in births):
+            load_threading()  # once here instead of once a worker
+        links = [self._links.popleft() for _ in births]
+        host, own, pids = os.getpid(), self._own_descriptors(), []
+        workers = [self._worker(birth, link) for birth, link in zip(births, links, strict=True)]
+        for number, link in enumerate(links):
             pid = os.fork()
             if pid == 0:
                 try:
-                    detach(host, self._own_descriptors())
-                    be_worker(worker, devices)
+                    detach(host, own, links[number + 1 :])
+                    be_worker(workers[number], births[number].devices)
                     os._exit(0)
                 finally:
                     os._exit(70)  # an exception was printed nowhere but here; the leader reports the death
-        row[slots.PID] = pid
-        self._children[pid] = _Child(slot, directory)
+            os.close(link)
+            pids.append(pid)
+        for pid, birth, worker in zip(pids, births, workers, strict=True):
+            worker.handed_over()
+            self._slots[birth.slot][slots.PID] = pid
+            self._children[pid] = _Child(birth.slot, worker.directory)
+
+    def _worker(self, birth: _Birth, link: int) -> Worker:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, link)
+        return Worker(connection, self._slots[birth.slot], self._executor, self._places.take(), once=birth.once)
 
     def _own_descriptors(self) -> list[int]:
         """List what no fork may keep: of these, the leader's socket and the lock would outlive this process in whatever a job leaves."""
@@ -183,7 +213,7 @@ class Host:
     # ── a worker's life ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _watch(self) -> None:
-        now = time.monotonic()
+        self._watched = now = time.monotonic()
         for pid, child in list(self._children.items()):
             row = self._slots[child.slot]
             if row[slots.STATE] in (slots.RUNNING, slots.DELIVERING):
@@ -226,8 +256,7 @@ class Host:
                     places.remove(cleaner.directory)
         if ended:
             self._end_orphans()
-        for child, status in ended:
-            self._bury(child, status)
+            self._bury(ended)
 
     def _end_orphans(self) -> None:
         """Kill what dead workers left: living workers keep their own, so whatever else comes to this process has no owner."""
@@ -236,19 +265,20 @@ class Host:
             if not known and processes.is_running(pid):
                 processes.end_tree(pid)
 
-    def _bury(self, child: _Child, status: int) -> None:
-        row = self._slots[child.slot]
-        in_job = row[slots.STATE] in (slots.RUNNING, slots.DELIVERING)
-        if status == 0 and not in_job:
-            self._tell(framing.DIED, child.slot, _DONE)
-            self._places.give_back(child.directory)
-            return
-        death = self._explain(child, status, in_job=in_job)
-        self._tell(framing.DIED, child.slot, framing.pack_death(death))
-        if in_job and hasattr(self._executor, "after_death"):
-            self._clean(child.directory)
-        else:
-            places.remove(child.directory)
+    def _bury(self, ended: Sequence[tuple[_Child, int]]) -> None:
+        frames, leavings = [], []
+        for child, status in ended:
+            in_job = self._slots[child.slot][slots.STATE] in (slots.RUNNING, slots.DELIVERING)
+            death = _DONE
+            leave = self._places.give_back
+            if status or in_job:
+                death = framing.pack_death(self._explain(child, status, in_job=in_job))
+                leave = self._clean if in_job and hasattr(self._executor, "after_death") else places.remove
+            frames.append(framing.pack(framing.DIED, child.slot, 0, death))
+            leavings.append((leave, child.directory))
+        self._tell(b"".join(frames))
+        for leave, directory in leavings:  # told first: the leader clears the rows, and the next jobs wait for that
+            leave(directory)
 
     def _explain(self, child: _Child, status: int, *, in_job: bool) -> Death:
         row = self._slots[child.slot]

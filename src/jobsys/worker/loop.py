@@ -4,21 +4,25 @@ While a job is short, one thread does everything. When a job takes longer, a sec
 begins to listen when the job wants to be told something: there is no order to give back, and that the leader has gone, its host sees.
 """
 
+import _thread
+import importlib
 import os
 import select
 import signal
 import socket
-import threading
 import time
 import traceback
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobsys import framing, processes, slots
 from jobsys.framing import FrameReader, header
 from jobsys.worker.executor import Channel, Executor
+
+if TYPE_CHECKING:
+    import threading
 
 _TICK: Final = 0.02  # a job that outlives a tick is listened for
 _IDLE_TICKS: Final = 10
@@ -28,6 +32,11 @@ _RETAINED: Final = 100_000_000  # bytes that finished jobs may leave in a worker
 _LOG_LIMIT: Final = 1 << 20  # the log of finished jobs is thrown away beyond that
 
 _now = time.monotonic_ns
+
+
+def load_threading() -> Any:
+    """Load what a second thread needs; in each fork of a process that has loaded it a third of a millisecond goes into it."""
+    return importlib.import_module("threading")
 
 
 class Worker(Channel):
@@ -45,15 +54,24 @@ class Worker(Channel):
         self._pid = 0
         self._orders: deque[tuple[int, bytes]] = deque()
         self._reader = FrameReader()
-        self._reading = threading.Lock()
-        self._sending = threading.Lock()
+        self._reading = _thread.allocate_lock()
+        self._sending = _thread.allocate_lock()
         self._job: int | None = None
         self._begun = 0  # how many jobs were
         self._told: dict[int, deque[bytes]] = {}
-        self._news = threading.Condition()
+        self._making = _thread.allocate_lock()
+        self._news: threading.Condition | None = None
+        self._wake: threading.Event
         self._parked = False
-        self._wake = threading.Event()
         self._listening = False
+
+    def handed_over(self) -> None:
+        """Let go of the socket, which a fork has now and which is closed here."""
+        self._link.detach()
+
+    def close(self) -> None:
+        """Let go of what ``serve`` has opened, in a process that goes on."""
+        self._memory.close()
 
     def serve(self, log: int) -> None:
         """Run orders in this process, whose output goes to ``log``, until the leader closes the socket."""
@@ -95,11 +113,12 @@ class Worker(Channel):
         """Wait for a message from the leader to this job; None if none came in time."""
         if self._job is None:
             return None
-        with self._news:
+        news = self._heard()
+        with news:
             if not self._listening:
                 self._start_listening()
             inbox = self._told.setdefault(self._job, deque())
-            if self._news.wait_for(lambda: inbox, timeout):
+            if news.wait_for(lambda: inbox, timeout):
                 return inbox.popleft()
         return None
 
@@ -192,9 +211,10 @@ class Worker(Channel):
                 self._slot[slots.MEMORY_LIMIT] = id
                 self._slot[slots.TIME_LIMIT] = number * 1_000_000
             elif kind == framing.TELL:
-                with self._news:
+                news = self._heard()
+                with news:
                     self._told.setdefault(id, deque()).append(payload)
-                    self._news.notify_all()
+                    news.notify_all()
             elif kind == framing.RECALL:
                 self._give_back()
         return True
@@ -209,8 +229,17 @@ class Worker(Channel):
         with suppress(OSError):  # the leader has gone; the end of the stream follows
             self._send(framing.GAVE_BACK, 0, 0, framing.pack_ids(reversed(ids)))
 
+    def _heard(self) -> "threading.Condition":
+        """Give what is waited on for messages, made on use: a worker of one job that is told nothing does without threading."""
+        with self._making:
+            if self._news is None:
+                self._news = load_threading().Condition()
+            return self._news
+
     def _start_listening(self) -> None:
         self._listening = True
+        threading = load_threading()
+        self._wake = threading.Event()
         threading.Thread(target=self._listen, name="jobsys-listen", daemon=True).start()
 
     def _listen(self) -> None:

@@ -2,15 +2,12 @@
 
 import os
 import sys
-from contextlib import suppress
 
 
 def take_log(log: int, start: int, most: int) -> bytes:
     """Give what was written since ``start``: the last ``most`` bytes, and a line that says what was cut. Nothing if ``log`` is -1."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with suppress(Exception):  # closed by the job, or what it stands for is, or no stream at all
-                stream.flush()
+    flush("stdout")
+    flush("stderr")
     if log < 0:
         return b""
     size = os.fstat(log).st_size
@@ -21,6 +18,15 @@ def take_log(log: int, start: int, most: int) -> bytes:
     if begin > start:
         text = f"[jobsys: the first {begin - start} bytes are not kept; --max-log-size says how many are]\n".encode() + text
     return text
+
+
+def flush(name: str) -> bool:
+    """Flush what a job has left in the place of an output stream; tell whether that worked."""
+    try:
+        getattr(sys, name).flush()
+    except Exception:  # noqa: BLE001  # it was closed, or what it stands for was, or it is None, no stream at all, or deleted
+        return False
+    return True
 
 
 def _read(log: int, begin: int, length: int) -> bytes:

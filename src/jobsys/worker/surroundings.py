@@ -10,9 +10,10 @@ import _signal  # type: ignore[import-not-found]  # what signal wraps in enumera
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from typing import Any, Final
+
+from jobsys.worker.output import flush
 
 _SIGNALS: Final = tuple(
     map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1))
@@ -81,15 +82,15 @@ class Surroundings:
 
     def _restore_process(self) -> None:
         """Restore what belongs to a worker process alone."""
-        with suppress(Exception):  # a stream of the job's own: closed, or None, or whatever it may be
-            sys.stdout.flush()
+        flush("stdout")  # a stream of the job's own
         sys.stdout, sys.stderr = self._streams  # which may close the job's own, and with them descriptors
         for descriptor in (1, 2):
             if not self._leads_to_log(descriptor):
                 os.dup2(self._log, descriptor)
         self._streams = sys.stdout, sys.stderr = _opened(sys.stdout, 1), _opened(sys.stderr, 2)
         os.umask(_UMASK)
-        if threading.current_thread() is threading.main_thread():
+        threading = sys.modules.get("threading")  # unless it is loaded there is no other thread
+        if threading is None or threading.current_thread() is threading.main_thread():
             signal.setitimer(signal.ITIMER_REAL, 0)
             if not self._last and list(map(_signal.getsignal, _SIGNALS)) != self._handlers:
                 for number, handler in zip(_SIGNALS, self._handlers, strict=True):

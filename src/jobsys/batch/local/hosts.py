@@ -61,10 +61,15 @@ class HostProcess:
 
     def fork(self, slot: int, devices: Sequence[str], *, once: bool) -> Link:
         """Ask for a worker and return the way to it."""
-        ours, theirs = socket.socketpair()
-        request = framing.pack(framing.FORK, slot, int(once), msgspec.msgpack.encode(devices))
-        self.link.send(request, theirs.detach())
-        return Link(ours)
+        return self.fork_many([slot], devices, once=once)[0]
+
+    def fork_many(self, slots: Sequence[int], devices: Sequence[str], *, once: bool) -> list[Link]:
+        """Ask for some workers, at most 64, and return the ways to them: asked for at once they are forked in a row."""
+        pairs = [socket.socketpair() for _ in slots]
+        payload = msgspec.msgpack.encode(devices)
+        requests = [framing.pack(framing.FORK, slot, int(once), payload) for slot in slots]
+        self.link.send(b"".join(requests), [theirs.detach() for _, theirs in pairs])
+        return [Link(ours) for ours, _ in pairs]
 
     def kill(self, slot: int, job: int) -> None:
         """Ask to end the worker in a slot with all its processes, if it runs that job."""

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from jobsys.framing import Frame, FrameReader
@@ -19,7 +20,7 @@ class Link:
         self._socket = connection
         self._reader = FrameReader()
         self._room = memoryview(bytearray(_READ))  # room made anew for each piece would take longer than reading
-        self._unsent: deque[tuple[memoryview, int | None]] = deque()
+        self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
         self.open = True
 
     def fileno(self) -> int:
@@ -31,12 +32,12 @@ class Link:
         """Tell whether something waits for room on its way out."""
         return bool(self._unsent)
 
-    def send(self, data: bytes, descriptor: int | None = None) -> None:
-        """Send now what the kernel takes and keep the rest; a descriptor travels along and is closed here.
+    def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send now what the kernel takes and keep the rest; descriptors travel along and are closed here.
 
         That the other end has gone shows when reading, not here.
         """
-        self._unsent.append((memoryview(data), descriptor))
+        self._unsent.append((memoryview(data), descriptors))
         self.flush()
 
     def flush(self) -> None:
@@ -44,16 +45,16 @@ class Link:
         unsent = self._unsent
         try:
             while unsent:
-                view, descriptor = unsent[0]
-                if descriptor is None:
-                    count = self._socket.send(view)
+                view, descriptors = unsent[0]
+                if descriptors:
+                    count = socket.send_fds(self._socket, [view], descriptors)
+                    _close(descriptors)
                 else:
-                    count = socket.send_fds(self._socket, [view], [descriptor])
-                    os.close(descriptor)
+                    count = self._socket.send(view)
                 if count == len(view):
                     unsent.popleft()
                 else:
-                    unsent[0] = (view[count:], None)
+                    unsent[0] = (view[count:], ())
         except BlockingIOError:
             return
         except OSError:
@@ -79,7 +80,11 @@ class Link:
         self._socket.close()
 
     def _forget(self) -> None:
-        for _, descriptor in self._unsent:
-            if descriptor is not None:
-                os.close(descriptor)
+        for _, descriptors in self._unsent:
+            _close(descriptors)
         self._unsent.clear()
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

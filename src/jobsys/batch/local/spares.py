@@ -6,7 +6,7 @@ from typing import Final
 from jobsys.batch.local.hosts import HostProcess
 from jobsys.batch.local.link import Link
 
-_FEWEST: Final = 8
+_FEWEST: Final = 32
 _MOST: Final = 64
 
 
@@ -25,9 +25,9 @@ class Spares:
         wanted = min(waiting, max(_FEWEST, running), _MOST)
         if 2 * len(self._ready) >= wanted:
             return
-        while len(self._ready) < wanted and host.free_slots:
-            slot = host.free_slots.pop()
-            self._ready.append((slot, host.fork(slot, (), once=True)))
+        slots = [host.free_slots.pop() for _ in range(min(wanted - len(self._ready), len(host.free_slots)))]
+        if slots:
+            self._ready.extend(zip(slots, host.fork_many(slots, (), once=True), strict=True))
 
     def take(self) -> tuple[int, Link] | None:
         """Give the slot of the one that has waited longest and the way to it; None if there is none."""
