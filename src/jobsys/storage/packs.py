@@ -9,10 +9,10 @@ That rests on one kernel's view of files and names: only a process of the machin
 (over NFS, say) leaves the mark ``pack-loose`` and shuts all packs; from then on nobody makes one.
 """
 
+import _thread  # what threading wraps: a worker host loads none of that (late.py)
 import os
 import re
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -111,12 +111,12 @@ class Packs:
         self._growing: _Growing | None = None
         self._searched = 0
         self._files: dict[str, Descriptor] = {}
-        self._locks: dict[int, threading.RLock] = {}
+        self._locks: dict[int, _thread.RLock] = {}
 
     @property
-    def lock(self) -> threading.RLock:
+    def lock(self) -> _thread.RLock:
         """What a thread holds while it changes anything; a forked process has its own."""
-        return self._locks.setdefault(os.getpid(), threading.RLock())
+        return self._locks.setdefault(os.getpid(), _thread.RLock())
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from jobsys import pickling
-from jobsys.jobstores import JobStore, keys
+from jobsys.jobstores import JobStore, file
 from jobsys.message import Order, encode_order
 from jobsys.record import Blob
-from jobsys.storage.local import LocalStorage
 from jobsys.worker.executor import Executor
 
 _TURNS: Final = 12  # Python specialises code that has run eight times
@@ -44,11 +43,15 @@ def rehearse(make: Callable[[JobStore], Executor], directory: Path) -> bytes:
         StorageError: there is no room for the store.
     """
     try:
-        store = JobStore(f"file:{directory}", LocalStorage(directory, durable=False, immutable=keys.immutable))
         body, _ = pickling.dump((len, ((),), {}), "a job that does nothing")
-        store.append(1, body)
+        _store(directory).append(1, body)
+        store = _store(directory)  # which finds what another has written
         order = encode_order(Order(1, 1, "rehearsal", Blob.of(body, 1), "0-rehearsal.1"))
         executor, channel = make(store), _Nobody(directory)
         return [executor.run(order, channel) for _ in range(_TURNS)][-1]
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _store(directory: Path) -> JobStore:
+    return JobStore(f"file:{directory}", file.storage(str(directory), durable=False))
