@@ -196,6 +196,22 @@ def test_a_disk_that_is_full_in_the_middle_of_a_record(root: Path, monkeypatch: 
     assert list(new(root).list("d/")) == [*there, "d/3"]
 
 
+def test_a_full_disk_can_be_cleaned(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, other = new(root), new(root)
+    for number in range(3):
+        storage.put(f"d/{number}", b"x")
+    other.put("d/3", b"x")
+
+    def refuse(*arguments: object, **named: object) -> bool:
+        raise StorageError("can't write: the disk is full")
+
+    for each in (storage, other):
+        monkeypatch.setattr(each._beside, "put", refuse)
+    other.delete([f"d/{number}" for number in range(4)])
+    assert files(root) == []
+    assert list(storage.list("d/")) == []
+
+
 def test_what_a_killed_writer_left_half_is_not_there(root: Path) -> None:
     storage = new(root)
     storage.put("d/1", b"1" * 100)

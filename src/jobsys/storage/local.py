@@ -174,7 +174,8 @@ class LocalStorage(Storage):
         except OSError:
             return ""
         # Only now that it has no name which others know: nobody can open it after it was looked at.
-        if os.path.samestat(os.lstat(temporary), found) and not is_written_by_somebody(descriptor):
+        now = os.lstat(temporary)
+        if os.path.samestat(now, found) and now.st_nlink == 1 and not is_written_by_somebody(descriptor):
             return temporary
         os.rename(temporary, path)
         return ""
