@@ -322,6 +322,24 @@ def test_a_store_that_others_make_packs_in_is_taken_over_without_packs(root: Pat
     assert list(there.list("d/")) == []
 
 
+def test_without_packs_nobody_lists_the_folder_for_each_object(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, reader = new(root), new(root)
+    for each in (storage, reader):
+        monkeypatch.setattr(each._packs, "_is_own_disk", lambda: False)
+    listed: list[object] = []
+    real = os.listdir
+
+    def counting(path: int) -> list[str]:
+        listed.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", counting)
+    for number in range(30):
+        assert storage.put(f"d/{number}", b"x", if_absent=True)
+        assert reader.get(f"d/{number}") == storage.get(f"d/{number}") == b"x"
+    assert len(listed) < 6
+
+
 def test_a_root_that_is_gone_is_an_error(root: Path) -> None:
     storage = new(root)
     storage.put("d/1", b"1")

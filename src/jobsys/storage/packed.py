@@ -54,7 +54,7 @@ class PackedStorage(Storage):
             self._beside.fail(error, "write", f"{self.root}/{key}")
         if made is not None:
             return made
-        if if_absent and self._packs.find(key) is not None:
+        if if_absent and self._packs.find(key) is not None and self._find(key) is not None:
             return False
         return self._beside.put(key, data, if_absent=if_absent)
 
@@ -218,19 +218,24 @@ class PackedStorage(Storage):
 
     def _find(self, key: str) -> tuple[Pack, int] | None:
         """Find an object in the packs; None if it lies beside them, or is not there."""
-        packs = self._packs
-        if not packs.loose and self._immutable(key) and (found := packs.find(key) or packs.search(key)) is not None:
+        packs, immutable = self._packs, self._immutable(key)
+        if immutable and not packs.loose and (found := packs.find(key)) is not None:
+            return found
+        if packs.is_loose() and self._is_beside(key):  # which is newer
+            return None
+        if immutable and (found := packs.search(key)) is not None:
             return found
         with packs.lock:
             packs.refresh()
             found = packs.find(key)
-        if packs.loose:  # then what lies beside them is newer
-            try:
-                self._beside.stat(key)
-            except NotFoundError:
-                return found
-            return None
-        return found
+        return None if packs.loose and self._is_beside(key) else found
+
+    def _is_beside(self, key: str) -> bool:
+        try:
+            self._beside.stat(key)
+        except NotFoundError:
+            return False
+        return True
 
     @contextmanager
     def _telling(self, doing: str, key: str) -> Iterator[None]:

@@ -109,6 +109,7 @@ class Packs:
         self._path = f"{beside.root}/{folder}"
         self._packs: dict[str, Pack] = {}  # newest first
         self._growing: _Growing | None = None
+        self._closed = False  # nobody makes packs any more, and all there are were taken in
         self._searched = 0
         self._files: dict[str, Descriptor] = {}
         self._locks: dict[int, _thread.RLock] = {}
@@ -127,6 +128,11 @@ class Packs:
             if at is not None:
                 return (pack, at) if at != GONE else None
         return None
+
+    def is_loose(self) -> bool:
+        """Tell whether somebody who can't make packs has written here."""
+        self.loose = self.loose or os.path.lexists(f"{self._path}/{LOOSE}")
+        return self.loose
 
     def search(self, key: str) -> tuple[Pack, int] | None:
         """Tell where the record of an object begins that is never replaced, without going through all that others have appended.
@@ -213,6 +219,8 @@ class Packs:
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False, gone: bool = False) -> bool | None:
         """Append an object, or that one is ``gone``; return whether that was done, None if no pack can be made here."""
         with self.lock:
+            if self._closed:
+                return None
             if self._mine() is None:
                 self.refresh()
                 if if_absent and self._is_settled(key):
@@ -257,7 +265,7 @@ class Packs:
         self._growing = None
         self._packs = {}
         self._files.clear()
-        self.loose = False
+        self.loose = self._closed = False
 
     def _append(self, growing: _Growing, key: str, data: bytes | memoryview, gone: bool) -> bool:
         """Append a record; return whether it counts. If not, another process has shut the pack before."""
@@ -328,6 +336,7 @@ class Packs:
             self._beside.put(f"{self._folder}/{LOOSE}", b"", if_absent=True)
         self._shut_others("")
         self.refresh(agreed=True)
+        self._closed = True
 
     def _shut_others(self, own: str) -> None:
         """Shut all packs but one."""
