@@ -49,8 +49,8 @@ def check_other_formats_are_refused(make: Make) -> None:
             (b"[1]", "no readable"),
             (b"\xff{", "no readable"),
             (b"", "no readable"),
-            (b'{"format": 1}', "format 1"),
-            (b'{"format": 2}', "no readable"),
+            (b'{"format": %d}' % (FORMAT - 1), f"format {FORMAT - 1}"),
+            (b'{"format": %d}' % FORMAT, "no readable"),
         ):
             store.storage.put(keys.STORE, data)
             assert word in _raises(FormatError, store.info), data
