@@ -2,13 +2,14 @@
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
-from jobsys.storage import packs, records
+from jobsys.storage import openfiles, packs, records
 from jobsys.storage.local import OPEN_FILES
 from jobsys.storage.packed import PackedStorage
 from jobsys.storage.packs import is_reserved
@@ -43,7 +44,8 @@ def test_small_objects_take_one_sync_of_a_file_that_is_there(root: Path, monkeyp
             calls.append(name)
             return getattr(os, name)
 
-    monkeypatch.setattr(packs, "os", Counting())
+    for module in (packs, openfiles):
+        monkeypatch.setattr(module, "os", Counting())
     for number in range(1, 50):
         assert storage.put(f"d/{number}", b"x" * 100, if_absent=True)
     assert {name: calls.count(name) for name in calls if name not in {"getpid", "path"}} == {"pwritev": 49, "fdatasync": 49, "stat": 49}
@@ -164,6 +166,84 @@ def test_a_record_that_could_not_be_synced_never_counts(root: Path, monkeypatch:
     assert list(reader.list("d/")) == list(new(root).list("d/")) == ["d/1"]
     assert storage.put("d/2", b"kept", if_absent=True)
     assert reader.get("d/2") == new(root).get("d/2") == b"kept"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_copy_that_was_brought_up_to_date_is_whole(root: Path, tmp_path: Path, ended: bool) -> None:
+    """It holds a pack under two names, as it was before and as it is now: nothing was deleted from it."""
+    copy = tmp_path / "copy"
+    storage = new(root)
+    storage.put("d/1", b"1")
+    shutil.copytree(root, copy)
+    storage.put("d/2", b"2")
+    storage.release()
+    shutil.copytree(root, copy, dirs_exist_ok=True)
+    if not ended:
+        (copy / "d" / pack(root, ".end").name).unlink()
+    assert list(new(copy).list("d/")) == ["d/1", "d/2"]
+    assert new(copy).get("d/2") == b"2"
+    assert not new(copy).put("d/2", b"other", if_absent=True)
+    writer = new(copy)
+    assert writer.put("d/3", b"3", if_absent=True)
+    assert list(new(copy).list("d/")) == ["d/1", "d/2", "d/3"]
+    assert files(copy) == ["pack-00000001.end", "pack-00000001.shut", "pack-00000002.open"]
+    writer.delete(["d/1", "d/2", "d/3"])
+    assert files(copy) == []
+
+
+def test_what_could_not_be_synced_is_written_again_before_it_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full: neither the sync succeeded, nor could the end be written down; the system tells of a failed sync once."""
+    storage, looker = new(root), new(root)
+    storage.put("d/1", b"1")
+
+    def fail(*arguments: object, **named: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        patch.setattr(os, "link", fail)
+        with pytest.raises(StorageError, match="disk is full"):
+            storage.put("d/2", b"2" * 300_000, if_absent=True)
+    assert files(root) == ["pack-00000001.shut"]
+    monkeypatch.setattr(looker._beside, "put", fail)
+    looker.get("d/2")
+    done: list[tuple[str, int]] = []
+    write, sync = os.pwrite, os.fsync
+
+    def writing(descriptor: int, data: bytes, at: int) -> int:
+        written = write(descriptor, data, at)
+        done.extend(("written", place) for place in range(at, at + written))
+        return written
+
+    def syncing(descriptor: int) -> None:
+        done.append(("synced", 0))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "pwrite", writing)
+    monkeypatch.setattr(os, "fsync", syncing)
+    before = pack(root).read_bytes()
+    assert not new(root).put("d/2", b"", if_absent=True)
+    start = before.index(b"2" * 300)
+    assert {("written", place) for place in range(start, start + 300_000)} <= set(done[: done.index(("synced", 0))])
+    assert pack(root, ".shut").read_bytes() == before
+
+
+def test_what_goes_wrong_in_a_stream_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = new(root)
+    storage.put("d/1", b"1" * 1_000_000)
+    with storage.reader("d/1") as stream:
+        assert stream.read(10) == b"1" * 10
+        os.truncate(pack(root), 600_000)
+        with pytest.raises(IntegrityError, match="is damaged behind byte"):
+            stream.read()
+    with storage.reader("d/1") as stream, monkeypatch.context() as patch:
+
+        def fail(descriptor: int, length: int, at: int) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(os, "pread", fail)
+        with pytest.raises(StorageError, match=r"can't read .*/d/1: the disk"):
+            stream.read()
 
 
 @pytest.mark.parametrize("written", [0, 5, 60, 150])

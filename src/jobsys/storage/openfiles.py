@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link is followed, and no pipe waited for
+WRITE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 BUFFER = 1 << 18
 _TRUSTED_LENGTH = 1 << 20
 
@@ -55,6 +56,12 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     rest = memoryview(data).cast("B")[written:]
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def write_again(file: Descriptor, start: int, end: int) -> None:
+    """Write to a range what is in it, so that the next sync brings it to the disk, or fails, even if one has failed before."""
+    while start < end and (data := os.pread(file.number, min(BUFFER, end - start), start)):
+        start += os.pwrite(file.number, data, start)
 
 
 def discard(path: str) -> bool:

@@ -18,6 +18,7 @@ from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_ra
 from jobsys.storage.local import LocalStorage, never
 from jobsys.storage.openfiles import BUFFER, Descriptor, WritingFile
 from jobsys.storage.packs import Pack, Packs, is_reserved, ranges
+from jobsys.storage.records import Record
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -48,6 +49,8 @@ class PackedStorage(Storage):
         if not self._is_packed(key):
             return self._beside.put(key, data, if_absent=if_absent)
         self._check(key)
+        if isinstance(data, memoryview):
+            data = data.cast("B")
         try:
             made = self._packs.put(key, data, if_absent=if_absent)
         except OSError as error:
@@ -83,8 +86,8 @@ class PackedStorage(Storage):
                 yield stream
             return
         with self._telling("read", key):
-            record = self._packs.record(*found)
-            part = _Part(self._packs.file(found[0]), record.begin, record.end)
+            record, file = self._packs.record(*found), self._packs.file(found[0])
+        part = _Part(record.length, lambda start, length: self._piece(found[0], file, record, start, length))
         with io.BufferedReader(part, BUFFER) as stream:
             yield stream
 
@@ -230,6 +233,15 @@ class PackedStorage(Storage):
             found = packs.find(key)
         return None if packs.loose and self._is_beside(key) else found
 
+    def _piece(self, pack: Pack, file: Descriptor, record: Record, start: int, length: int) -> bytes:
+        """Read some bytes of a record; none only at its end."""
+        length = max(0, min(length, record.length - start))
+        with self._telling("read", record.key):
+            data = os.pread(file.number, length, record.begin + start)
+        if length and not data:
+            raise self._packs.damaged(pack, record.at)
+        return data
+
     def _is_beside(self, key: str) -> bool:
         try:
             self._beside.stat(key)
@@ -247,12 +259,11 @@ class PackedStorage(Storage):
 
 
 class _Part(io.RawIOBase):
-    """A range of an open file as a stream."""
+    """An object of known length as a stream; ``piece`` reads some bytes from a place on, none only at the end."""
 
-    def __init__(self, file: Descriptor, begin: int, end: int) -> None:
-        self._file = file
-        self._begin = begin
-        self._length = end - begin
+    def __init__(self, length: int, piece: Callable[[int, int], bytes]) -> None:
+        self._length = length
+        self._piece = piece
         self._at = 0
 
     def readable(self) -> bool:
@@ -267,7 +278,7 @@ class _Part(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer).cast("B")
-        data = os.pread(self._file.number, max(0, min(len(view), self._length - self._at)), self._begin + self._at)
+        data = self._piece(self._at, len(view))
         view[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -25,7 +25,7 @@ from jobsys.files import sync_directory
 from jobsys.mounts import devices, mounts
 from jobsys.storage.folders import opened
 from jobsys.storage.local import OPEN_FILES, LocalStorage
-from jobsys.storage.openfiles import NEW, READ, Descriptor, read_range
+from jobsys.storage.openfiles import NEW, READ, WRITE, Descriptor, is_same, read_range, write_again
 from jobsys.storage.records import GONE, Contents, Read, Record, follows, head, is_whole, parse, scan, search, whole
 
 LOOSE: Final = "pack-loose"
@@ -54,12 +54,13 @@ class Pack:
         self.name = name
         self.contents = Contents()
         self.known = 0
+        self.last = 0  # where the last record begins that was read
         self.done = False
 
     def take(self, record: Record) -> None:
         """Take in the next record."""
         self.contents.add(record.key, GONE if record.gone else record.at)
-        self.known = record.end
+        self.last, self.known = record.at, record.end
 
 
 class _Growing:
@@ -92,10 +93,7 @@ class _Growing:
 
     def is_open(self) -> bool:
         """Tell whether nobody has shut it, or taken the whole folder away."""
-        try:
-            return os.path.samestat(os.stat(self._path), self._found)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return is_same(self._path, self._found)
 
 
 class Packs:
@@ -161,7 +159,7 @@ class Packs:
         record = search(read, os.fstat(file.number).st_size if end is None else end, key)
         if record is None or record.gone or not is_whole(read, record):
             return None
-        counts = record.end <= end if end is not None else is_open and self._is_there(f"{self._path}/{pack.name}.open", file)
+        counts = record.end <= end if end is not None else is_open and is_same(f"{self._path}/{pack.name}.open", os.fstat(file.number))
         return record.at if counts else None
 
     def keys(self, after: str = "") -> set[str]:
@@ -185,7 +183,7 @@ class Packs:
         if len(data) < length:
             data = read_range(self.file(pack), record.begin + start, length)
         if len(data) < length:
-            raise self._damaged(pack, at)
+            raise self.damaged(pack, at)
         return data
 
     def file(self, pack: Pack) -> Descriptor:
@@ -360,8 +358,13 @@ class Packs:
         return self._agreed(pack) or 0
 
     def _rename(self, name: str) -> None:
+        """Shut a pack. A copy of a store that was brought up to date can hold it open, too, as it was before: that one goes."""
+        is_open, is_shut = f"{self._path}/{name}.open", f"{self._path}/{name}.shut"
         with suppress(FileNotFoundError):  # it is shut already
-            os.rename(f"{self._path}/{name}.open", f"{self._path}/{name}.shut")
+            if os.path.lexists(is_shut):
+                os.unlink(is_open)
+            else:
+                os.rename(is_open, is_shut)
 
     # -- catching up -------------------------------------------------------------------------------------------------
 
@@ -371,17 +374,17 @@ class Packs:
             end = self._agreed(pack)
             try:
                 file, is_open = self._opened(pack)
+                if end is None and not is_open:
+                    end = self._decide(pack, file, agreed)
             except FileNotFoundError:
                 return False
             read = partial(os.pread, file.number)
-            if end is None and not is_open:
-                end = self._decide(pack, file, agreed)
             if end is not None:
                 self._take_all(pack, file, end)
                 return True
             fresh = self._whole(pack, read)
             # What was read counts only if nobody had shut the pack before it was.
-            if self._is_there(f"{self._path}/{pack.name}.open", file):
+            if is_same(f"{self._path}/{pack.name}.open", os.fstat(file.number)):
                 for record in fresh:
                     pack.take(record)
                 return True
@@ -393,7 +396,7 @@ class Packs:
         for record in takewhile(lambda record: record.end <= end, scan(partial(os.pread, file.number), pack.known)):
             pack.take(record)
         if pack.known != end:
-            raise self._damaged(pack, pack.known)
+            raise self.damaged(pack, pack.known)
         pack.done = self._agreed(pack) is not None
 
     def _decide(self, pack: Pack, file: Descriptor, agreed: bool) -> int:
@@ -401,9 +404,13 @@ class Packs:
         read = partial(os.pread, file.number)
         found = self._whole(pack, read)
         end = found[-1].end if found else pack.known
-        if self._beside.durable:
-            os.fsync(file.number)
         try:
+            if self._beside.durable:
+                # The last one may be what its writer could not sync: of that the system tells once, and takes it for written afterwards.
+                with opened(self._beside.root, self._folder) as directory, suppress(PermissionError):  # another user's is synced only
+                    writing = Descriptor(os.open(f"{pack.name}.shut", WRITE, dir_fd=directory))
+                    write_again(writing, found[-1].at if found else pack.last, end)
+                os.fsync(file.number)
             return self._end(pack, end)
         except (OSError, StorageError):
             if agreed:
@@ -415,7 +422,7 @@ class Packs:
         found = whole(read, pack.known)
         end = found[-1].end if found else pack.known
         if follows(read, end + 1) and not whole(read, end):  # else it was written in this very moment, and another behind it
-            raise self._damaged(pack, end)
+            raise self.damaged(pack, end)
         return found
 
     def _agreed(self, pack: Pack) -> int | None:
@@ -440,22 +447,16 @@ class Packs:
         beginning = os.pread(self.file(pack).number, _HEAD, at)
         record = parse(beginning, at)
         if record is None:
-            raise self._damaged(pack, at)
+            raise self.damaged(pack, at)
         return record, beginning
 
     def _opened(self, pack: Pack) -> tuple[Descriptor, bool]:
         """Open a pack for reading; tell whether it is open for appending."""
         with opened(self._beside.root, self._folder) as directory:
-            try:
-                return Descriptor(os.open(f"{pack.name}.open", READ, dir_fd=directory)), True
-            except FileNotFoundError:
-                return Descriptor(os.open(f"{pack.name}.shut", READ, dir_fd=directory)), False
-
-    def _is_there(self, path: str, file: Descriptor) -> bool:
-        try:
-            return os.path.samestat(os.stat(path), os.fstat(file.number))
-        except FileNotFoundError:
-            return False
+            for suffix in ("shut", "open"):
+                with suppress(FileNotFoundError):
+                    return Descriptor(os.open(f"{pack.name}.{suffix}", READ, dir_fd=directory)), suffix == "open"
+            return Descriptor(os.open(f"{pack.name}.shut", READ, dir_fd=directory)), False  # it was shut in between
 
     def _names(self) -> list[str]:
         try:
@@ -472,7 +473,8 @@ class Packs:
         """Tell whether nobody but this machine's kernel writes to the folder's file system."""
         return os.stat(self._path).st_dev in devices(_OWN_DISKS, mounts())
 
-    def _damaged(self, pack: Pack, at: int) -> IntegrityError:
+    def damaged(self, pack: Pack, at: int) -> IntegrityError:
+        """Say that a pack is not what was written."""
         return IntegrityError(
             f"{self._path}/{pack.name} is damaged behind byte {at}: put it back from a copy of the store, or begin a new run in "
             "another job store"

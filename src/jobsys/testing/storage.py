@@ -62,6 +62,9 @@ def check_put_and_get(make: Make) -> None:
         assert list(storage.list("")) == sorted(GOOD_KEYS)
         assert storage.put("a", memoryview(b"new and longer")[4:])
         assert storage.get("a") == b"and longer"
+        for key in ("a", "journal/1"):
+            storage.put(key, memoryview(b"0123456789").cast("H"))
+            assert (storage.get(key), storage.stat(key).size) == (b"0123456789", 10), "a view counts items, not bytes"
 
 
 def check_buffers_are_copied(make: Make) -> None:
