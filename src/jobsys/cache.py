@@ -183,13 +183,16 @@ def has_locks(directory: str) -> bool:
     return True
 
 
-def _candidates() -> list[str]:
+def _candidates() -> Iterator[str]:
+    """Give the places to try, one by one: whoever asks for the temporary directory tries it out, and is best not killed at that."""
     if chosen := os.environ.get("JOBSYS_CACHE"):
         if not os.path.isabs(os.path.expanduser(chosen)):
             raise UsageError(f"JOBSYS_CACHE={chosen!r} is not an absolute path, so that every process would have another cache: name one")
-        return [os.path.expanduser(chosen)]
+        yield os.path.expanduser(chosen)
+        return
     homes = [os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")]
-    return [f"{home}/jobsys" for home in homes if os.path.isabs(home)] + [f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"]
+    yield from (f"{home}/jobsys" for home in homes if os.path.isabs(home))
+    yield f"{tempfile.gettempdir()}/jobsys-cache-{os.getuid()}"
 
 
 def _refuse_another_use(root: str) -> None:

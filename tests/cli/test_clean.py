@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from recorded import Recorded, job  # type: ignore[import-not-found]
 
 
@@ -16,6 +18,18 @@ def test_json(jobsys, finished):
     found = jobsys("clean", finished.locator, "--json").json
     assert (found["deleted"], found["objects"]) == (finished.locator, 5)
     assert found["bytes"] > 500
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_damaged_store_is_deleted_all_the_same(jobsys, finished, tmp_path, words):
+    finished.store.release()
+    (pack,) = (tmp_path / "finished" / "journal").glob("pack-*.shut")
+    pack.write_bytes(b"nonsense" + pack.read_bytes()[8:])
+    assert "is damaged" in jobsys("logs", finished.locator).err
+    said = jobsys("clean", finished.locator, *words)
+    assert said.status == 0
+    assert said.json == {"deleted": finished.locator, "objects": None, "bytes": None} if words else "it was damaged" in said.out
+    assert not (tmp_path / "finished").exists()
 
 
 def test_a_leader_that_lives_is_safe_even_from_force(jobsys, under_way, tmp_path):

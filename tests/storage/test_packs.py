@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 import threading
 from pathlib import Path
@@ -116,6 +117,73 @@ def test_who_reads_little_does_not_go_through_everything(root: Path, monkeypatch
     assert len(reads) == 1, "who reads much knows by now where everything is"
     with pytest.raises(NotFoundError):
         new(root).get("d/04000")
+
+
+def test_what_was_deleted_alone_is_not_found_by_who_reads_little(root: Path) -> None:
+    """The record of the deletion lies in a later pack, or out of order, where bisection does not come by."""
+    storage = new(root)
+    for number in range(5):
+        storage.put(f"d/{number}", b"x")
+    storage.delete(["d/1"])
+    for reader in (storage, new(root)):
+        with pytest.raises(NotFoundError):
+            reader.get("d/1")
+        assert reader.get("d/2") == b"x"
+    assert list(storage.list("d/")) == ["d/0", "d/2", "d/3", "d/4"]
+
+
+def test_a_pack_that_is_renamed_while_the_folder_is_listed_is_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long folder is listed piece by piece: the old name goes before it is reached, the new one comes where the list has been."""
+    storage = new(root)
+    storage.put("d/1", b"1")
+    for number in range(packs.AT_ONCE):
+        (root / "d" / f"other-{number}").touch()
+    real = os.listdir
+
+    def listing(path: int) -> list[str]:
+        monkeypatch.setattr(os, "listdir", real)
+        names = [name for name in real(path) if not name.endswith(".open")]
+        os.rename(pack(root), pack(root, ".open").with_suffix(".shut"))
+        return names
+
+    monkeypatch.setattr(os, "listdir", listing)
+    assert "d/1" in new(root).list("d/")
+    assert not list((root / "d").glob("*.open"))
+
+
+def test_a_limit_of_a_file_s_size_is_one_of_an_object_s_size(root: Path) -> None:
+    storage = new(root)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        for number in range(8):
+            assert storage.put(f"d/{number}", b"%d" % number * 30_000, if_absent=True)
+        with pytest.raises(StorageError, match="ulimit -f"):
+            storage.put("d/8", b"x" * 100_001)
+        assert storage.put("d/9", b"x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for reader in (storage, new(root)):
+        assert all(reader.get(f"d/{number}") == b"%d" % number * 30_000 for number in range(8))
+        assert list(reader.list("d/")) == [*(f"d/{number}" for number in range(8)), "d/9"]
+
+
+def test_a_list_looks_at_each_key_of_many_packs_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "LARGE", 1)
+    storage = new(root)
+    storage._beside.durable = False
+    for number in range(60):
+        storage.put(f"d/{number:02}", b"x")
+    looked: list[str] = []
+    real = records.Contents.find
+
+    def counting(contents: records.Contents, key: str) -> int | None:
+        looked.append(key)
+        return real(contents, key)
+
+    monkeypatch.setattr(records.Contents, "find", counting)
+    assert len(list(storage.list("d/"))) == 60
+    assert len(looked) <= 60
 
 
 def test_who_looks_makes_nothing(root: Path) -> None:
@@ -460,7 +528,7 @@ def test_threads_share_a_pack(root: Path) -> None:
 
 def test_names_of_packs_are_no_keys(root: Path) -> None:
     storage = new(root)
-    for name in ("pack-00000001-0123abcd.open", "pack-00000001-0123abcd.end", packs.LOOSE):
+    for name in ("pack-00000001-0123abcd.open", "pack-00000001-0123abcd.end", packs.LOOSE, packs.DELETED):
         assert is_reserved(name)
         with pytest.raises(StorageError, match="can't be the key of an object"):
             storage.put(f"d/{name}", b"")

@@ -1,5 +1,6 @@
 """Records in a file that only grows: what counts, whatever the end of the file looks like."""
 
+import tracemalloc
 import zlib
 from random import Random
 
@@ -119,3 +120,27 @@ def test_a_long_log_takes_little_memory() -> None:
     assert not [key for key in contents._others if key != "journal/0000000050"]
     assert (contents.find("journal/0000000050"), contents.find("journal/0000000057")) == (GONE, 50 * 600)
     assert list(contents.keys("journal/0000100004")) == ["journal/0000100005", "journal/0000100006"]
+
+
+@pytest.mark.parametrize("before", [0, 1 << 18, (1 << 18) - 20, (1 << 18) - 60, 3 << 18])
+def test_a_record_behind_damage_is_seen_wherever_a_piece_ends(before: int) -> None:
+    data = written([("j/1", b"x" * 10, False)], before)
+    assert follows(reading(data), 0)
+    assert not follows(reading(data[:-20]), 0)
+
+
+def test_what_is_looked_through_for_a_record_is_read_once() -> None:
+    size, reads = 40 << 18, [0]
+
+    def read(length: int, at: int) -> bytes:
+        reads[0] += length
+        return memoryview(zeros)[at : at + length].tobytes()
+
+    zeros = bytes(size)
+    tracemalloc.start()
+    try:
+        assert not follows(read, 0)
+        assert tracemalloc.get_traced_memory()[1] < size // 8
+    finally:
+        tracemalloc.stop()
+    assert reads[0] < size * 1.1

@@ -13,8 +13,8 @@ from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import living_leader
 from jobsys.display.words import many
-from jobsys.errors import LeaderRunningError
-from jobsys.jobstores import open_store
+from jobsys.errors import IntegrityError, LeaderRunningError
+from jobsys.jobstores import JobStore, open_store
 from jobsys.requirements import format_bytes
 
 
@@ -36,13 +36,24 @@ def execute(arguments: argparse.Namespace) -> int:
             "" if leader.alive else ", or use --force if you know that it is dead"
         )
         raise LeaderRunningError(f"the leader of the run in {store.locator} (process {leader.pid} on {leader.host}) {seen}: {way}")
-    objects = size = 0
-    for key in store.storage.list(""):
-        objects += 1
-        size += store.storage.stat(key).size
+    counted = _count(store)
     store.destroy()
+    objects, size = counted or (None, None)
     if arguments.json:
         print_json({"deleted": store.locator, "objects": objects, "bytes": size})
     else:
-        print(f"deleted {store.locator}: {many(objects, 'object')}, {format_bytes(size)}")
+        much = "it was damaged" if counted is None else f"{many(counted[0], 'object')}, {format_bytes(counted[1])}"
+        print(f"deleted {store.locator}: {much}")
     return 0
+
+
+def _count(store: JobStore) -> tuple[int, int] | None:
+    """Tell how many objects there are and how many bytes they have; None if damage hides some of them."""
+    objects = size = 0
+    try:
+        for key in store.storage.list(""):
+            objects += 1
+            size += store.storage.stat(key).size
+    except IntegrityError:
+        return None
+    return objects, size

@@ -199,8 +199,7 @@ class JobStore:
         """Delete everything. The mark that makes it a job store goes last.
 
         Raises:
-            NoSuchJobStoreError: it is none.
-            FormatError: it is of another format.
+            NoSuchJobStoreError, FormatError: it is none, or of another format.
             JobStoreError: files of somebody else's lie in its directory.
         """
         info = self.info()
@@ -212,7 +211,8 @@ class JobStore:
             others = [key for key in self.storage.list("") if key.partition("/")[0] not in keys.TOPS]
         if others:
             raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
-        self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
+        with suppress(IntegrityError):  # what lies in a damaged pack can't be named; it goes with the rest
+            self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()
         if owned:
             runkey.forget(info.run, runkey.place(info.run, self.key_file))

@@ -10,6 +10,7 @@ That rests on one kernel's view of files and names: only a process of the machin
 """
 
 import _thread  # what threading wraps: a worker host loads none of that (late.py)
+import errno
 import os
 import re
 import secrets
@@ -29,12 +30,16 @@ from jobsys.storage.openfiles import NEW, READ, WRITE, Descriptor, is_same, read
 from jobsys.storage.records import GONE, Contents, Read, Record, follows, head, is_whole, parse, scan, search, whole
 
 LOOSE: Final = "pack-loose"
+DELETED: Final = "pack-gone"
+"""The mark that some pack says of an object that it was deleted: who searches without reading everything would not see that."""
 FILL: Final = 1 << 16
 """How many zeros are written ahead: to sync what replaces them, the file system need not write anything of its own."""
 LARGE: Final = 1 << 27
 """Bytes after which another pack is begun."""
 _PACK: Final = re.compile(r"(pack-([0-9]{8})-[0-9a-f]{8})\.(open|shut|end)")
 _OWN_DISKS: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "f2fs", "jfs", "btrfs", "bcachefs", "zfs", "tmpfs", "overlay"})
+AT_ONCE: Final = 32
+"""How many names the system surely gives in one piece, in which none is missing that is being renamed."""
 SEARCHES: Final = 16
 """How many objects a process finds without going through what was appended; one that reads more does that once."""
 _ZEROS: Final = bytes(FILL)
@@ -43,7 +48,7 @@ _HEAD: Final = 4096
 
 def is_reserved(name: str) -> bool:
     """Tell whether a name in the folder can only be that of a pack."""
-    return name == LOOSE or _PACK.fullmatch(name) is not None
+    return name in {LOOSE, DELETED} or _PACK.fullmatch(name) is not None
 
 
 class Pack:
@@ -142,7 +147,7 @@ class Packs:
         self._searched += 1
         names = self._names()
         found = {match[1] for name in names if (match := _PACK.fullmatch(name)) and match[3] != "end"}
-        for name in () if LOOSE in names else sorted(found, reverse=True):
+        for name in () if LOOSE in names or DELETED in names else sorted(found, reverse=True):
             pack = self._packs.get(name) or Pack(name)
             at = None if pack.done else self._search(pack, key)
             if at is not None:
@@ -164,10 +169,12 @@ class Packs:
 
     def keys(self, after: str = "") -> set[str]:
         """Give the keys of objects behind a key, as far as is known."""
-        found: dict[str, None] = {}
+        found: dict[str, bool] = {}
         for pack in self._packs.values():
-            found.update(dict.fromkeys(pack.contents.keys(after)))
-        return {key for key in found if self.find(key) is not None}
+            for key in pack.contents.keys(after):
+                if key not in found:  # what a later pack says of it counts
+                    found[key] = pack.contents.find(key) != GONE
+        return {key for key, there in found.items() if there}
 
     def record(self, pack: Pack, at: int) -> Record:
         """Read the head of a record."""
@@ -229,6 +236,8 @@ class Packs:
                         return False
                     self._growing = None  # what is known may have been deleted since
                     continue
+                if gone:
+                    self._beside.put(f"{self._folder}/{DELETED}", b"", if_absent=True)
                 if self._append(growing, key, data, gone):
                     if growing.pack.known > LARGE:
                         self._shut_own(growing)
@@ -266,7 +275,7 @@ class Packs:
         self.loose = self._closed = False
 
     def _append(self, growing: _Growing, key: str, data: bytes | memoryview, gone: bool) -> bool:
-        """Append a record; return whether it counts. If not, another process has shut the pack before."""
+        """Append a record; return whether it counts. If not, another process has shut the pack before, or it is full."""
         pack, at = growing.pack, growing.pack.known
         try:
             end = growing.append(key, data, gone=gone, sync=self._beside.durable)
@@ -279,6 +288,8 @@ class Packs:
             if isinstance(error, OSError):  # what could not be synced must not count later, as if it had been
                 with suppress(OSError, StorageError):
                     self._end(pack, at)
+                if error.errno == errno.EFBIG and at:  # the limit of a file's size (ulimit -f): another pack has room
+                    return False
             raise
         self._growing = None
         self.refresh(agreed=True)
@@ -461,7 +472,9 @@ class Packs:
     def _names(self) -> list[str]:
         try:
             with opened(self._beside.root, self._folder) as directory:
-                return os.listdir(directory)
+                names = os.listdir(directory)
+                # A pack is renamed once only: where one list may lack it, the next does not.
+                return names if len(names) < AT_ONCE else list({*names, *os.listdir(directory)})
         except (FileNotFoundError, NotADirectoryError):
             return []
 

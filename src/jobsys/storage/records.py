@@ -127,14 +127,16 @@ def _next(read: Read, start: int, end: int) -> Record | None:
 
 def follows(read: Read, start: int) -> bool:
     """Tell whether a record stands somewhere behind a place where none does: then it is not the end, but damage."""
-    data = b""
-    while piece := read(_MUCH, start + len(data)):
-        data += piece
-    found = data.find(_MAGIC)
-    while found >= 0:
-        if parse(data, start + found, found) is not None:
-            return True
-        found = data.find(_MAGIC, found + 1)
+    kept = b""  # in which a header may begin
+    while piece := read(_MUCH, start + len(kept)):
+        data = kept + piece
+        found = data.find(_MAGIC)
+        while found >= 0:
+            if parse(data, start + found, found) is not None:
+                return True
+            found = data.find(_MAGIC, found + 1)
+        kept = data[-_LITTLE:]
+        start += len(data) - len(kept)
     return False
 
 
