@@ -296,6 +296,24 @@ def test_what_could_not_be_synced_is_written_again_before_it_counts(root: Path, 
     assert pack(root, ".shut").read_bytes() == before
 
 
+def test_of_a_pack_only_the_last_record_is_written_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = new(root)
+    storage.put("d/1", b"1" * 10_000)
+    storage.put("d/2", b"2" * 10)
+    os.rename(pack(root), pack(root).with_suffix(".shut"))
+    written: list[int] = []
+    write = os.pwrite
+
+    def writing(descriptor: int, data: bytes, at: int) -> int:
+        written.append(len(data))
+        return write(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", writing)
+    assert list(storage.list("d/")) == ["d/1", "d/2"]
+    assert written
+    assert sum(written) < 100
+
+
 def test_what_goes_wrong_in_a_stream_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = new(root)
     storage.put("d/1", b"1" * 1_000_000)

@@ -59,7 +59,7 @@ class Pack:
         self.name = name
         self.contents = Contents()
         self.known = 0
-        self.last = 0  # where the last record begins that was read
+        self.last = 0  # where the last record begins
         self.done = False
 
     def take(self, record: Record) -> None:
@@ -281,7 +281,7 @@ class Packs:
             end = growing.append(key, data, gone=gone, sync=self._beside.durable)
             if growing.is_open():
                 pack.contents.add(key, GONE if gone else at)
-                pack.known = end
+                pack.last, pack.known = at, end
                 return True
         except BaseException as error:
             self._growing = None
