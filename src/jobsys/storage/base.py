@@ -105,6 +105,11 @@ class Storage(ABC):
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Go through the keys that begin with ``prefix`` (text, not a folder) and come after ``after``, sorted as text."""
 
+    def tally(self) -> tuple[int, int]:
+        """Count the objects and their bytes."""
+        sizes = [self.stat(key).size for key in self.list("")]
+        return len(sizes), sum(sizes)
+
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is not there is no error."""

@@ -37,6 +37,14 @@ class Found(NamedTuple):
     tag: str
 
 
+class Page(NamedTuple):
+    """Some keys in order, the bytes of their objects, and whether there may be more behind them."""
+
+    keys: list[str]
+    size: int
+    more: bool
+
+
 class Upload(NamedTuple):
     """A multipart upload that was begun; ``begun`` in seconds since the epoch."""
 
@@ -113,12 +121,13 @@ class Bucket:
             answer = self.client().head_object(Key=key, **self._common, **self._key)
         return Found(int(answer["ContentLength"]), answer["LastModified"].timestamp(), answer.get("ETag", ""))
 
-    def page(self, prefix: str, after: str = "") -> tuple[list[str], bool]:
-        """List some keys in order, and tell whether there may be more."""
+    def page(self, prefix: str, after: str = "") -> Page:
+        """List some objects, sorted by key."""
         start = {"StartAfter": after} if after else {}
         with self._naming("list", prefix):
             answer = self.client().list_objects_v2(Prefix=prefix, MaxKeys=PAGE, **self._common, **start)
-        return [each["Key"] for each in answer.get("Contents", ())], bool(answer.get("IsTruncated"))
+        found = answer.get("Contents", ())
+        return Page([each["Key"] for each in found], sum(each["Size"] for each in found), bool(answer.get("IsTruncated")))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete up to a page of objects.

@@ -12,7 +12,7 @@ from jobsys.storage import blocks
 from jobsys.storage.base import LONGEST_KEY, Stat, Storage, check_key, check_prefix, check_range
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
-from jobsys.storage.s3.bucket import PAGE, Bucket
+from jobsys.storage.s3.bucket import PAGE, Bucket, Page
 from jobsys.storage.s3.download import FIRST, ObjectReader, pieces
 from jobsys.storage.s3.options import CUSTOMER
 from jobsys.storage.s3.persist import Persistence
@@ -93,8 +93,7 @@ class S3Storage(Storage):
         return True
 
     def _is_there(self, place: str) -> bool:
-        keys, _ = self.bucket.page(place)
-        return place in keys[:1]
+        return place in self.bucket.page(place).keys[:1]
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Read an object or a range of it."""
@@ -135,13 +134,22 @@ class S3Storage(Storage):
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Ask for one page of keys after the other."""
         check_prefix(prefix)
-        place, last, more = self.prefix + prefix, self.prefix + after if after else "", True
-        while more:
-            keys, more = self.access(partial(self.bucket.page, place, last))
-            for key in keys:
+        for page in self._pages(self.prefix + prefix, self.prefix + after if after else ""):
+            for key in page.keys:
                 yield key[len(self.prefix) :]
-            more = more and bool(keys)
-            last = keys[-1] if keys else last
+
+    def tally(self) -> tuple[int, int]:
+        """Count the objects and their bytes, by the pages of a list."""
+        pages = list(self._pages(self.prefix, ""))
+        return sum(len(page.keys) for page in pages), sum(page.size for page in pages)
+
+    def _pages(self, place: str, last: str) -> Iterator[Page]:
+        more = True
+        while more:
+            page = self.access(partial(self.bucket.page, place, last))
+            yield page
+            more = page.more and bool(page.keys)
+            last = page.keys[-1] if page.keys else last
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete many objects by each request."""
