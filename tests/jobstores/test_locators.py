@@ -41,7 +41,9 @@ def test_forms_of_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert locate(f"file://localhost{tmp_path}/a%20b").locator == wanted
 
 
-@pytest.mark.parametrize("wrong", ["", "file:", "file://", "s3:bucket/x", "s3://", "s3://b/a//b", "s3://b/../a", "htp:/x", "\0", "file:a\0b", "file://host/x"])
+@pytest.mark.parametrize(
+    "wrong", ["", "file:", "file://", "s3:bucket/x", "s3://", "s3://b/a//b", "s3://b/../a", "htp:/x", "\0", "file:a\0b", "file://host/x"]
+)
 def test_no_locators(wrong: str) -> None:
     with pytest.raises(LocatorError) as caught:
         locate(wrong)

@@ -122,6 +122,14 @@ class Storage(ABC):
     def url(self, key: str) -> str:
         """Make a URL from which a worker can fetch the object (``file:///…`` percent-encoded, ``https://…``)."""
 
+    def copy_in(self, url: str, key: str) -> int | None:  # noqa: ARG002
+        """Have the server of this storage copy what is at a URL; give its size in bytes. None where it can't, and nothing changes."""
+        return None
+
+    def copy_out(self, key: str, url: str) -> bool:  # noqa: ARG002
+        """Have the server of this storage copy an object to a URL. False where it can't, and nothing changes."""
+        return False
+
     def signed(self, key: str) -> str | None:  # noqa: ARG002
         """Make a URL by which anybody can read the object for some time, by a GET and nothing else; None where there is no such."""
         return None

@@ -10,10 +10,11 @@ from typing import BinaryIO, Final, cast
 from jobsys.errors import StorageError
 from jobsys.storage import blocks
 from jobsys.storage.base import LONGEST_KEY, Stat, Storage, check_key, check_prefix, check_range
+from jobsys.storage.s3 import objects
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
-from jobsys.storage.s3.bucket import PAGE, Bucket, Page
-from jobsys.storage.s3.download import FIRST, ObjectReader, pieces
+from jobsys.storage.s3.bucket import PAGE, Bucket, Page, Source
+from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces
 from jobsys.storage.s3.options import CUSTOMER
 from jobsys.storage.s3.persist import Persistence
 from jobsys.storage.s3.probe import prove
@@ -23,7 +24,11 @@ LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
 SIGNED_FOR: Final = 7 * 24 * 3600
 """Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
-_BUFFER: Final = 1 << 18
+
+
+def is_here(url: str) -> bool:
+    """Tell whether a URL is one of S3; that is, of the one server that a process knows."""
+    return url[:5].lower() == "s3://"
 
 
 class S3Storage(Storage):
@@ -117,7 +122,7 @@ class S3Storage(Storage):
     @contextmanager
     def reader(self, key: str) -> Iterator[BinaryIO]:
         """Read a stream, a few requests ahead; all of one version of the object, or there is an error."""
-        with ObjectReader(self.access, self.place(key)) as raw, io.BufferedReader(raw, _BUFFER) as stream:
+        with ObjectReader(self.access, self.place(key)) as raw, io.BufferedReader(raw, BUFFER) as stream:
             yield stream
 
     @contextmanager
@@ -170,6 +175,24 @@ class S3Storage(Storage):
     def signed(self, key: str) -> str | None:
         """Make a URL that needs nothing else; None where the reader would need the user's own key."""
         return None if self.bucket.options.sse == CUSTOMER else self.url(key)
+
+    def copy_in(self, url: str, key: str) -> int | None:
+        """Have the server copy another object; give its size. None where the URL is none of S3."""
+        if not is_here(url):
+            return None
+        place, found = objects.at(url), objects.look(url)
+        objects.copy(Source(place.access.bucket.name, place.key, found.tag, found.size), objects.Place(self.access, self.place(key)))
+        return found.size
+
+    def copy_out(self, key: str, url: str) -> bool:
+        """Have the server copy an object to another place; False where the URL is none of S3."""
+        if not is_here(url):
+            return False
+        place, options = self.place(key), self.bucket.options
+        found = self.access(lambda: self.bucket.head(place))
+        secret = options.key() if options.sse == CUSTOMER else b""
+        objects.copy(Source(self.bucket.name, place, found.tag, found.size, secret), objects.at(url))
+        return True
 
     def prove(self) -> None:
         """Find out with racing writers whether create-once holds on this server.
