@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from jobsys import shipment
 from jobsys.cache import Cache
@@ -12,7 +15,7 @@ from jobsys.errors import StorageError, UsageError
 from jobsys.jobstores import JobStore, open_store
 from jobsys.kept import MANIFEST, seal
 from jobsys.resource import Resource, ResourceException
-from jobsys.shipment import Shipment
+from jobsys.shipment import Parcel, Shipment
 from jobsys.worker.execute import JobExecutor
 from jobsys.worker.explain import Explainer
 
@@ -33,7 +36,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     shipped = shipment.read(store, epoch, code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
-    roots, grown = _localize(shipped)
+    roots, grown = _localize(store, shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     if shipped.remote:
         _tell_programs(shipment.path_of_programs(shipped, roots))
@@ -58,16 +61,29 @@ def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: lis
         raise UsageError(f"{text}\n{failure.traceback}".rstrip()) from None
 
 
-def _localize(shipped: Shipment) -> tuple[list[str], bool]:
+def _localize(store: JobStore, shipped: Shipment) -> tuple[list[str], bool]:
     """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie, and whether one is new here."""
     places, grown = [], False
     for root in shipped.roots:
         resource = shipment.resource_of(root)
         resource.register()
         grown = grown or not os.path.lexists(resource.localPath)
-        resource.download()
+        if store.locator.startswith("s3:") and not os.path.lexists(resource.localPath):
+            _download(store, root, resource)
+        else:
+            resource.download()
         places.append(os.path.abspath(resource.localPath))
     return places, grown
+
+
+def _download(store: JobStore, root: Parcel, resource: Resource) -> None:
+    """Fetch a resource as all else in a bucket: a signed URL may have expired, and can't be used with a key of the user's own."""
+    with tempfile.NamedTemporaryFile(prefix="jobsys-") as spool:
+        with store.read_shared_file(root.shared) as stream:
+            shutil.copyfileobj(stream, spool, 1 << 20)
+        spool.flush()
+        _, hash, fragment = resource.url.partition("#")
+        resource._replace(url=Path(spool.name).as_uri() + hash + fragment).download()
 
 
 def _tell_programs(path: Sequence[str]) -> None:
