@@ -117,6 +117,17 @@ class Storage(ABC):
     def url(self, key: str) -> str:
         """Make a URL from which a worker can fetch the object (``file:///…`` percent-encoded, ``https://…``)."""
 
+    def signed(self, key: str) -> str | None:  # noqa: ARG002
+        """Make a URL by which anybody can read the object for some time, by a GET and nothing else; None where there is no such."""
+        return None
+
+    def prove(self) -> None:  # noqa: B027 - what is known to keep its promises has nothing to find out
+        """Find out whether create-once holds here, before a run begins to rely on it.
+
+        Raises:
+            StorageError: it does not.
+        """
+
     def local_path(self, key: str) -> str | None:  # noqa: ARG002
         """Give the object's own path where it is a file of this machine, else None. Never write to it: its mode is read-only."""
         return None
