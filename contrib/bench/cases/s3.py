@@ -6,6 +6,7 @@ is timed from the start of a program to its exit, on both sides.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from settings import Bench, Settings
 
 from cases.s3_fan_out import fan_out
 
-SMALL_ROUNDS, BIG_ROUNDS = 7, 3
+SMALL_ROUNDS, BIG_ROUNDS = 7, 5
 THREADS = 16
 MIB = 1 << 20
 
@@ -71,6 +72,7 @@ def big(settings: Settings, server: Server) -> Case:
             figures: dict[str, Any] = {}
             back = place / "back"
             for way, path in (("up", made), ("down", back)):
+                os.sync()  # or the disk would still be busy with what was before
                 _, seconds = call(words(way, path, place.name), place, {**server.variables(), **variables})
                 figures |= {f"{way}_s": round(seconds, 4), f"{way}_mb_per_s": round(size / 1e6 / seconds, 1)}
             with back.open("rb") as stream:
