@@ -59,7 +59,7 @@ _PASSING: Final = frozenset(
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "UnrecognizedClientException"})
-_WRONG_REGION: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+_WRONG_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'")
 _NO_UPLOAD: Final = frozenset({"NoSuchUpload"})
 _REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'|region '([a-z0-9-]+)' is wrong; expecting")
 
@@ -132,7 +132,7 @@ def _permission(doing: str) -> str:
 
 def _region(headers: Mapping[str, str], message: str) -> str:
     match = _REGION.search(message)
-    named = headers.get("x-amz-bucket-region") or (match and (match[1] or match[2]))
+    named = headers.get("x-amz-bucket-region") or (match and match[1])
     way = f"set AWS_REGION={named}" if named else "set AWS_REGION to the bucket's region"
     return f"the bucket is in another region: {way}"
 
