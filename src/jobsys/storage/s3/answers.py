@@ -59,9 +59,9 @@ _PASSING: Final = frozenset(
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "UnrecognizedClientException"})
-_WRONG_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'")
+_WRONG_REGION: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 _NO_UPLOAD: Final = frozenset({"NoSuchUpload"})
-_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'|region '([a-z0-9-]+)' is wrong; expecting")
+_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'")
 
 
 def translate(error: Exception, doing: str, place: str, now: float) -> StorageError:
