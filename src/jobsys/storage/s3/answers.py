@@ -45,6 +45,10 @@ class RefusedError(StorageError):
     """There is an object already, or it is another one than was asked for."""
 
 
+class NotOfferedError(StorageError):
+    """The server does not offer what was asked for."""
+
+
 class RangeError(StorageError):
     """The range lies behind the object's end."""
 
@@ -117,6 +121,8 @@ def _by_code(code: str, status: int, doing: str, place: str) -> StorageError | N
         return NotFoundError(f"there is nothing under {place}")
     if status == 412 or code == "PreconditionFailed":
         return RefusedError(f"can't {doing} {place}: there is an object already, or it is another one by now")
+    if status == 501:
+        return NotOfferedError(f"can't {doing} {place}: the server does not offer this ({code})")
     if status == 416:
         return RangeError(f"{place} ends before the bytes that were asked for")
     return None
