@@ -13,10 +13,11 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
     SSLError,
+    UnauthorizedSSOTokenError,
 )
 
 from jobsys.errors import NotFoundError, StorageError
-from jobsys.storage.s3.answers import CredentialsError, PassingError, RangeError, RefusedError, SkewError, translate
+from jobsys.storage.s3.answers import BusyError, CredentialsError, PassingError, RangeError, RefusedError, SkewError, translate
 
 PLACE = "s3://bucket/key"
 
@@ -30,11 +31,11 @@ def answered(code: str, status: int, message: str = "", **headers: str) -> Clien
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (answered("SlowDown", 503), PassingError, "the server answered SlowDown"),
-        (answered("InternalError", 500, "sorry"), PassingError, "InternalError (sorry)"),
-        (answered("", 502), PassingError, "status 502"),
-        (answered("ConditionalRequestConflict", 409), PassingError, "ConditionalRequestConflict"),
-        (answered("XAmzContentSHA256Mismatch", 400), PassingError, "XAmzContentSHA256Mismatch"),
+        (answered("SlowDown", 503), BusyError, "the server answered SlowDown"),
+        (answered("InternalError", 500, "sorry"), BusyError, "InternalError (sorry)"),
+        (answered("", 502), BusyError, "status 502"),
+        (answered("ConditionalRequestConflict", 409), BusyError, "ConditionalRequestConflict"),
+        (answered("XAmzContentSHA256Mismatch", 400), BusyError, "XAmzContentSHA256Mismatch"),
         (answered("NoSuchKey", 404), NotFoundError, "there is nothing under s3://bucket/key"),
         (answered("404", 404), NotFoundError, "there is nothing under s3://bucket/key"),
         (answered("NoSuchBucket", 404), StorageError, "there is no bucket 'bucket': check its name"),
@@ -52,6 +53,13 @@ def answered(code: str, status: int, message: str = "", **headers: str) -> Clien
         ),
         (answered("InvalidRequest", 400, "stored using a form of Server Side Encryption."), StorageError, "give --s3-sse-key-file"),
         (answered("Strange", 418, "I am a teapot"), StorageError, "Strange (I am a teapot), status 418"),
+        (answered("InvalidObjectState", 403, "GLACIER"), StorageError, "it lies in an archive (InvalidObjectState (GLACIER)): restore it"),
+        (
+            ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole"),
+            CredentialsError,
+            "can't be had (An error occurred (AccessDenied)",
+        ),
+        (UnauthorizedSSOTokenError(), CredentialsError, "aws sso login"),
         (NoCredentialsError(), CredentialsError, "there are no credentials"),
         (CredentialRetrievalError(provider="sso", error_msg="log in"), CredentialsError, "can't be had"),
         (SSLError(endpoint_url="https://h", error="self-signed"), StorageError, "AWS_CA_BUNDLE"),
