@@ -215,16 +215,6 @@ def test_a_url_is_known_while_the_upload_waits(world: World, monkeypatch: pytest
     assert sender.sent == 26
 
 
-def test_what_killed_clean_ups_left_is_swept_by_any_run(world: World) -> None:
-    ship(world.store("a"))
-    ship(world.store("b"))
-    ship(world.store("b"), "resources/other.zip")
-    assert world.store("a").sweep_commons(lambda run, locator: (run, locator) == ("b", "memory:a")) == (0, 0)
-    assert world.store("a").sweep_commons(lambda run, locator: (run, locator) == ("b", "memory:b")) == (1, 27)
-    assert world.store("a").shared_file_exists(NAME)
-    assert JobStore("memory:a", world.own["a"]).sweep_commons(lambda run, locator: True) == (0, 0)
-
-
 def test_one_that_cleans_and_is_killed_can_be_repeated(world: World) -> None:
     ship(world.store("a"))
     for nth in range(1, 9):

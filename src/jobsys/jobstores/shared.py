@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -37,14 +37,6 @@ class SharedFiles(ABC):
     def leave_commons(self) -> tuple[int, int]:
         """Refer to no resource of the commons any more; return how many went that no other run refers to, and their bytes."""
         return (0, 0) if self._share is None else self._share.leave()
-
-    def sweep_commons(self, is_gone: Callable[[str, str], bool]) -> tuple[int, int]:
-        """Delete from the commons what killed clean-ups have left; return how many resources went, and their bytes.
-
-        Args:
-            is_gone: tells of a run's id and the locator of its store whether that is surely no more there.
-        """
-        return (0, 0) if self._share is None else self._share.commons.sweep(lambda holder: is_gone(holder.run, holder.locator))
 
     def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Write a file with a known name, such as shipped code."""
