@@ -63,7 +63,7 @@ def storage(locator: str, options: Options | None = None) -> S3Storage:
 
 
 def commons(locator: str, options: Options | None = None) -> Commons | None:
-    """Give what the run at a locator shares with those beside it; None for one that has a bucket of its own, or a server that it can't trust.
+    """Give what the run at a locator shares with those beside it; None where a bucket is one run's, or its server can't be trusted.
 
     Raises:
         LocatorError: it is none.
