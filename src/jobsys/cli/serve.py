@@ -47,6 +47,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{store.locator} {reason}, so it can't be served; stores in a directory or a bucket can")
     if arguments.new and next(iter(store.storage.list("")), None) is not None:
         raise JobStoreExistsError(f"there is something in {store.locator} already: leave out --new, or choose a new or empty place")
+    if arguments.new:
+        store.storage.prove()
     given = os.environ.get(wire.TOKEN_VARIABLE, "")
     if given and not wire.is_token(given):
         raise UsageError(f"{wire.TOKEN_VARIABLE} holds what can't be a token: use letters and digits")

@@ -1,4 +1,4 @@
-"""A locator names a job store: ``file:/path``, a plain path, or ``memory:name``."""
+"""A locator names a job store: ``file:/path``, a plain path, ``s3://bucket/prefix``, ``http://host:port`` or ``memory:name``."""
 
 from jobsys.jobstores.aside import Aside
 from jobsys.jobstores.base import JobStore, Lease

@@ -20,9 +20,27 @@ FILES: Final = "files/"
 GRAPHS: Final = "graphs/"
 LOGS: Final = "logs/"
 TOPS: Final = frozenset(
-    {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "graphs", "logs", "files", "shared"}
+    {
+        STORE,
+        STATUS,
+        KILL,
+        "lease",
+        "journal",
+        "snapshots",
+        "commits",
+        "heartbeat",
+        "code",
+        "values",
+        "graphs",
+        "logs",
+        "files",
+        "shared",
+        "probe",
+    }
 )
 """The first parts of all keys."""
+PROBE: Final = "probe/"
+"""How the keys begin by which a storage is tried out; what lies there means nothing."""
 IMMUTABLE: Final = (JOURNAL, VALUES, GRAPHS, FILES, SNAPSHOTS)
 """How the keys begin whose objects never change once they are there."""
 
@@ -115,6 +133,11 @@ def shared(name: str) -> str:
 def immutable(key: str) -> bool:
     """Tell whether an object never changes once it is there."""
     return key.startswith(IMMUTABLE)
+
+
+def is_own(key: str) -> bool:
+    """Tell whether a key can be one of a job store."""
+    return key.partition("/")[0] in TOPS
 
 
 def _quoted(name: str) -> str:

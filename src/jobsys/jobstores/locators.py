@@ -30,13 +30,17 @@ def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str 
         locator, storage = f"file:{path}", file.storage(path, durable)
     elif scheme == "memory":
         storage = memory.storage(rest)
+    elif scheme == "s3":
+        bucket = importlib.import_module("jobsys.jobstores.s3")  # loaded on use: boto3 takes its time
+        locator, storage = str(bucket.parse(locator)), bucket.storage(locator)
     elif scheme in {"http", "https"}:
         served = importlib.import_module("jobsys.jobstores.served")  # loaded on use: HTTP takes its time
         locator = str(served.parse(locator))
         storage = served.storage(locator)
     else:
         raise LocatorError(
-            f"{locator!r} names no job store: there is no {scheme!r} store; write file:/path, a plain path, http://host:port or memory:name"
+            f"{locator!r} names no job store: there is no {scheme!r} store; write file:/path, a plain path, "
+            f"s3://bucket/prefix, http://host:port or memory:name"
         )
     return JobStore(locator, storage, key_file)
 
@@ -65,11 +69,14 @@ def create(locator: str | os.PathLike[str], info: StoreInfo, durable: bool = Tru
         store.storage.stat(keys.STORE)
     except NotFoundError:
         mark = store.storage.local_path(keys.STORE)
-        if next(iter(store.storage.list("")), None) is not None or (mark is not None and file.strangers(os.path.dirname(mark))):
+        if any(not key.startswith(keys.PROBE) for key in store.storage.list("")) or (
+            mark is not None and file.strangers(os.path.dirname(mark))
+        ):
             raise JobStoreExistsError(
-                f"{store.locator} is not empty and no job store: nothing was written; choose a new or empty directory"
+                f"{store.locator} is not empty and no job store: nothing was written; choose a new or empty place"
             ) from None
     else:
         raise store.exists()
+    store.storage.prove()
     store.create(info)
     return store

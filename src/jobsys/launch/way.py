@@ -8,9 +8,11 @@ from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from jobsys.errors import UsageError
+from jobsys.jobstores import keys
 from jobsys.jobstores.serving import StoreServer
 from jobsys.launch.base import Launch
 from jobsys.storage import wire
+from jobsys.storage.s3.options import Options
 
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]|[\w.-]*)(?::(\d{1,5}))?", re.ASCII)
 
@@ -39,7 +41,9 @@ def way_to_store(launch: Launch, hosts: Sequence[str]) -> Way:
         environment = {wire.URL_VARIABLE: base, wire.TOKEN_VARIABLE: os.environ[wire.TOKEN_VARIABLE]}
         return Way(base, environment, lambda name: base + wire.object_path(store.shared_file_key(name)), _below(base))
     if store.locator.startswith("s3:") and config.s3_workers == "direct":
-        return Way(store.locator, _settings(launch), store.shared_file_url, store.storage.url, passes=True)
+        if store.storage.signed(keys.STORE) is None:
+            raise UsageError("--s3-workers direct: with this encryption, or a requester who pays, hosts can't fetch code; leave it out")
+        return Way(store.locator, Options.of(os.environ).environment(), store.shared_file_url, store.storage.url, passes=True)
     address, port = split_store_address(config.store_address or "")
     where, durable = f"{'[::]' if ':' in address else '0.0.0.0'}:{port}", config.durability == "power-cut"
     started = StoreServer(store.locator, address=address or _own_address(hosts[0]), listen=where, durable=durable)
@@ -50,11 +54,6 @@ def way_to_store(launch: Launch, hosts: Sequence[str]) -> Way:
 
 def _below(base: str) -> Callable[[str], str]:
     return lambda key: base + wire.object_path(key)
-
-
-def _settings(launch: Launch) -> dict[str, str]:
-    """Give what tells a worker where its bucket is; credentials it finds on its own."""
-    return {}
 
 
 def split_store_address(text: str) -> tuple[str, int]:

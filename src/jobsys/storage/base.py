@@ -139,6 +139,13 @@ class Storage(ABC):
         """
         return None
 
+    def prove(self) -> None:  # noqa: B027 - what is known to keep its promises has nothing to find out
+        """Find out whether create-once holds here, before a run begins to rely on it.
+
+        Raises:
+            StorageError: it does not.
+        """
+
     def local_path(self, key: str) -> str | None:  # noqa: ARG002
         """Give the object's own path where it is a file of this machine, else None. Never write to it: its mode is read-only."""
         return None

@@ -1,0 +1,117 @@
+"""boto3's client, made as jobsys needs it: one a process, new when the credentials are, right with a clock that is off."""
+
+import base64
+import datetime
+import hashlib
+import os
+from typing import Any, Final
+
+import boto3
+import botocore.auth
+import botocore.loaders
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, NoRegionError
+
+from jobsys.errors import StorageError
+from jobsys.storage.s3.options import Options
+from jobsys.version import VERSION
+
+CONNECTIONS: Final = 64
+_CONNECT: Final = 10  # seconds
+_ANSWER: Final = 60
+_SHIFTED: Final = "jobsys-s3v4"
+_LOADER: Final = botocore.loaders.create_loader()  # reading the description of S3 takes longer than all else
+
+
+class Client:
+    """The client of this process for one endpoint; a process forked off gets its own, because connections can't be shared."""
+
+    def __init__(self, options: Options) -> None:
+        """Make none yet."""
+        self._options = options
+        self._made: tuple[int, Any] = (0, None)
+        self._ahead = 0.0
+
+    def __call__(self) -> Any:
+        """Give the client; threads that meet make two at worst.
+
+        Raises:
+            StorageError: boto3's configuration makes no sense.
+        """
+        pid, client = self._made
+        if pid != os.getpid():
+            client = self._make()
+            self._made = (os.getpid(), client)
+        return client
+
+    def renew(self) -> None:
+        """Look for credentials anew when a client is next asked for."""
+        self._made = (0, None)
+
+    def shift(self, seconds: float) -> None:
+        """Sign with a time that is so many seconds ahead of this machine's."""
+        self._ahead = seconds
+
+    def _make(self) -> Any:
+        session = botocore.session.Session()
+        session.register_component("data_loader", _LOADER)
+        config = Config(
+            connect_timeout=_CONNECT,
+            read_timeout=_ANSWER,
+            max_pool_connections=CONNECTIONS,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            signature_version="s3v4",
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            user_agent_extra=f"jobsys/{VERSION}",
+            s3={"payload_signing_enabled": True},
+        )
+        try:
+            client = _client(boto3.session.Session(botocore_session=session), self._options.endpoint_url or None, config)
+        except (BotoCoreError, ValueError) as error:
+            raise StorageError(f"S3 can't be used: {error}") from error
+        client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
+        client.meta.events.register("choose-signer.s3", self._choose)
+        return client
+
+    def _choose(self, signature_version: Any, context: dict[str, Any], **_: Any) -> Any:
+        """Have requests signed with a shifted time, where this machine's clock is off."""
+        if not self._ahead or not isinstance(signature_version, str) or not signature_version.startswith("s3v4"):
+            return None
+        context["jobsys_ahead"] = self._ahead
+        return signature_version.replace("s3v4", _SHIFTED)
+
+
+def _client(session: Any, endpoint: str | None, config: Config) -> Any:
+    try:
+        return session.client("s3", endpoint_url=endpoint, config=config)
+    except NoRegionError:
+        return session.client("s3", endpoint_url=endpoint, config=config, region_name="us-east-1")
+
+
+def _with_md5(params: dict[str, Any], **_: Any) -> None:
+    """Add the one checksum that every server knows, without which some delete nothing."""
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+class _Shifted:
+    """Signs with the time that the server has."""
+
+    def _modify_request_before_signing(self, request: Any) -> None:
+        now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=request.context["jobsys_ahead"])
+        request.context["timestamp"] = now.strftime(botocore.auth.SIGV4_TIMESTAMP)
+        super()._modify_request_before_signing(request)  # type: ignore[misc]  # of botocore's class beside this one
+
+
+class _ShiftedHeader(_Shifted, botocore.auth.S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """Signs a request so."""
+
+
+class _ShiftedQuery(_Shifted, botocore.auth.S3SigV4QueryAuth):  # type: ignore[misc]
+    """Signs a URL so."""
+
+
+botocore.auth.AUTH_TYPE_MAPS[_SHIFTED] = _ShiftedHeader
+botocore.auth.AUTH_TYPE_MAPS[f"{_SHIFTED}-query"] = _ShiftedQuery

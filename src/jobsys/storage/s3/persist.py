@@ -1,0 +1,70 @@
+"""Tries again what may fail in passing, with pauses made longer and by chance, within a budget of time. Sends nothing itself."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from jobsys.storage.s3.answers import PassingError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST: Final = 10.0
+"""Seconds for which a server is asked again that has never answered: its address may be wrong."""
+PATIENCE: Final = 120.0
+"""Seconds for which one is asked again that has."""
+_SHORTEST: Final = 0.05
+_LONGEST: Final = 10.0
+_LEAST: Final = 4  # tries, however long each takes
+
+
+def pause(failures: int, chance: float) -> float:
+    """Give the seconds to wait after so many failures; ``chance`` is from 0 to 1, so that many clients do not come back at once."""
+    most: float = min(_LONGEST, _SHORTEST * 2 ** min(failures, 16))
+    return most * (0.25 + 0.75 * chance)
+
+
+class Persistence:
+    """The patience with one server."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        chance: Callable[[], float] = random.random,
+        patience: tuple[float, float] = (FIRST, PATIENCE),
+    ) -> None:
+        """Take time and chance."""
+        self._clock, self._sleep, self._chance = clock, sleep, chance
+        self._first, self._patience = patience
+        self.answered = False
+
+    def __call__(self, attempt: Callable[[], T], mend: Callable[[PassingError], bool] = lambda _: True) -> T:
+        """Do what may fail in passing until it succeeds or the time is used up.
+
+        Args:
+            attempt: what to do.
+            mend: is told what failed before it is tried again, and may say that this makes no sense.
+
+        Raises:
+            StorageError: what the last attempt raised.
+        """
+        failures, began = 0, 0.0
+        while True:
+            try:
+                done = attempt()
+            except PassingError as error:
+                failures += 1
+                began = began or self._clock()
+                if self._spent(failures, self._clock() - began) or not mend(error):
+                    raise
+                logger.debug("Trying again (%d): %s", failures, error)
+                self._sleep(pause(failures, self._chance()))
+            else:
+                self.answered = True
+                return done
+
+    def _spent(self, failures: int, seconds: float) -> bool:
+        return failures >= _LEAST and seconds > (self._patience if self.answered else self._first)

@@ -1,0 +1,192 @@
+"""Storage in a bucket, below a prefix."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import BinaryIO, Final, cast
+
+from jobsys.errors import StorageError
+from jobsys.storage import blocks
+from jobsys.storage.base import LONGEST_KEY, Stat, Storage, Stretch, check_key, check_prefix, check_range
+from jobsys.storage.s3.access import Access
+from jobsys.storage.s3.answers import RangeError, RefusedError
+from jobsys.storage.s3.bucket import PAGE, Bucket
+from jobsys.storage.s3.download import FIRST, ObjectReader, pieces, stretch
+from jobsys.storage.s3.options import CUSTOMER
+from jobsys.storage.s3.persist import Persistence
+from jobsys.storage.s3.probe import prove
+from jobsys.storage.s3.upload import PART, ObjectWriter, upload
+
+LONGEST: Final = 1024
+"""The most bytes that S3 takes for prefix and key together."""
+SIGNED_FOR: Final = 7 * 24 * 3600
+"""Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
+_BUFFER: Final = 1 << 18
+
+
+class S3Storage(Storage):
+    """Objects in a bucket.
+
+    Whatever fails in passing is tried again for some two minutes, so a call may happen twice: a create-once whose first answer was lost
+    is refused the second time, as by every storage.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str = "",
+        *,
+        immutable: Callable[[str], bool] = lambda _: False,
+        own: Callable[[str], bool] = lambda _: True,
+        persistence: Persistence | None = None,
+    ) -> None:
+        """Use what lies below a prefix; nothing is sent yet.
+
+        Args:
+            bucket: where.
+            prefix: what all keys begin with, without a slash at its end.
+            immutable: tells the keys of objects that never change: pieces of them are kept for reads to come.
+            own: tells the keys whose older versions and unfinished uploads go when all is destroyed.
+            persistence: the patience with the server.
+
+        Raises:
+            StorageError: the prefix is too long.
+        """
+        self.bucket = bucket
+        self.access = Access(bucket, persistence)
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        if len(self.prefix.encode()) + LONGEST_KEY > LONGEST:
+            raise StorageError(f"{bucket.place(prefix)} is too long a place: at most {LONGEST - LONGEST_KEY - 1} bytes of prefix")
+        self._immutable = immutable
+        self._own = own
+        self._blocks = blocks.Blocks(self._get_range)
+
+    def place(self, key: str) -> str:
+        """Give the object's key in the bucket."""
+        check_key(key)
+        return self.prefix + key
+
+    def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
+        """Write an object whole: by one request, or in parts where it is large and may replace another."""
+        place, view = self.place(key), memoryview(data).cast("B")
+        if if_absent:
+            return self._create(place, bytes(view))
+        if len(view) > PART:
+            upload(self.access, place, view)
+        else:
+            body = bytes(view)
+            self.access(lambda: self.bucket.put(place, body))
+        return True
+
+    def _create(self, place: str, body: bytes) -> bool:
+        if self.bucket.options.unfenced:
+            if self.access(lambda: self._is_there(place)):
+                return False
+            self.access(lambda: self.bucket.put(place, body))
+            return True
+        try:
+            self.access(lambda: self.bucket.put(place, body, if_absent=True))
+        except RefusedError:
+            return False
+        return True
+
+    def _is_there(self, place: str) -> bool:
+        keys, _ = self.bucket.page(place)
+        return place in keys[:1]
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Read an object or a range of it."""
+        place = self.place(key)
+        check_range(start, length)
+        if length is None or length > FIRST:
+            return b"".join(pieces(self.access, place, start, length))
+        if not length:
+            self.stat(key)
+            return b""
+        in_blocks = length <= blocks.SIZE and self._immutable(key)
+        return self._blocks.get(key, start, length) if in_blocks else self._get_range(key, start, length)
+
+    def _get_range(self, key: str, start: int, length: int) -> bytes:
+        place = self.place(key)
+        try:
+            return self.access(lambda: self.bucket.get(place, start, length)).data
+        except RangeError:
+            return b""
+
+    @contextmanager
+    def reader(self, key: str) -> Iterator[BinaryIO]:
+        """Read a stream, a few requests ahead; all of one version of the object, or there is an error."""
+        with ObjectReader(self.access, self.place(key)) as raw, io.BufferedReader(raw, _BUFFER) as stream:
+            yield stream
+
+    @contextmanager
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:  # noqa: ARG002
+        """Send a large object in parts while it is being written, a small one by one request at the end."""
+        writer = ObjectWriter(self.access, self.place(key))
+        try:
+            yield cast("BinaryIO", writer)
+            writer.commit()
+        except BaseException:
+            writer.drop()
+            raise
+
+    def list(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Ask for one page of keys after the other."""
+        check_prefix(prefix)
+        place, last, more = self.prefix + prefix, self.prefix + after if after else "", True
+        while more:
+            keys, more = self.access(partial(self.bucket.page, place, last))
+            for key in keys:
+                yield key[len(self.prefix) :]
+            more = more and bool(keys)
+            last = keys[-1] if keys else last
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete many objects by each request."""
+        waiting = (self.place(str(key)) for key in keys)  # a file's id is more than a text
+        while batch := list(islice(waiting, PAGE)):
+            self.access(partial(self.bucket.delete, batch))
+
+    def stat(self, key: str) -> Stat:
+        """Ask for size and time."""
+        place = self.place(key)
+        found = self.access(lambda: self.bucket.head(place))
+        return Stat(found.size, found.modified)
+
+    def url(self, key: str) -> str:
+        """Make a URL by which anybody can read the object, for a week at most; with a key of the user's own, who has that key."""
+        return self.bucket.signed_url(self.place(key), SIGNED_FOR)
+
+    def signed(self, key: str) -> str | None:
+        """Make a URL that needs nothing else; None where the reader would have to send the user's own key, or say that he pays."""
+        options = self.bucket.options
+        return None if options.sse == CUSTOMER or options.requester_pays else self.url(key)
+
+    def stretch(self, key: str, start: int = 0, length: int | None = None) -> Stretch:
+        """Begin to read in the middle."""
+        check_range(start, length)
+        return stretch(self.access, self.place(key), start, length)
+
+    def prove(self) -> None:
+        """Find out with racing writers whether create-once holds on this server.
+
+        Raises:
+            StorageError: it does not, and the user did not say that this is known.
+        """
+        prove(self.access, self.prefix)
+
+    def destroy(self) -> None:
+        """Delete every object with its older versions, and what was begun to be sent."""
+        self.delete(list(self.list("")))
+        for begun in self.access(lambda: list(self.bucket.uploads(self.prefix))):
+            if self._is_own(begun.key):
+                self.access(partial(self.bucket.abort, begun))
+        if self.bucket.keeps_versions():
+            found = self.access(lambda: [each for each in self.bucket.versions(self.prefix) if self._is_own(each[0])])
+            for start in range(0, len(found), PAGE):
+                self.access(partial(self.bucket.delete_versions, found[start : start + PAGE]))
+
+    def _is_own(self, place: str) -> bool:
+        return self._own(place[len(self.prefix) :])
