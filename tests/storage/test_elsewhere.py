@@ -150,7 +150,12 @@ def test_a_place_that_can_not_be_reached_is_left_alone_for_a_while(
         unused.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{unused.getsockname()[1]}"
         signed: list[str] = []
-        monkeypatch.setattr(far, "signed", lambda key: signed.append(key) or f"{origin}/{key}?secret")
+
+        def sign(key: str) -> str:
+            signed.append(key)
+            return f"{origin}/{key}?secret"
+
+        monkeypatch.setattr(far, "signed", sign)
         for _ in range(5):
             assert storage.get("a/b") == DATA
     assert signed == ["a/b"]

@@ -90,7 +90,7 @@ class Download(io.RawIOBase):
             self._stack.close()
             raise
         if self._tag is None:
-            self._tag, self._left = part.tag, part.count
+            self._tag, self._left = part.tag, part.size
         self._response = part.response
         return part.response
 

@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
     response: "Response | None"
     tag: str
-    count: int
+    size: int
 
 
 class Replaced(Exception):
