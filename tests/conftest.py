@@ -17,6 +17,8 @@ from hypothesis import settings
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("default" if os.environ.get("JOBSYS_EXAMPLES") else "reproducible")
 
+pytest_plugins = ["shipping.fixtures"]
+
 MARK = "JOBSYS_TEST_SESSION"
 GRACE = 5.0
 OWN_TO_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")

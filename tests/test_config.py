@@ -49,6 +49,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "ssh": ("ssh -p 22", "ssh -p 22"),
     "worker_python": ("python3.12", "python3.12"),
     "store_address": ("head:8000", "head:8000"),
+    "s3_workers": ("direct", "direct"),
     "ship_env": ("never", "never"),
     "ship_limit": ("1G", 10**9),
     "work_dir": ("/tmp/a b", "/tmp/a b"),
