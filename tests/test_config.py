@@ -50,6 +50,10 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "worker_python": ("python3.12", "python3.12"),
     "store_address": ("head:8000", "head:8000"),
     "s3_workers": ("direct", "direct"),
+    "s3_endpoint_url": ("http://s3.example.org:9000", "http://s3.example.org:9000"),
+    "s3_sse": ("aws:kms", "aws:kms"),
+    "s3_sse_key_file": ("/tmp/a key", "/tmp/a key"),
+    "s3_owner": ("123456789012", "123456789012"),
     "ship_env": ("never", "never"),
     "ship_limit": ("1G", 10**9),
     "work_dir": ("/tmp/a b", "/tmp/a b"),
@@ -62,7 +66,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
 }
 
 
-FLAGS = ("restart", "stop_on_first_failure", "same_code")
+FLAGS = ("restart", "stop_on_first_failure", "same_code", "s3_requester_pays", "s3_unfenced")
 LISTS = ("hosts", "ship", "env")
 
 

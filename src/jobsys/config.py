@@ -75,6 +75,7 @@ _GROUPS: Final = {
     "run": "run",
     "failures": "failures",
     "machine": "batch system",
+    "s3": "s3:// stores; region, credentials, profile, CA bundle and proxies are found as boto3 finds them",
     "code": "code that travels",
     "defaults": "requirements of jobs that don't say",
     "output": "output",
@@ -140,6 +141,20 @@ class Config:
         choices=("warm", "process"),
     )
     work_dir: str | None = option(None, "directory for the workers' temporary files (default: the system's)", group="machine")
+    s3_endpoint_url: str | None = option(
+        None, "the URL of an S3 server that is not Amazon's: MinIO, Ceph, R2 … (default: AWS_ENDPOINT_URL_S3, or Amazon)", group="s3"
+    )
+    s3_sse: str | None = option(
+        None, "how the server encrypts: AES256, aws:kms, or aws:kms:KEY-ID (default: as the bucket is set up)", group="s3"
+    )
+    s3_sse_key_file: str | None = option(
+        None, "a file with a key of your own, 32 bytes or their base64, by which the server encrypts and which it does not keep", group="s3"
+    )
+    s3_owner: str | None = option(None, "the 12 digits of the account that must own the bucket (default: not checked)", group="s3")
+    s3_requester_pays: bool = option(False, "pay for the requests to a bucket of somebody else's, if its owner does not", _flag, "s3")
+    s3_unfenced: bool = option(
+        False, "use a server on which create-if-absent does not hold: you alone see to it that the run has one leader", _flag, "s3"
+    )
     ship: tuple[str, ...] = option((), "a file or directory that travels although nothing names it; may be repeated", _texts, "code")
     ship_env: str = option(
         "auto",
@@ -237,7 +252,9 @@ def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
     kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
     parser = ArgumentParser(**kwargs)
     parser.add_argument(
-        "job_store", metavar="JOB_STORE", help="where the run is kept: file:/path, a plain path, or http://host:port of a served store"
+        "job_store",
+        metavar="JOB_STORE",
+        help="where the run is kept: file:/path, a plain path, s3://bucket/prefix, or http://host:port of a server",
     )
     add_options(parser)
     return parser

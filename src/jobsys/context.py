@@ -141,7 +141,7 @@ class Context:
         _check_file(file)
         target = Path(path) if path is not None else Path(tempfile.mkdtemp(dir=self.temp_dir)) / _local_name(file)
         stored = self._store.storage.local_path(str(file))
-        if stored is not None and symlink and not mutable:
+        if stored is not None and symlink and not mutable and not getattr(file, "origin", ""):
             with self._stored(file):
                 pass
             target.symlink_to(stored)
@@ -159,16 +159,31 @@ class Context:
         _check_file(file)
         self.deleted.append(str(file))
 
-    def import_file(self, url: str | os.PathLike[str], name: str | None = None) -> FileId:
+    def import_file(self, url: str | os.PathLike[str], name: str | None = None, *, reference: bool = False) -> FileId:
         """Copy what is at a URL or path into the job store; the original is never written to.
+
+        From S3 to a job store in S3 the server copies it. Of what a server has copied, no digest is known that a reader could check.
+
+        Args:
+            url: where it is.
+            name: what to call it, if not as it is called there.
+            reference: copy nothing: who reads the file reads the original. Only of ``s3://``, where a reader can tell that it is still
+                the same version; if it is not, that is an error. The original is not deleted with the file.
 
         Raises:
             NotFoundError: there is nothing there.
+            StorageError: it can't be read, or not referred to.
         """
         place = os.fspath(url)
+        called = name or url_name(place)
+        if reference:
+            return self._store.refer(self.job_id, self._token, called, place)
+        copied = self._store.copy_in(self.job_id, self._token, called, place)
+        if copied is not None:
+            return copied
         local = local_file(place)
         executable = local is not None and os.access(local, os.X_OK)
-        with read_url(place) as source, self.write_stream(name or url_name(place), executable=executable) as (target, made):
+        with read_url(place) as source, self.write_stream(called, executable=executable) as (target, made):
             for piece in chunks(source):
                 target.write(piece)
         return made
@@ -181,6 +196,11 @@ class Context:
         """
         _check_file(file)
         place = os.fspath(url)
+        if not getattr(file, "origin", ""):
+            with _told(file):
+                copied = self._store.storage.copy_out(str(file), place)
+            if copied:
+                return
         with self._stored(file, once=True) as source, write_url(place) as target:
             for piece in chunks(source):
                 target.write(piece)

@@ -10,6 +10,7 @@ from jobsys.batch.local.hosts import Begun
 from jobsys.config import Config
 from jobsys.errors import BatchSystemError, UsageError
 from jobsys.shipping import surroundings
+from jobsys.storage.s3.options import Options
 
 HOST: Final = ("-P", "-m", "jobsys.worker", "--wait")  # -P: the working directory must not come before what was shipped
 
@@ -55,7 +56,17 @@ def environment(config: Config) -> dict[str, str]:
     Raises:
         UsageError: one can't be given.
     """
-    return surroundings.asked_for(config.env, os.environ)
+    s3 = s3_options(config)
+    return surroundings.asked_for(config.env, os.environ) | ({} if s3 is None else s3.environment())
+
+
+def s3_options(config: Config) -> Options | None:
+    """Say how the run's bucket is used; None if its store lies in none.
+
+    Raises:
+        UsageError: an option makes no sense.
+    """
+    return Options.chosen(config, os.environ) if config.job_store.lower().startswith("s3:") else None
 
 
 def work_dir(config: Config) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Final
 
-from jobsys import session, shipment
+from jobsys import early, session, shipment
 from jobsys.batch import workdir
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.local.hosts import Begun
@@ -31,6 +31,7 @@ from jobsys.errors import (
     NoSuchJobStoreError,
     RequirementError,
     StorageError,
+    UsageError,
 )
 from jobsys.events import Policy
 from jobsys.files import working_directory
@@ -72,15 +73,15 @@ def go(workflow: Any, config: Config, listeners: Sequence[Listener], begun: Begu
             leader = _lead(Launch(config, store, lease, stack, _say, begun), workflow, listeners)
             return _outcome(leader, store, "" if config.clean == "always" else _way_on())
     except KeyboardInterrupt:
-        raise CanceledError(_interrupted(config.job_store)) from None
+        raise CanceledError(_interrupted(config)) from None
 
 
-def _interrupted(locator: str) -> str:
+def _interrupted(config: Config) -> str:
     """Say what an interrupt left that came before the leader listened for it, or was the second."""
     try:
-        store = open_store(locator)
+        store = open_store(config.job_store, s3=early.s3_options(config))
     except (JobStoreError, StorageError):
-        return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {locator}"
+        return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {config.job_store}"
     return f"the run in {store.locator} was interrupted (SIGINT); {_way_on()}"
 
 
@@ -90,14 +91,16 @@ def _way_on() -> str:
 
 
 def _open(config: Config) -> JobStore:
-    durable = config.durability == "power-cut"
+    durable, s3 = config.durability == "power-cut", early.s3_options(config)
     if config.restart:
-        store = open_store(config.job_store, durable, config.key_file)
-        store.sealed_info()  # before anything is written: without the key, nothing in it can be believed
+        store = open_store(config.job_store, durable, config.key_file, s3)
+        info = store.sealed_info()  # before anything is written: without the key, nothing in it can be believed
+        if info.config.get("s3_unfenced") and s3 is not None and not s3.unfenced:
+            raise UsageError(f"the run in {store.locator} was begun with --s3-unfenced, which its server needs: give it again")
         return store
     command = tuple(printable(word) for word in without_values((sys.executable, *_command())))
     info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(working_directory()))
-    return create(config.job_store, info, durable, config.key_file)
+    return create(config.job_store, info, durable, config.key_file, s3)
 
 
 def _destroy(store: JobStore, lease: Lease) -> None:

@@ -37,7 +37,7 @@ def test_every_command_explains_itself(jobsys, name):
     assert re.search(rf"Examples:\n  jobsys {name}\b", said.out)
 
 
-@pytest.mark.parametrize("words", [[], ["none"], ["status"], ["status", "s3://bucket"], ["status", "s", "--none"]])
+@pytest.mark.parametrize("words", [[], ["none"], ["status"], ["status", "s3:bucket"], ["status", "s", "--none"]])
 def test_wrong_usage(jobsys, words):
     said = jobsys(*words)
     assert said.status == 2

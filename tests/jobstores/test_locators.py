@@ -41,7 +41,9 @@ def test_forms_of_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert locate(f"file://localhost{tmp_path}/a%20b").locator == wanted
 
 
-@pytest.mark.parametrize("wrong", ["", "file:", "file://", "s3://bucket/x", "htp:/x", "\0", "file:a\0b", "file://host/x"])
+@pytest.mark.parametrize(
+    "wrong", ["", "file:", "file://", "s3:bucket/x", "s3://", "s3://b/a//b", "s3://b/../a", "htp:/x", "\0", "file:a\0b", "file://host/x"]
+)
 def test_no_locators(wrong: str) -> None:
     with pytest.raises(LocatorError) as caught:
         locate(wrong)
@@ -160,5 +162,5 @@ def test_every_key_begins_with_a_known_name() -> None:
         keys.log(1, "t"),
         keys.graph(1, "t"),
     ]
-    made += [keys.commit(1, "t"), keys.file(1, "t", 1, "n"), keys.shared("n"), keys.STORE, keys.STATUS, keys.KILL]
+    made += [keys.commit(1, "t"), keys.file(1, "t", 1, "n"), keys.shared("n"), keys.STORE, keys.STATUS, keys.KILL, keys.PROBE]
     assert {key.partition("/")[0] for key in made} == keys.TOPS

@@ -10,6 +10,7 @@ from jobsys.cli.parser import parse
 from jobsys.errors import JobsysError
 from jobsys.files import occupy_standard_descriptors
 from jobsys.harmless import for_stream
+from jobsys.storage.s3.options import Options
 from jobsys.uncaught import CANCELED, exit_status
 
 BROKEN_PIPE: Final = 141
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names and logs of jobs may hold what this locale has no bytes for
     try:
         arguments = parse(sys.argv[1:] if argv is None else list(argv))
+        if getattr(arguments, "in_bucket", False):
+            os.environ |= Options.chosen(arguments, os.environ).environment()  # for this process, and a leader that it becomes
         status: int = arguments.execute(arguments)
         sys.stdout.flush()
     except JobsysError as error:

@@ -49,11 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _count(store: JobStore) -> tuple[int, int] | None:
     """Tell how many objects there are and how many bytes they have; None if damage hides some of them."""
-    objects = size = 0
     try:
-        for key in store.storage.list(""):
-            objects += 1
-            size += store.storage.stat(key).size
+        return store.storage.tally()
     except IntegrityError:
         return None
-    return objects, size

@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restart": ("jobsys.cli.restart", "resume a run with the command that started it"),
     "serve": ("jobsys.cli.serve", "give a job store to workers that do not share its directory"),
     "clean": ("jobsys.cli.clean", "delete a job store"),
+    "lifecycle": ("jobsys.cli.lifecycle", "print a rule by which S3 removes what was left of uploads and versions"),
     "ship": ("jobsys.cli.ship", "show what code would travel with a script, with sizes and reasons"),
     "cache": ("jobsys.cli.cache", "show or empty this host's cache of shipped code"),
     "completion": ("jobsys.cli.completion", "print the completion script for a shell"),
@@ -44,7 +45,7 @@ Examples:
   jobsys stats file:my-store               which jobs ask for too much memory?
   jobsys restart file:my-store             go on where it stopped
 
-A locator is file:/path, a plain path, or http://host:port of a store that is served.
+A locator is file:/path, a plain path, s3://bucket/prefix, or http://host:port of a store that is served.
 Exit status: 0 fine, 1 the run failed or is not there, 2 wrong usage.
 """
 
@@ -85,7 +86,20 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def add_locator(parser: argparse.ArgumentParser) -> None:
     """Add the argument that nearly every subcommand has."""
-    parser.add_argument("locator", metavar="LOCATOR", help="the job store: file:/path, a plain path, or http://host:port")
+    parser.add_argument(
+        "locator", metavar="LOCATOR", help="the job store: file:/path, a plain path, s3://bucket/prefix, or http://host:port"
+    )
+    add_s3(parser)
+
+
+def add_s3(parser: argparse.ArgumentParser) -> None:
+    """Add how a bucket is used."""
+    group = parser.add_argument_group("s3:// stores")
+    group.add_argument("--s3-endpoint-url", metavar="URL", help="the URL of a server that is not Amazon's (default: AWS_ENDPOINT_URL_S3)")
+    group.add_argument("--s3-sse-key-file", metavar="PATH", help="the file with the key of your own that the run was started with")
+    group.add_argument("--s3-owner", metavar="ACCOUNT", help="the account that must own the bucket (default: not checked)")
+    group.add_argument("--s3-requester-pays", action="store_true", help="pay for the requests to a bucket of somebody else's")
+    parser.set_defaults(in_bucket=True)
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

@@ -26,10 +26,11 @@ from jobsys.errors import (
 from jobsys.jobstores import keys
 from jobsys.jobstores.copies import put_in, put_out, stream_in
 from jobsys.jobstores.file import openness, strangers, whats_there
-from jobsys.jobstores.files import FileId, checked
+from jobsys.jobstores.files import FileId, checked, opened
 from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
+from jobsys.storage.urls import refer
 
 FORMAT: Final = 3
 _COUNTED: Final = 32  # bits of a number that are counted
@@ -391,6 +392,20 @@ class JobStore:
         put_in(self.storage, made, path, move=move, later=later)
         return made
 
+    def copy_in(self, job: int, token: str, name: str, url: str) -> FileId | None:
+        """Have the server of the store copy what is at a URL, which this machine does not read; None where that can't be."""
+        made = FileId(keys.file(job, token, self._number(), name), 0)
+        size = self.storage.copy_in(url, str(made))
+        if size is None:
+            return None
+        made.size = size
+        return made
+
+    def refer(self, job: int, token: str, name: str, url: str) -> FileId:
+        """Make what is at a URL a global file without a copy."""
+        origin, size = refer(url)
+        return FileId(keys.file(job, token, self._number(), name), size, origin=origin)
+
     def count_apart(self) -> None:
         """Number files otherwise than the process that this one was forked from: both write for the same attempt. Safe to call twice."""
         self._apart.setdefault(os.getpid(), itertools.count(os.getpid() << _COUNTED))
@@ -420,7 +435,7 @@ class JobStore:
             IntegrityError: it is not what was written. What is read once, or comes from another host, is known when all of it was read:
                 what the block leaves is read at its end.
         """
-        with self.storage.reader(str(file)) as stream, checked(stream, file, once=once) as reading:
+        with opened(self.storage, file) as stream, checked(stream, file, once=once) as reading:
             yield reading
 
     def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:

@@ -11,7 +11,7 @@ from jobsys.digest import LARGE, FileDigest, Readable, hand_on
 from jobsys.errors import UsageError
 from jobsys.files import clone, copy_rest, is_written_by_somebody
 from jobsys.jobstores import unchanged
-from jobsys.jobstores.files import FileId, HashingWriter, check, compare, is_unchanged
+from jobsys.jobstores.files import FileId, HashingWriter, check, compare, is_unchanged, opened
 from jobsys.storage.base import Storage
 
 
@@ -111,7 +111,7 @@ def put_out(storage: Storage, file: FileId | str, target: BinaryIO) -> None:
         OSError: the copy can't be written.
     """
     size = getattr(file, "size", 0)
-    with storage.reader(str(file)) as stream:
+    with opened(storage, file) as stream:
         known = is_unchanged(file, stream)
         if (size > LARGE and _clone(stream, target)) or (known and copy_rest(stream.fileno(), target.fileno())):
             if not (known and is_unchanged(file, stream)):  # nor was it written to while it was copied

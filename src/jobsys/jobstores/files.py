@@ -4,12 +4,14 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from jobsys.digest import FileDigest, Readable, chunks, hand_on
 from jobsys.errors import IntegrityError
 from jobsys.jobstores import keys, unchanged
+from jobsys.storage.base import Storage
+from jobsys.storage.urls import read_version
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -20,20 +22,22 @@ _BUFFER: Final = 1 << 18
 class FileId(str):
     """Name a global file; ``size`` in bytes, ``name`` and a digest of what is in it come along."""
 
-    __slots__ = ("digest", "executable", "mark", "size")
+    __slots__ = ("digest", "executable", "mark", "origin", "size")
 
     size: int
     executable: bool
     digest: bytes  # the SHA-256; of more than 1 MiB the BLAKE3; empty: what is read is not checked
+    origin: str  # the object elsewhere, and its version, that the file is; empty: it lies in the job store
     mark: bytes  # by which a reader on the writer's host sees that a large file is as it was written; empty: the digest tells
 
-    def __new__(cls, key: str, size: int, executable: bool = False, digest: bytes = b"", mark: bytes = b"") -> "FileId":
+    def __new__(cls, key: str, size: int, executable: bool = False, digest: bytes = b"", mark: bytes = b"", origin: str = "") -> "FileId":
         """Take the file's key in the job store."""
         made = super().__new__(cls, key)
         made.size = size
         made.executable = executable
         made.digest = digest
         made.mark = mark
+        made.origin = origin
         return made
 
     @property
@@ -43,7 +47,14 @@ class FileId(str):
 
     def __reduce__(self) -> Any:
         """Travel with all that is known of it."""
-        return FileId, (str(self), self.size, self.executable, self.digest, *filter(None, [self.mark]))
+        more = (self.mark, self.origin) if self.origin else (self.mark,) if self.mark else ()
+        return FileId, (str(self), self.size, self.executable, self.digest, *more)
+
+
+def opened(storage: Storage, file: str) -> AbstractContextManager[BinaryIO]:
+    """Read a global file from where it lies: the storage, or, of one that was not copied, its origin."""
+    origin = getattr(file, "origin", "")
+    return read_version(origin) if origin else storage.reader(str(file))
 
 
 class HashingWriter(io.BufferedIOBase):

@@ -8,15 +8,17 @@ from jobsys.errors import JobStoreExistsError, LocatorError, NotFoundError
 from jobsys.jobstores import file, keys, memory
 from jobsys.jobstores.base import JobStore, StoreInfo
 from jobsys.storage.base import Storage
+from jobsys.storage.s3.options import Options
 
 
-def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None) -> JobStore:
+def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None, s3: Options | None = None) -> JobStore:
     """Turn a locator into a job store that may or may not be there yet.
 
     Args:
         locator: what names it.
         durable: whether every write is synced.
         key_file: where the run's key lies, if not where keys are kept by themselves.
+        s3: how a bucket is used, if not as the environment says.
 
     Raises:
         LocatorError: the text names no kind of job store that there is.
@@ -31,8 +33,7 @@ def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str 
     elif scheme == "memory":
         storage = memory.storage(rest)
     elif scheme == "s3":
-        bucket = importlib.import_module("jobsys.jobstores.s3")  # loaded on use: boto3 takes its time
-        locator, storage = str(bucket.parse(locator)), bucket.storage(locator)
+        locator, storage = _in_bucket(locator, s3)
     elif scheme in {"http", "https"}:
         served = importlib.import_module("jobsys.jobstores.served")  # loaded on use: HTTP takes its time
         locator = str(served.parse(locator))
@@ -45,26 +46,33 @@ def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str 
     return JobStore(locator, storage, key_file)
 
 
-def open_store(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None) -> JobStore:
+def _in_bucket(locator: str, s3: Options | None) -> tuple[str, Storage]:
+    bucket = importlib.import_module("jobsys.jobstores.s3")  # loaded on use: boto3 takes its time
+    return str(bucket.parse(locator)), bucket.storage(locator, s3)
+
+
+def open_store(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None, s3: Options | None = None) -> JobStore:
     """Open a job store that is there.
 
     Raises:
         NoSuchJobStoreError: there is none.
         FormatError: it is of another format.
     """
-    store = locate(locator, durable, key_file)
+    store = locate(locator, durable, key_file, s3)
     store.info()
     return store
 
 
-def create(locator: str | os.PathLike[str], info: StoreInfo, durable: bool = True, key_file: str | None = None) -> JobStore:
+def create(
+    locator: str | os.PathLike[str], info: StoreInfo, durable: bool = True, key_file: str | None = None, s3: Options | None = None
+) -> JobStore:
     """Make a new job store, and the key of its run.
 
     Raises:
         JobStoreExistsError: there is one, or the directory holds something else.
         RunKeyError: the key can't be kept.
     """
-    store = locate(locator, durable, key_file)
+    store = locate(locator, durable, key_file, s3)
     try:
         store.storage.stat(keys.STORE)
     except NotFoundError:

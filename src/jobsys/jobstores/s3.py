@@ -41,12 +41,12 @@ def parse(locator: str) -> Place:
     return Place(found[0], prefix)
 
 
-def storage(locator: str) -> S3Storage:
-    """Give the storage at a locator, with the options from the environment.
+def storage(locator: str, options: Options | None = None) -> S3Storage:
+    """Give the storage at a locator; options that are not given are those of the environment.
 
     Raises:
         LocatorError: it is none.
         UsageError: an option makes no sense.
     """
     place = parse(locator)
-    return S3Storage(Bucket(place.bucket, Options.of(os.environ)), place.prefix, immutable=keys.immutable, own=keys.is_own)
+    return S3Storage(Bucket(place.bucket, options or Options.of(os.environ)), place.prefix, immutable=keys.immutable, own=keys.is_own)

@@ -113,6 +113,11 @@ class Storage(ABC):
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Go through the keys that begin with ``prefix`` (text, not a folder) and come after ``after``, sorted as text."""
 
+    def tally(self) -> tuple[int, int]:
+        """Count the objects and their bytes."""
+        sizes = [self.stat(key).size for key in self.list("")]
+        return len(sizes), sum(sizes)
+
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is not there is no error."""
@@ -124,6 +129,14 @@ class Storage(ABC):
     @abstractmethod
     def url(self, key: str) -> str:
         """Make a URL from which a worker can fetch the object (``file:///…`` percent-encoded, ``https://…``)."""
+
+    def copy_in(self, url: str, key: str) -> int | None:  # noqa: ARG002
+        """Have the server of this storage copy what is at a URL; give its size in bytes. None where it can't, and nothing changes."""
+        return None
+
+    def copy_out(self, key: str, url: str) -> bool:  # noqa: ARG002
+        """Have the server of this storage copy an object to a URL. False where it can't, and nothing changes."""
+        return False
 
     def signed(self, key: str) -> str | None:  # noqa: ARG002
         """Make a URL at which whoever has it can read the object, or a range of it, for some time and with no other header; else None.

@@ -1,5 +1,6 @@
-"""Import and export by URL: files and ``http:`` by own code, memory of this process, every other scheme by fsspec."""
+"""Import and export by URL: files, ``http:`` and ``s3:`` by own code, memory of this process, every other scheme by fsspec."""
 
+import importlib
 import io
 import os
 import re
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
@@ -35,6 +37,9 @@ def read_url(url: str) -> AbstractContextManager[BinaryIO]:
     if scheme == "memory":
         storage, key = MemoryStorage.at(url)
         return storage.reader(key)
+    if scheme == "s3":
+        reading: AbstractContextManager[BinaryIO] = _s3().read(url)
+        return reading
     return _read_other(url)
 
 
@@ -48,13 +53,19 @@ def write_url(url: str) -> AbstractContextManager[BinaryIO]:
     if scheme == "memory":
         storage, key = MemoryStorage.at(url)
         return storage.writer(key)
+    if scheme == "s3":
+        writing: AbstractContextManager[BinaryIO] = _s3().write(url)
+        return writing
     return _spooled(lambda _, spool: _put_other(url, spool))
 
 
 def url_name(url: str) -> str:
     """Give the last part of a URL's path, decoded: the name that a copy of it would have."""
     scheme, url = _split(url)
-    path = _path(url) if scheme == "file" else unquote(urlsplit(url).path.rpartition("/")[2]).replace("/", "_")
+    if scheme in ("file", "s3"):  # of which the path is meant as it stands
+        path = _path(url) if scheme == "file" else url.partition("://")[2].partition("/")[2]
+    else:
+        path = unquote(urlsplit(url).path.rpartition("/")[2]).replace("/", "_")
     name = os.path.basename(path)
     if name in ("", ".", ".."):
         raise StorageError(f"{redact(url)} names a directory; only files can be imported and exported")
@@ -75,6 +86,9 @@ def url_size(url: str) -> int | None:
     if scheme == "memory":
         storage, key = MemoryStorage.at(url)
         return storage.stat(key).size
+    if scheme == "s3":
+        found: int = _s3().look(url).size
+        return found
     with _driver(url) as (files, path):
         size = files.size(path)
     return size if isinstance(size, int) else None
@@ -84,6 +98,38 @@ def local_file(url: str) -> Path | None:
     """Give the path that a ``file:`` URL or a bare path means; None for every other scheme."""
     scheme, url = _split(url)
     return Path(_path(url)) if scheme == "file" else None
+
+
+@contextmanager
+def read_version(reference: str) -> Iterator[BinaryIO]:
+    """Read what a reference means as a stream.
+
+    Raises:
+        NotFoundError: it is not there any more.
+        StorageError: it is another version by now.
+    """
+    url, _, tag = reference.rpartition("#")
+    with _s3().read(url, tag) as stream:
+        yield stream
+
+
+def refer(url: str) -> tuple[str, int]:
+    """Make a reference to the version of what is at a URL, for `read_version`; give its size in bytes, too.
+
+    Raises:
+        NotFoundError: there is nothing there.
+        StorageError: what is there has no versions that could be told apart.
+    """
+    scheme, url = _split(url)
+    if scheme != "s3":
+        raise StorageError(f"{redact(url)} can't be referred to: whether it has changed can be told of s3:// only; import a copy")
+    found = _s3().look(url)
+    return f"{url}#{found.tag}", found.size
+
+
+def _s3() -> ModuleType:
+    """Load boto3 at its first use: it takes longer to import than all of a worker's own code."""
+    return importlib.import_module("jobsys.storage.s3.objects")
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -208,7 +254,7 @@ def _driver(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
     except ValueError as error:
         if not str(error).startswith("Protocol not known"):
             raise StorageError(f"can't use {shown} ({error if shown == url else 'ValueError'})") from cause(url, error)
-        known = "a path, file:, http:, https:, or what fsspec has a driver for, such as s3:, gs:, ftp: and sftp:"
+        known = "a path, file:, http:, https:, s3:, or what fsspec has a driver for, such as gs:, ftp: and sftp:"
         raise StorageError(f"can't use {shown}: there is no scheme {_split(url)[0]!r}; give {known}") from cause(url, error)
     except Exception as error:  # noqa: BLE001 - each driver has its own errors, and they have no common base
         detail = f": {error}" if shown == url else ""

@@ -346,7 +346,7 @@ def check_large_streams(make: Make) -> None:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < LARGE // 4, f"{peak >> 20} MiB of memory for a stream"
+        assert peak < LARGE // 2, f"{peak >> 20} MiB of memory for a stream"
 
 
 def check_large_objects(make: Make) -> None:

@@ -98,6 +98,8 @@ def _answered(response: Mapping[str, Any], doing: str, place: str, now: float) -
         return CredentialsError(f"can't {doing} {place}: the credentials {old}: {said}; {way}")
     if status == 403:
         return StorageError(f"can't {doing} {place}: no permission: {said}; {_permission(doing)}")
+    if "Server Side Encryption" in message:
+        return StorageError(f"can't {doing} {place}: it is encrypted with a key of the user's own: give --s3-sse-key-file ({said})")
     if code in _PASSING or status in _PASSING_STATUS:
         return PassingError(f"can't {doing} {place}: the server answered {said}")
     return StorageError(f"can't {doing} {place}: the server answered {said}, status {status}")

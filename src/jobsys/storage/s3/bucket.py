@@ -37,6 +37,24 @@ class Found(NamedTuple):
     tag: str
 
 
+class Page(NamedTuple):
+    """Some keys in order, the bytes of their objects, and whether there may be more behind them."""
+
+    keys: list[str]
+    size: int
+    more: bool
+
+
+class Source(NamedTuple):
+    """What is to be copied: where it lies, its version, its size in bytes, and the user's own key that it is encrypted with, if any."""
+
+    bucket: str
+    key: str
+    tag: str
+    size: int
+    secret: bytes = b""
+
+
 class Upload(NamedTuple):
     """A multipart upload that was begun; ``begun`` in seconds since the epoch."""
 
@@ -113,12 +131,13 @@ class Bucket:
             answer = self.client().head_object(Key=key, **self._common, **self._key)
         return Found(int(answer["ContentLength"]), answer["LastModified"].timestamp(), answer.get("ETag", ""))
 
-    def page(self, prefix: str, after: str = "") -> tuple[list[str], bool]:
-        """List some keys in order, and tell whether there may be more."""
+    def page(self, prefix: str, after: str = "") -> Page:
+        """List some objects, sorted by key."""
         start = {"StartAfter": after} if after else {}
         with self._naming("list", prefix):
             answer = self.client().list_objects_v2(Prefix=prefix, MaxKeys=PAGE, **self._common, **start)
-        return [each["Key"] for each in answer.get("Contents", ())], bool(answer.get("IsTruncated"))
+        found = answer.get("Contents", ())
+        return Page([each["Key"] for each in found], sum(each["Size"] for each in found), bool(answer.get("IsTruncated")))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete up to a page of objects.
@@ -166,11 +185,11 @@ class Bucket:
             answer = self.client().upload_part(Body=body, **which, **self._common, **self._key, **self._checksums(body))
         return Part(number, answer["ETag"], answer.get("ChecksumSHA256", ""))
 
-    def copy_part(self, upload: Upload, number: int, source: tuple[str, str, str], start: int, length: int) -> Part:
-        """Have the server copy a part from another object: its bucket, key and tag."""
+    def copy_part(self, upload: Upload, number: int, source: Source, start: int, length: int) -> Part:
+        """Have the server copy a part from another object."""
         which = {"Key": upload.key, "UploadId": upload.id, "PartNumber": number, "CopySourceRange": _range(start, length)}
         with self._naming("write", upload.key):
-            answer = self.client().upload_part_copy(**which, **self._common, **self._key, **self._source(*source))
+            answer = self.client().upload_part_copy(**which, **self._common, **self._key, **_copied(source))
         return Part(number, answer["CopyPartResult"]["ETag"], answer["CopyPartResult"].get("ChecksumSHA256", ""))
 
     def finish(self, upload: Upload, parts: Sequence[Part]) -> None:
@@ -202,10 +221,10 @@ class Bucket:
                 return
             marker = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
-    def copy(self, source: tuple[str, str, str], key: str) -> None:
-        """Have the server copy an object of up to 5 GB: its bucket, key and tag."""
+    def copy(self, source: Source, key: str) -> None:
+        """Have the server copy an object of up to 5 GB."""
         with self._naming("write", key):
-            self.client().copy_object(Key=key, **self._common, **self._new, **self._source(*source))
+            self.client().copy_object(Key=key, **self._common, **self._new, **_copied(source))
 
     # -- older versions --------------------------------------------------------------------------------------
 
@@ -244,10 +263,6 @@ class Bucket:
     def _owner(self) -> dict[str, Any]:
         return {name: value for name, value in self._common.items() if name != "RequestPayer"}
 
-    def _source(self, bucket: str, key: str, tag: str) -> dict[str, Any]:
-        key_of_source = {f"CopySource{name}": value for name, value in self._key.items()}
-        return {"CopySource": {"Bucket": bucket, "Key": key}, **key_of_source} | ({"CopySourceIfMatch": tag} if tag else {})
-
     def _checksums(self, body: bytes | bytearray) -> dict[str, str]:
         """Give the SHA-256 where the server keeps it; else the MD5, of small bodies: larger ones bear that of the signature only."""
         found = {}
@@ -263,6 +278,15 @@ class Bucket:
             yield
         except _FAILURES as error:
             raise translate(error, doing, self.place(key), time.time()) from error
+
+
+def _copied(source: Source) -> dict[str, Any]:
+    which: dict[str, Any] = {"CopySource": {"Bucket": source.bucket, "Key": source.key}}
+    if source.tag:
+        which["CopySourceIfMatch"] = source.tag
+    if source.secret:
+        which |= {"CopySourceSSECustomerAlgorithm": AES, "CopySourceSSECustomerKey": source.secret}
+    return which
 
 
 def _encryption(sse: str) -> dict[str, str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FIRST: Final = 4 << 20
 """Bytes that the first request asks for: most objects end before."""
+BUFFER: Final = 1 << 18
+"""Bytes that a stream takes from the pieces at a time."""
 _PIECE: Final = 4 << 20
 _LARGE_PIECE: Final = 8 << 20
 _LARGE: Final = 256 << 20  # bytes of an object for which more memory pays
@@ -26,23 +28,24 @@ _AT_ONCE: Final = 2
 _AT_ONCE_LARGE: Final = 4
 
 
-def pieces(access: Access, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+def pieces(access: Access, key: str, start: int = 0, length: int | None = None, tag: str = "") -> Iterator[bytes]:
     """Give the bytes of an object, or of a range of it, in order; a few requests are on their way at a time.
 
     Raises:
         NotFoundError: it is not there.
-        StorageError: it was replaced meanwhile.
+        StorageError: it was replaced meanwhile, or is not the version that has the tag.
     """
-    yield from stretch(access, key, start, length).pieces
+    yield from stretch(access, key, start, length, tag).pieces
 
 
-def stretch(access: Access, key: str, start: int = 0, length: int | None = None) -> Stretch:
+def stretch(access: Access, key: str, start: int = 0, length: int | None = None, tag: str = "") -> Stretch:
     """Begin to read an object, or a range of it, and tell its size and version.
 
     Raises:
         NotFoundError: it is not there.
+        StorageError: it is not the version that has the tag.
     """
-    first = _first(access, key, start, FIRST if length is None else min(length, FIRST))
+    first = _first(access, key, start, FIRST if length is None else min(length, FIRST), tag)
     end = first.size if length is None else min(first.size, start + length)
     return Stretch(first.size, first.tag, _going_on(access, key, first, start, end))
 
@@ -54,11 +57,13 @@ def _going_on(access: Access, key: str, first: Piece, start: int, end: int) -> I
         yield from _rest(access, key, first, at, end)
 
 
-def _first(access: Access, key: str, start: int, length: int) -> Piece:
+def _first(access: Access, key: str, start: int, length: int, tag: str) -> Piece:
     try:
-        return access(lambda: access.bucket.get(key, start, length))
+        return access(lambda: access.bucket.get(key, start, length, tag))
     except RangeError:
         return Piece(b"", 0, "")
+    except RefusedError as error:
+        raise StorageError(f"{access.bucket.place(key)} is not what it was any more: somebody has replaced it") from error
 
 
 def _rest(access: Access, key: str, first: Piece, at: int, end: int) -> Iterator[bytes]:
@@ -94,9 +99,9 @@ def _data(access: Access, key: str, asked: "Future[Piece]") -> bytes:
 class ObjectReader(io.RawIOBase):
     """An object as a stream."""
 
-    def __init__(self, access: Access, key: str) -> None:
-        """Ask for the beginning, and wait for it."""
-        self._pieces = pieces(access, key)
+    def __init__(self, access: Access, key: str, tag: str = "") -> None:
+        """Ask for the beginning, of one version where a tag is given, and wait for it."""
+        self._pieces = pieces(access, key, tag=tag)
         self._piece = memoryview(next(self._pieces))
 
     def readable(self) -> bool:

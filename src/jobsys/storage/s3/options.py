@@ -19,6 +19,14 @@ REQUESTER_PAYS: Final = "JOBSYS_S3_REQUESTER_PAYS"
 UNFENCED: Final = "JOBSYS_S3_UNFENCED"
 VARIABLES: Final = (ENDPOINT, SSE, SSE_KEY, OWNER, REQUESTER_PAYS, UNFENCED)
 
+_NAMES: Final = {
+    ENDPOINT: "endpoint_url",
+    SSE: "sse",
+    OWNER: "owner",
+    REQUESTER_PAYS: "requester_pays",
+    UNFENCED: "unfenced",
+}
+
 AES: Final = "AES256"
 KMS: Final = "aws:kms"
 CUSTOMER: Final = "customer"
@@ -56,6 +64,19 @@ class Options(msgspec.Struct, frozen=True):
         )
         made.check()
         return made
+
+    @classmethod
+    def chosen(cls, asked: object, environ: Mapping[str, str]) -> "Options":
+        """Take the options ``s3_…`` of a run or of a command line; what they leave out is read from environment variables.
+
+        Raises:
+            UsageError: one of them makes no sense.
+        """
+        given = {name: getattr(asked, f"s3_{option}", None) for name, option in _NAMES.items()}
+        path = getattr(asked, "s3_sse_key_file", None)
+        if path:
+            given |= {SSE_KEY: read_key_file(path), SSE: given[SSE] or CUSTOMER}
+        return cls.of({**environ, **{name: "1" if value is True else value for name, value in given.items() if value}})
 
     def check(self) -> None:
         """Refuse what makes no sense.

@@ -10,10 +10,11 @@ from typing import BinaryIO, Final, cast
 from jobsys.errors import StorageError
 from jobsys.storage import blocks
 from jobsys.storage.base import LONGEST_KEY, Stat, Storage, Stretch, check_key, check_prefix, check_range
+from jobsys.storage.s3 import objects
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
-from jobsys.storage.s3.bucket import PAGE, Bucket
-from jobsys.storage.s3.download import FIRST, ObjectReader, pieces, stretch
+from jobsys.storage.s3.bucket import PAGE, Bucket, Page, Source
+from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces, stretch
 from jobsys.storage.s3.options import CUSTOMER
 from jobsys.storage.s3.persist import Persistence
 from jobsys.storage.s3.probe import prove
@@ -23,7 +24,11 @@ LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
 SIGNED_FOR: Final = 7 * 24 * 3600
 """Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
-_BUFFER: Final = 1 << 18
+
+
+def is_here(url: str) -> bool:
+    """Tell whether a URL is one of S3; that is, of the one server that a process knows."""
+    return url[:5].lower() == "s3://"
 
 
 class S3Storage(Storage):
@@ -93,8 +98,7 @@ class S3Storage(Storage):
         return True
 
     def _is_there(self, place: str) -> bool:
-        keys, _ = self.bucket.page(place)
-        return place in keys[:1]
+        return place in self.bucket.page(place).keys[:1]
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Read an object or a range of it."""
@@ -118,7 +122,7 @@ class S3Storage(Storage):
     @contextmanager
     def reader(self, key: str) -> Iterator[BinaryIO]:
         """Read a stream, a few requests ahead; all of one version of the object, or there is an error."""
-        with ObjectReader(self.access, self.place(key)) as raw, io.BufferedReader(raw, _BUFFER) as stream:
+        with ObjectReader(self.access, self.place(key)) as raw, io.BufferedReader(raw, BUFFER) as stream:
             yield stream
 
     @contextmanager
@@ -135,13 +139,22 @@ class S3Storage(Storage):
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Ask for one page of keys after the other."""
         check_prefix(prefix)
-        place, last, more = self.prefix + prefix, self.prefix + after if after else "", True
-        while more:
-            keys, more = self.access(partial(self.bucket.page, place, last))
-            for key in keys:
+        for page in self._pages(self.prefix + prefix, self.prefix + after if after else ""):
+            for key in page.keys:
                 yield key[len(self.prefix) :]
-            more = more and bool(keys)
-            last = keys[-1] if keys else last
+
+    def tally(self) -> tuple[int, int]:
+        """Count the objects and their bytes, by the pages of a list."""
+        pages = list(self._pages(self.prefix, ""))
+        return sum(len(page.keys) for page in pages), sum(page.size for page in pages)
+
+    def _pages(self, place: str, last: str) -> Iterator[Page]:
+        more = True
+        while more:
+            page = self.access(partial(self.bucket.page, place, last))
+            yield page
+            more = page.more and bool(page.keys)
+            last = page.keys[-1] if page.keys else last
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete many objects by each request."""
@@ -168,6 +181,24 @@ class S3Storage(Storage):
         """Begin to read in the middle."""
         check_range(start, length)
         return stretch(self.access, self.place(key), start, length)
+
+    def copy_in(self, url: str, key: str) -> int | None:
+        """Have the server copy another object; give its size. None where the URL is none of S3."""
+        if not is_here(url):
+            return None
+        place, found = objects.at(url), objects.look(url)
+        objects.copy(Source(place.access.bucket.name, place.key, found.tag, found.size), objects.Place(self.access, self.place(key)))
+        return found.size
+
+    def copy_out(self, key: str, url: str) -> bool:
+        """Have the server copy an object to another place; False where the URL is none of S3."""
+        if not is_here(url):
+            return False
+        place, options = self.place(key), self.bucket.options
+        found = self.access(lambda: self.bucket.head(place))
+        secret = options.key() if options.sse == CUSTOMER else b""
+        objects.copy(Source(self.bucket.name, place, found.tag, found.size, secret), objects.at(url))
+        return True
 
     def prove(self) -> None:
         """Find out with racing writers whether create-once holds on this server.

@@ -1,0 +1,107 @@
+"""Import and export by ``s3://bucket/key``: streams, and copies that the server makes by itself. A key is meant as it stands."""
+
+import functools
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from jobsys.errors import StorageError
+from jobsys.storage.s3.access import Access
+from jobsys.storage.s3.bucket import Bucket, Found, Source, Upload
+from jobsys.storage.s3.download import BUFFER, ObjectReader
+from jobsys.storage.s3.options import Options
+from jobsys.storage.s3.upload import ObjectWriter, even_part_size
+
+ONE_COPY: Final = 5 << 30
+"""The most bytes that one request copies."""
+_URL: Final = re.compile(r"s3://([^/]+)/(.+)", re.IGNORECASE | re.DOTALL)
+
+
+class Place(NamedTuple):
+    """An object anywhere, and the way to it."""
+
+    access: Access
+    key: str
+
+
+def at(url: str) -> Place:
+    """Find the way to an object.
+
+    Raises:
+        StorageError: the URL names none.
+    """
+    match = _URL.fullmatch(url)
+    if match is None or match[2].endswith("/"):
+        raise StorageError(f"{url} names no object of S3: write s3://bucket/key")
+    options = Options.of(os.environ)
+    return Place(_access(match[1], options.endpoint_url, options.requester_pays), match[2])
+
+
+@functools.lru_cache(maxsize=32)
+def _access(bucket: str, endpoint: str, requester_pays: bool) -> Access:
+    """Go to another's bucket as to one's own, but for what is only true of one's own: its owner and its keys."""
+    return Access(Bucket(bucket, Options(endpoint_url=endpoint, requester_pays=requester_pays)))
+
+
+def look(url: str) -> Found:
+    """Tell size, time and version of an object.
+
+    Raises:
+        NotFoundError: it is not there.
+    """
+    place = at(url)
+    return place.access(lambda: place.access.bucket.head(place.key))
+
+
+@contextmanager
+def read(url: str, tag: str = "") -> Iterator[BinaryIO]:
+    """Read an object as a stream; with a tag, only that version of it.
+
+    Raises:
+        NotFoundError: it is not there.
+        StorageError: it is another version by now.
+    """
+    place = at(url)
+    with ObjectReader(place.access, place.key, tag) as raw, io.BufferedReader(raw, BUFFER) as stream:
+        yield stream
+
+
+@contextmanager
+def write(url: str) -> Iterator[BinaryIO]:
+    """Write an object as a stream; nothing is visible before a clean exit."""
+    place = at(url)
+    writer = ObjectWriter(place.access, place.key)
+    try:
+        yield cast("BinaryIO", writer)
+        writer.commit()
+    except BaseException:
+        writer.drop()
+        raise
+
+
+def copy(source: Source, target: Place) -> None:
+    """Have the server copy an object; this machine sees none of its bytes.
+
+    Raises:
+        NotFoundError: the source is not there.
+        StorageError: it is another version by now, or can't be copied.
+    """
+    access = target.access
+    if source.size <= ONE_COPY:
+        access(lambda: access.bucket.copy(source, target.key))
+        return
+    upload: Upload = access(lambda: access.bucket.begin(target.key))
+    try:
+        size = max(even_part_size(source.size), 1 << 29)
+        starts = range(0, source.size, size)
+        parts = [
+            access(functools.partial(access.bucket.copy_part, upload, number, source, start, min(size, source.size - start)))
+            for number, start in enumerate(starts, 1)
+        ]
+        access(lambda: access.bucket.finish(upload, parts))
+    except BaseException:
+        access.bucket.abort(upload)
+        raise
