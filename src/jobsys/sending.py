@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final, Literal
@@ -86,7 +86,7 @@ class Sender:
     def _keep(self, name: str) -> None:
         """Keep what was sent for other stores."""
         match = re.fullmatch(_ARCHIVE, name)
-        path = self._store.storage.local_path(self._store.shared_file_key(name))
+        path = self._store.shared_file_path(name)
         if self._archives is not None and match is not None and path is not None and os.path.isfile(path):
             self._archives.keep(match[1], path)
 
@@ -107,6 +107,10 @@ class Sender:
         """Give the URL from which a worker fetches it."""
         return self._place(name)
 
+    def look_for(self, digests: Iterable[str]) -> None:
+        """Find out about the archives of many trees at a time, which then need not be asked for one after the other."""
+        self._store.look_for_shared_files(f"resources/{digest}.zip" for digest in digests)
+
 
 def make(sender: Sender, plan: Plan, main: Main, *, remote: bool, say: Callable[[str], None] = lambda _: None) -> Shipment:
     """Save what travels, unless it is there, and describe it; ``say`` is told before where that is much.
@@ -115,6 +119,8 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool, say: Callable[
         ResourceException: something can't be read, or does not keep still.
     """
     with sender.overlapping(), uncollected():
+        known = [layer.known_summary for layer in plan.layers]
+        sender.look_for([*(tree.sha256 for tree in plan.trees), *(each.sha256 for each in known if each is not None)])
         there = {number: parcel for number, layer in enumerate(plan.layers) if (parcel := _sent(sender, layer))}
         _announce(sender, plan, [layer for number, layer in enumerate(plan.layers) if number not in there], say)
         roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
@@ -218,6 +224,7 @@ def again(sender: Sender, old: Shipment, *, remote: bool) -> Shipment:
     Raises:
         ResourceException: some of it is not in the store any more.
     """
+    sender.look_for(each.sha256 for each in (*old.roots, *old.layers) if each.kind == "directory")
     missing = [each.label for each in (*old.roots, *old.layers) if not sender.shared_file_exists(each.shared)]
     if missing or (remote and not old.remote):
         what = ", ".join(missing[:5]) or "the environment, which that run did not ship"

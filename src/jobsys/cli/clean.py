@@ -37,13 +37,14 @@ def execute(arguments: argparse.Namespace) -> int:
         )
         raise LeaderRunningError(f"the leader of the run in {store.locator} (process {leader.pid} on {leader.host}) {seen}: {way}")
     counted = _count(store)
-    store.destroy()
+    resources, shared = store.destroy()
     objects, size = counted or (None, None)
     if arguments.json:
-        print_json({"deleted": store.locator, "objects": objects, "bytes": size})
+        print_json({"deleted": store.locator, "objects": objects, "bytes": size, "resources": resources, "resource_bytes": shared})
     else:
         much = "it was damaged" if counted is None else f"{many(counted[0], 'object')}, {format_bytes(counted[1])}"
-        print(f"deleted {store.locator}: {much}")
+        more = f"; {many(resources, 'resource')}, {format_bytes(shared)}, that no other run refers to" if resources else ""
+        print(f"deleted {store.locator}: {much}{more}")
     return 0
 
 

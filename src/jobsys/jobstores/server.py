@@ -27,9 +27,13 @@ def serve(store: JobStore, token: str, listen: str) -> ObjectServer:
         StorageError: that address can't be had.
         UsageError: it is none.
     """
+    found: dict[str, tuple[Storage, str]] = {}  # a run's files stay where they are as long as it lives
 
     def shared(name: str) -> tuple[Storage, str]:
-        return store.storage, store.shared_file_key(name)
+        place = found.get(name)
+        if place is None:
+            place = found[name] = store.shared_file_place(name)
+        return place
 
     return ObjectServer(store.storage, token, listen, shared)
 

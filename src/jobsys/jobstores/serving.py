@@ -6,8 +6,9 @@ import selectors
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Final, Self
 
 from jobsys.errors import StorageError
@@ -25,11 +26,22 @@ class StoreServer:
     """
 
     def __init__(
-        self, locator: str | os.PathLike[str], *, address: str | None = None, listen: str = ANYWHERE, durable: bool = True
+        self,
+        locator: str | os.PathLike[str],
+        *,
+        address: str | None = None,
+        listen: str = ANYWHERE,
+        durable: bool = True,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Serve a store, which need not exist; ``address`` is this machine's name in the URL that others get.
+        """Serve a store, which need not exist.
 
-        How the store is reached (credentials, say) the process finds in the environment, as this one does.
+        Args:
+            locator: the store.
+            address: this machine's name in the URL that others get (default: its host name).
+            listen: the address to listen at.
+            durable: whether every write is synced.
+            environment: how the store is reached, beside what is found in the environment of this process (credentials, say).
 
         Raises:
             StorageError: it can't be started, or can't listen there.
@@ -38,10 +50,10 @@ class StoreServer:
         locator = os.fspath(locator)
         command = [sys.executable, "-P", "-m", "jobsys.jobstores.server", f"--store={locator}", f"--listen={listen}"]
         command += [f"--parent={os.getpid()}", *([] if durable else ["--no-sync"])]
-        environment = os.environ | {wire.TOKEN_VARIABLE: self.token, "PYTHONPATH": _path()}
+        variables = os.environ | {**environment, wire.TOKEN_VARIABLE: self.token, "PYTHONPATH": _path()}
         try:
             self._process = subprocess.Popen(  # the command is this very program
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=variables, text=True, start_new_session=True
             )
         except OSError as error:
             raise StorageError(f"the server of the job store {locator} can't be started: {error}") from error

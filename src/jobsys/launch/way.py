@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
+from jobsys import early
 from jobsys.errors import UsageError
 from jobsys.jobstores import keys
 from jobsys.jobstores.serving import StoreServer
 from jobsys.launch.base import Launch
 from jobsys.storage import wire
-from jobsys.storage.s3.options import Options
 
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]|[\w.-]*)(?::(\d{1,5}))?", re.ASCII)
 
@@ -40,14 +40,16 @@ def way_to_store(launch: Launch, hosts: Sequence[str]) -> Way:
         base = store.locator
         environment = {wire.URL_VARIABLE: base, wire.TOKEN_VARIABLE: os.environ[wire.TOKEN_VARIABLE]}
         return Way(base, environment, lambda name: base + wire.object_path(store.shared_file_key(name)), _below(base))
-    if store.locator.startswith("s3:") and config.s3_workers == "direct":
+    bucket = early.s3_options(config)
+    settings = {} if bucket is None else bucket.environment()
+    if bucket is not None and config.s3_workers == "direct":
         if store.storage.signed(keys.STORE) is None:
             raise UsageError("--s3-workers direct: with this encryption, or a requester who pays, hosts can't fetch code; leave it out")
-        return Way(store.locator, Options.of(os.environ).environment(), store.shared_file_url, store.storage.url, passes=True)
+        return Way(store.locator, settings, store.shared_file_url, store.storage.url, passes=True)
     address, port = split_store_address(config.store_address or "")
     where, durable = f"{'[::]' if ':' in address else '0.0.0.0'}:{port}", config.durability == "power-cut"
-    started = StoreServer(store.locator, address=address or _own_address(hosts[0]), listen=where, durable=durable)
-    server = launch.stack.enter_context(started)
+    name = address or _own_address(hosts[0])
+    server = launch.stack.enter_context(StoreServer(store.locator, address=name, listen=where, durable=durable, environment=settings))
     environment = {wire.URL_VARIABLE: server.url, wire.TOKEN_VARIABLE: server.token}
     return Way(server.url, environment, lambda name: server.url + wire.shared_path(name), _below(server.url), server.pid)
 
