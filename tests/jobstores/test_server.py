@@ -16,8 +16,9 @@ import pytest
 
 from jobsys import processes
 from jobsys.errors import StorageError
-from jobsys.jobstores import create
+from jobsys.jobstores import JobStore, create, file
 from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.jobstores.commons import Commons
 from jobsys.jobstores.server import serve
 from jobsys.storage import wire
 from jobsys.storage.local import LocalStorage
@@ -110,11 +111,16 @@ def test_why_it_does_not_begin(tmp_path: Path, listen: str, token: str, reason: 
     assert (process.returncode, err) == (1, "")
 
 
-def test_a_shared_file_is_found_by_its_name(tmp_path: Path) -> None:
-    store = create(tmp_path / "store", StoreInfo(FORMAT, 0.0, "0"), durable=False)
-    with store.write_shared_file("resources/a b.zip") as stream:
-        stream.write(b"code")
-    with serve(store, TOKEN, "127.0.0.1:0") as server:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_shared_file_is_found_by_its_name(tmp_path: Path, shared: bool) -> None:
+    """Also in what many runs share, where the server's own process has written nothing."""
+    create(tmp_path / "store", StoreInfo(FORMAT, 0.0, "0"), durable=False)
+
+    def opened() -> JobStore:
+        commons = Commons(LocalStorage(tmp_path / "commons", durable=False)) if shared else None
+        return JobStore(f"file:{tmp_path / 'store'}", file.storage(str(tmp_path / "store"), durable=False), commons=commons)
+
+    with serve(opened(), TOKEN, "127.0.0.1:0") as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
 
@@ -125,6 +131,12 @@ def test_a_shared_file_is_found_by_its_name(tmp_path: Path) -> None:
 
         allowed = {"Authorization": f"Bearer {TOKEN}"}
         try:
+            with pytest.raises(urllib.error.HTTPError) as early:
+                ask("resources/a b.zip", **allowed)
+            early.value.close()
+            with opened().write_shared_file("resources/a b.zip") as stream:
+                stream.write(b"code")
+            assert (tmp_path / "store" / "shared").exists() is not shared
             assert ask("resources/a b.zip", **allowed) == b"code"
             assert ask("resources/a b.zip", Range="bytes=2-", **allowed) == b"de"
             for name, headers, status in (
