@@ -75,7 +75,7 @@ def test_a_bucket_is_served_by_a_process_that_knows_how_it_is_used(stack: contex
 
 def test_hosts_with_credentials_of_their_own_are_told_how_the_bucket_is_used(stack: contextlib.ExitStack, far: Bucket) -> None:
     store = JobStore(LOCATOR, far)
-    far.url = far.signed  # type: ignore[method-assign]  # as a bucket's storage does
+    far.url = far.signed  # as a bucket's storage does
     found = way(stack, store, s3_workers="direct", s3_endpoint_url=ENDPOINT)
     assert (found.locator, found.server, found.passes) == (LOCATOR, None, True)
     assert found.environment == {"JOBSYS_S3_ENDPOINT_URL": ENDPOINT}

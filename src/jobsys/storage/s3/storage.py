@@ -31,6 +31,10 @@ def is_here(url: str) -> bool:
     return url[:5].lower() == "s3://"
 
 
+SENT_ON_FOR: Final = 3600
+"""Seconds for which a signed URL is good that is used at once; a transfer that has begun goes on."""
+
+
 class S3Storage(Storage):
     """Objects in a bucket.
 
@@ -175,7 +179,7 @@ class S3Storage(Storage):
     def signed(self, key: str) -> str | None:
         """Make a URL that needs nothing else; None where the reader would have to send the user's own key, or say that he pays."""
         options = self.bucket.options
-        return None if options.sse == CUSTOMER or options.requester_pays else self.url(key)
+        return None if options.sse == CUSTOMER or options.requester_pays else self.bucket.signed_url(self.place(key), SENT_ON_FOR)
 
     def stretch(self, key: str, start: int = 0, length: int | None = None) -> Stretch:
         """Begin to read in the middle."""
