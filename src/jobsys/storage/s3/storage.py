@@ -24,15 +24,13 @@ LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
 SIGNED_FOR: Final = 7 * 24 * 3600
 """Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
+SENT_ON_FOR: Final = 3600
+"""Seconds for which one is good that is used at once; a transfer that has begun goes on."""
 
 
 def is_here(url: str) -> bool:
     """Tell whether a URL is one of S3; that is, of the one server that a process knows."""
     return url[:5].lower() == "s3://"
-
-
-SENT_ON_FOR: Final = 3600
-"""Seconds for which a signed URL is good that is used at once; a transfer that has begun goes on."""
 
 
 class S3Storage(Storage):
