@@ -1,9 +1,7 @@
 """Workers anywhere: bare hosts that share nothing and have no credentials run the demo's workflow over a bucket, in trouble, too."""
 
 import json
-import os
 import socket
-import subprocess
 import threading
 import time
 import uuid
@@ -12,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from jobsys.storage.s3.bucket import Bucket
-from jobsys.storage.s3.options import Options
+from s3 import servers  # type: ignore[import-not-found]
+from s3.fixtures import bucket  # type: ignore[import-not-found]
 from shipping.field import Field, Started, said, until  # type: ignore[import-not-found]
-from shipping.hosts import BARE, HEAD, HEAD_ADDRESS, REPOSITORY, find_script  # type: ignore[import-not-found]
+from shipping.hosts import BARE, HEAD, HEAD_ADDRESS, REPOSITORY  # type: ignore[import-not-found]
 from shipping.relay import Relay, at_file  # type: ignore[import-not-found]
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.timeout(300)]
 
 PORT = 9000
-KEYS = {"AWS_ACCESS_KEY_ID": "TESTACCESS", "AWS_SECRET_ACCESS_KEY": "testsecret", "AWS_EC2_METADATA_DISABLED": "true"}
 EXAMPLES = REPOSITORY / "contrib" / "examples"
 MODULES = 150
 PATIENCE = "3"
@@ -48,44 +45,9 @@ def texts(files):
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real S3 server on this machine: the one that TEST_S3_ENDPOINT names, or a Ceph."""
-    if named := os.environ.get("TEST_S3_ENDPOINT"):
-        yield named
-        return
-    hosts = find_script()
-    script = None if hosts is None else hosts.parents[1] / "servers" / "s3-ceph.sh"
-    if script is None or not script.is_file():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(
-            "no S3 server: set TEST_S3_ENDPOINT, or have shared/infra/servers/s3-ceph.sh"
-        )
-    state = str(tmp_path_factory.mktemp("ceph"))
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = str(20000 + unused.getsockname()[1] % 10000)
-    started = subprocess.run([str(script), "start", state, port], capture_output=True, text=True, timeout=120)
-    assert started.returncode == 0, started.stdout + started.stderr
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        subprocess.run([str(script), "stop", state, port], capture_output=True, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def bucket(endpoint: str) -> Iterator[str]:
-    """A bucket on that server, empty."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in KEYS.items():
-            patch.setenv(name, value)
-        made = Bucket(f"anywhere-{uuid.uuid4().hex[:12]}", Options(endpoint_url=endpoint))
-        made.client().create_bucket(Bucket=made.name)
-        yield made.name
-
-
-@pytest.fixture(scope="module")
-def reachable(endpoint: str, field: Field) -> Iterator[str]:
-    """The endpoint as the pretend hosts reach it: at the head."""
-    host, _, port = endpoint.rpartition("/")[2].partition(":")
+def reachable(ceph: "servers.Server", field: Field) -> Iterator[str]:
+    """Ceph's endpoint as the pretend hosts reach it: at the head."""
+    host, _, port = ceph.endpoint.rpartition("/")[2].partition(":")
     path = field.hosts.persist(HEAD) / "s3.sock"
     relay = Relay(at_file(str(path)), lambda: socket.create_connection((host, int(port))))
     thread = threading.Thread(target=relay.serve)
@@ -109,10 +71,11 @@ def reachable(endpoint: str, field: Field) -> Iterator[str]:
 class Anywhere:
     """Runs over the bucket, and what they have done so far."""
 
-    def __init__(self, field: Field, bucket: str, endpoint: str) -> None:
+    def __init__(self, field: Field, ceph: "servers.Server", endpoint: str) -> None:
         self.field = field
-        self.bucket = bucket
-        self.environment = {**KEYS, "JOBSYS_S3_ENDPOINT_URL": endpoint}
+        self.place = f"s3://{bucket(ceph)}/{uuid.uuid4().hex[:8]}"
+        self.secrets = {"AWS_ACCESS_KEY_ID": ceph.key, "AWS_SECRET_ACCESS_KEY": ceph.secret}
+        self.environment = {**self.secrets, "AWS_EC2_METADATA_DISABLED": "true", "JOBSYS_S3_ENDPOINT_URL": endpoint}
         names = ("stdlib_map", "stdlib_report", "stdlib_source")
         self.script = field.script(FLOW.format(modules=MODULES), **{name: (EXAMPLES / f"{name}.py").read_text() for name in names})
 
@@ -137,8 +100,8 @@ class Anywhere:
 
 
 @pytest.fixture
-def anywhere(field: Field, bucket: str, reachable: str) -> Anywhere:
-    return Anywhere(field, bucket, reachable)
+def anywhere(field: Field, ceph: "servers.Server", reachable: str) -> Anywhere:
+    return Anywhere(field, ceph, reachable)
 
 
 def test_bare_hosts_run_it_over_a_bucket_whatever_happens_to_them(anywhere: Anywhere) -> None:
@@ -150,11 +113,11 @@ def test_bare_hosts_run_it_over_a_bucket_whatever_happens_to_them(anywhere: Anyw
     for host in BARE:
         for name in ("side", "go"):
             (hosts.persist(host) / name).unlink()
-    started = anywhere.start(f"s3://{anywhere.bucket}/whatever")
+    started = anywhere.start(anywhere.place)
     until(lambda: all(map(anywhere.field.side, BARE)))
     seen = anywhere.environments("n3") + anywhere.environments("n4")
     assert "JOBSYS_STORE_TOKEN" in seen
-    assert not [secret for secret in (*KEYS, "X-Amz-Signature") if secret in seen]
+    assert not [secret for secret in (*anywhere.secrets, "X-Amz-Signature") if secret in seen]
     hosts.off("n4")
     hosts.boot("n4")
     anywhere.await_jobs(started, "n4")
@@ -169,18 +132,18 @@ def test_bare_hosts_run_it_over_a_bucket_whatever_happens_to_them(anywhere: Anyw
     assert "modules.csv" in done.stdout
     assert "n3" in done.stderr, "it was told that hosts were lost"
     assert "n4" in done.stderr
-    assert not [secret for secret in (*KEYS.values(), "X-Amz-Signature") if secret in done.stderr]
+    assert not [secret for secret in (*anywhere.secrets.values(), "X-Amz-Signature") if secret in done.stderr]
     anywhere.field.nothing_is_left(*BARE)
 
 
 def test_hosts_with_credentials_of_their_own_reach_the_bucket_themselves(anywhere: Anywhere) -> None:
     script = anywhere.field.script("import boto3\n" + "\n@jobsys.job(memory='50M')\ndef main():\n    return jobsys.current().job_id\n")
-    words = ["--s3-workers", "direct", *(word for name in KEYS for word in ("--env", name))]
-    done = anywhere.field.run(script, *words, store=f"s3://{anywhere.bucket}/direct", **anywhere.environment)
+    words = ["--s3-workers", "direct", *(word for name in anywhere.secrets for word in ("--env", name))]
+    done = anywhere.field.run(script, *words, store=anywhere.place, **anywhere.environment)
     assert done.returncode == 0, said(done)
     asked = anywhere.field.hosts.run(
         HEAD,
-        [f"{anywhere.field.bin}/jobsys", "status", f"s3://{anywhere.bucket}/direct", "--json"],
+        [f"{anywhere.field.bin}/jobsys", "status", anywhere.place, "--json"],
         "/",
         anywhere.field.environment | anywhere.environment,
     )

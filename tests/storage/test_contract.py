@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bucket import Bucket  # type: ignore[import-not-found]
+from jobsys.jobstores import s3
 from jobsys.jobstores.serving import StoreServer
 from jobsys.storage import packs
 from jobsys.storage.base import Storage
@@ -24,6 +25,7 @@ KINDS = (
     *("local", "local-durable", "local-kept-open", "local-odd-root"),
     *("packed", "packed-within", "packed-alternating", "packed-loose"),
     *("memory", "faulty", "served", "sent-on", "passed-through"),
+    *("s3-ceph", "s3-moto"),
 )
 
 
@@ -50,11 +52,18 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, serve: Callable[[Storag
     def alternating(root: Path) -> Storage:
         return Within(Alternating(lambda: PackedStorage(root, durable=False, packed="d/")), "d/")
 
+    def in_bucket(name: str) -> Callable[[], Storage]:
+        server = request.getfixturevalue(name)
+        place = request.getfixturevalue("s3_place")
+        return lambda: s3.storage(place(server))
+
     def loose(root: Path) -> Storage:
         """Its directory is another machine's, as far as it knows."""
         request.getfixturevalue("monkeypatch").setattr(packs, "devices", lambda kinds, mounts: frozenset())
         return Within(Alternating(lambda: PackedStorage(root, durable=False, packed="d/")), "d/")
 
+    if request.param.startswith("s3-"):
+        return in_bucket(request.param.removeprefix("s3-"))
     kinds: dict[str, Callable[[], Storage]] = {
         "local": lambda: LocalStorage(root(), durable=False),
         "local-durable": lambda: LocalStorage(root(), durable=True),

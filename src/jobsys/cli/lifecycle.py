@@ -5,8 +5,8 @@ Examples:
   aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configuration file://rule.json
   jobsys lifecycle s3://bucket/scratch --expire 90      whole runs go, too, 90 days after they were written
 
-Nothing is sent and nothing is changed. The rule takes the place of all that the bucket has: add those to the file. With --expire, a run that
-is still wanted after that time is lost, and so is code that later runs share; give it a prefix of runs that are all done by then.
+Nothing is sent and nothing is changed. The rule takes the place of all that the bucket has: add those to the file. With --expire, a run
+that is still wanted after that time is lost, and so is code that later runs share: give it a prefix of runs that are all done by then.
 """
 
 import argparse

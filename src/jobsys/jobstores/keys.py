@@ -24,10 +24,11 @@ TOPS: Final = frozenset(
     | {"shared-refs", "probe"}
 )
 """The first parts of all keys."""
-PROBE: Final = "probe/"  # by which a storage is tried out; what lies there means nothing
 POINTERS: Final = "shared-refs/"  # to what a run refers to in a commons
 RESOURCES: Final = "resources/"
 """How the names of those shared files begin that lie in a commons, where there is one, and all keys of a commons."""
+PROBE: Final = "probe/"
+"""How the keys begin by which a storage is tried out; what lies there means nothing."""
 IMMUTABLE: Final = (JOURNAL, VALUES, GRAPHS, FILES, SNAPSHOTS)
 """How the keys begin whose objects never change once they are there."""
 

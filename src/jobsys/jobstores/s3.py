@@ -4,8 +4,10 @@ import os
 import re
 from typing import Final, NamedTuple
 
+from jobsys.digest import sha256
 from jobsys.errors import LocatorError
 from jobsys.jobstores import keys
+from jobsys.jobstores.commons import Commons
 from jobsys.storage.s3.bucket import Bucket
 from jobsys.storage.s3.options import Options
 from jobsys.storage.s3.storage import S3Storage
@@ -13,8 +15,12 @@ from jobsys.storage.s3.storage import S3Storage
 _BUCKET: Final = re.compile(r"arn:[^/\s]+:accesspoint[/:][A-Za-z0-9-]+|[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
+COMMONS: Final = "jobsys-code"
+"""Where the code lies that runs side by side share: ``s3://bucket/team/jobsys-code`` is that of ``s3://bucket/team/run``."""
+
+
 class Place(NamedTuple):
-    """A bucket and what all keys of a run begin with."""
+    """A bucket and what all keys of a run begin with; an empty prefix is a bucket for one run alone."""
 
     bucket: str
     prefix: str
@@ -38,6 +44,8 @@ def parse(locator: str) -> Place:
     parts = prefix.split("/") if prefix else []
     if any(part in {"", ".", ".."} or not part.isprintable() for part in parts):
         raise LocatorError(f"{locator!r}: the prefix must be parts between single slashes, none of them '.' or '..'")
+    if parts and parts[-1].startswith(COMMONS):
+        raise LocatorError(f"{locator!r}: code that runs share lies there; choose another name for a run")
     return Place(found[0], prefix)
 
 
@@ -50,3 +58,19 @@ def storage(locator: str, options: Options | None = None) -> S3Storage:
     """
     place = parse(locator)
     return S3Storage(Bucket(place.bucket, options or Options.of(os.environ)), place.prefix, immutable=keys.immutable, own=keys.is_own)
+
+
+def commons(locator: str, options: Options | None = None) -> Commons | None:
+    """Give what the run at a locator shares with those beside it; None for a run that has a bucket of its own.
+
+    Raises:
+        LocatorError: it is none.
+        UsageError: an option makes no sense.
+    """
+    place = parse(locator)
+    if not place.prefix:
+        return None
+    options = options or Options.of(os.environ)
+    readers = f"-{sha256(options.key())[:16]}" if options.sse_key else ""  # who has another key can't read what lies there
+    beside = "/".join([*place.prefix.split("/")[:-1], COMMONS + readers])
+    return Commons(S3Storage(Bucket(place.bucket, options), beside))

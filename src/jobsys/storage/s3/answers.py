@@ -123,7 +123,7 @@ def _by_code(code: str, status: int, doing: str, place: str) -> StorageError | N
 
 
 def _permission(doing: str) -> str:
-    needs = {"read": "s3:GetObject", "write": "s3:PutObject", "list": "s3:ListBucket", "delete": "s3:DeleteObject"}
+    needs = {"read": "s3:GetObject and s3:ListBucket", "write": "s3:PutObject", "list": "s3:ListBucket", "delete": "s3:DeleteObject"}
     return (
         f"the policy of the user or of the bucket must allow {needs.get(doing, 's3:GetObject, s3:PutObject, s3:ListBucket')}, "
         "and a bucket whose requester pays needs --s3-requester-pays"

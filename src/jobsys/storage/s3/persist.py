@@ -11,7 +11,7 @@ from jobsys.storage.s3.answers import PassingError
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FIRST: Final = 10.0
+FIRST: Final = 5.0
 """Seconds for which a server is asked again that has never answered: its address may be wrong."""
 PATIENCE: Final = 120.0
 """Seconds for which one is asked again that has."""
