@@ -4,7 +4,10 @@ import importlib
 import json
 import subprocess
 import sys
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -271,3 +274,79 @@ def test_the_newest_run_of_its_kind_is_found(tmp_path, modules, monkeypatch):
     assert saved.named("newest", quick=False).name == "full-20260201-000000.json"
     assert saved.named("newest", quick=True).name == "quick-20260301-000000.json"
     assert saved.named("other.json", quick=True) == Path("other.json")
+
+
+# ── S3 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "header", "kind"),
+    [
+        ("GET", "/bucket?list-type=2&prefix=a", b"", "list"),
+        ("GET", "/bucket?prefix=a&marker=b", b"", "list"),
+        ("GET", "/bucket?location", b"", "get bucket"),
+        ("HEAD", "/bucket", b"", "head bucket"),
+        ("PUT", "/bucket/", b"", "put bucket"),
+        ("GET", "/bucket/a/b", b"", "get"),
+        ("HEAD", "/bucket/a?versionId=1", b"", "head"),
+        ("PUT", "/bucket/a", b"", "put"),
+        ("PUT", "/bucket/a", b"PUT /bucket/a HTTP/1.1\r\nX-Amz-Copy-Source: b/c\r\n\r\n", "copy"),
+        ("POST", "/bucket/a?uploads", b"", "begin upload"),
+        ("PUT", "/bucket/a?partNumber=1&uploadId=u", b"", "put part"),
+        ("POST", "/bucket/a?uploadId=u", b"", "complete upload"),
+        ("DELETE", "/bucket/a?uploadId=u", b"", "abort upload"),
+        ("POST", "/bucket?delete", b"", "delete many"),
+        ("DELETE", "/bucket/a", b"", "delete"),
+    ],
+)
+def test_a_request_to_s3_is_counted_as_what_it_asks_for(modules, method, target, header, kind):
+    assert modules("counting").kind(method, target, header) == kind
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the body that came, whole or in chunks."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self):
+        body, length = b"", self.headers.get("Content-Length")
+        if length is None:
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(length))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_proxy_hands_on_every_byte_and_counts(modules):
+    body = bytes(range(256)) * 4000
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with modules("counting").Counting(server.server_port) as proxy:
+            connection = HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+            for sent in (body, b"", iter([body[:70_000], body[70_000:]])):  # what is given piece by piece goes in chunks
+                connection.request("PUT", "/bucket/key", sent)
+                assert connection.getresponse().read() == (b"" if sent == b"" else body)
+            connection.close()
+            assert proxy.take() == {"put": 3}
+            assert proxy.take() == {}
+        server.shutdown()
+
+
+def test_what_more_jobs_would_take_is_told_from_two_sizes(modules):
+    told = modules("cases.s3_fan_out").on_a_line(100, {20: {0: 7.0, 1: 5.0, 2: 1.0}, 10: {0: 5.0, 1: 5.0}})
+    assert told == {0: 23.0, 1: 5.0}
+
+
+def test_without_the_script_that_starts_ceph_it_says_what_to_set(modules, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_S3_CEPH_SCRIPT", str(tmp_path / "none"))
+    with pytest.raises(modules("contest").ContestError, match="set TEST_S3_CEPH_SCRIPT"), modules("ceph").ceph(tmp_path):
+        pytest.fail("it began")

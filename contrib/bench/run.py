@@ -31,7 +31,7 @@ from host import machine
 from report import Case, ratio_table
 from settings import PEERS, TO_INSTALL, Bench, Settings
 
-USUAL_PEERS = "pool,fork,ray,parsl,dask,toil"
+USUAL_PEERS = "pool,fork,ray,parsl,dask,toil,awscli"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from report import Case
 
-TO_INSTALL = ("ray", "parsl", "dask", "toil")
+TO_INSTALL = ("ray", "parsl", "dask", "toil", "awscli")
 PEERS = ("pool", "fork", "spawn", *TO_INSTALL)
 
 

@@ -6,11 +6,13 @@ from cases.graphs import CHAIN, LATTICE, MAP_REDUCE, PASSING
 from cases.idle import IDLE
 from cases.long import LOOK, MILLION, RESUME
 from cases.onejob import ONE_JOB
+from cases.s3 import S3, S3_BIG, S3_FAN_OUT, S3_SMALL
 from cases.shipping import SHIPPING
 
 BENCHES = {
     bench.name: bench
     for bench in (
-        FAN_OUT, ISOLATION, CHAIN, MAP_REDUCE, LATTICE, PASSING, SMALL, BIG, ONE_JOB, IDLE, RESUME, LOOK, MILLION, SHIPPING,
+        FAN_OUT, ISOLATION, CHAIN, MAP_REDUCE, LATTICE, PASSING, SMALL, BIG, ONE_JOB, IDLE, RESUME, LOOK, MILLION, SHIPPING, S3, S3_SMALL,
+        S3_BIG, S3_FAN_OUT,
     )
 }  # fmt: skip

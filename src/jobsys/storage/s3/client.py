@@ -3,6 +3,7 @@
 import base64
 import datetime
 import hashlib
+import io
 import os
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ from jobsys.version import VERSION
 CONNECTIONS: Final = 64
 _CONNECT: Final = 10  # seconds
 _ANSWER: Final = 60
+_SMALL: Final = 1 << 20  # bytes of a body that is sent at once; before a larger one the server is asked whether it will take it
 _SHIFTED: Final = "jobsys-s3v4"
+_AGENT: Final = f"jobsys/{VERSION} Boto3/{boto3.__version__}"  # the one that botocore makes is put together anew for each request
 _LOADER: Final = botocore.loaders.create_loader()  # reading the description of S3 takes longer than all else
 
 
@@ -64,7 +67,7 @@ class Client:
             signature_version="s3v4",
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            user_agent_extra=f"jobsys/{VERSION}",
+            user_agent=_AGENT,
             s3={"payload_signing_enabled": True},
         )
         try:
@@ -72,6 +75,7 @@ class Client:
         except (BotoCoreError, ValueError) as error:
             raise StorageError(f"S3 can't be used: {error}") from error
         client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
+        client.meta.events.register("request-created.s3.PutObject", _unasked)
         client.meta.events.register("choose-signer.s3", self._choose)
         return client
 
@@ -94,6 +98,12 @@ def _with_md5(params: dict[str, Any], **_: Any) -> None:
     """Add the one checksum that every server knows, without which some delete nothing."""
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
     params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _unasked(request: Any, **_: Any) -> None:
+    """Spare a small body the way to the server and back that ``Expect: 100-continue`` takes."""
+    if isinstance(request.body, io.BytesIO) and request.body.getbuffer().nbytes <= _SMALL:
+        del request.headers["Expect"]
 
 
 class _Shifted:

@@ -17,6 +17,8 @@ from jobsys.storage.s3.upload import ObjectWriter, even_part_size
 
 ONE_COPY: Final = 5 << 30
 """The most bytes that one request copies."""
+PART_COPY: Final = 1 << 29
+"""The least bytes of a part that is copied."""
 _URL: Final = re.compile(r"s3://([^/]+)/(.+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -95,7 +97,7 @@ def copy(source: Source, target: Place) -> None:
         return
     upload: Upload = access(lambda: access.bucket.begin(target.key))
     try:
-        size = max(even_part_size(source.size), 1 << 29)
+        size = max(even_part_size(source.size), PART_COPY)
         starts = range(0, source.size, size)
         parts = [
             access(functools.partial(access.bucket.copy_part, upload, number, source, start, min(size, source.size - start)))

@@ -36,7 +36,7 @@ def is_here(url: str) -> bool:
 class S3Storage(Storage):
     """Objects in a bucket.
 
-    Whatever fails in passing is tried again for some two minutes, so a call may happen twice: a create-once whose first answer was lost
+    Whatever fails in passing is tried again for some ten minutes, so a call may happen twice: a create-once whose first answer was lost
     is refused the second time, as by every storage.
     """
 

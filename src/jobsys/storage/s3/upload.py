@@ -48,6 +48,7 @@ class Parts:
         self._sent: deque[Future[Part]] = deque()
         self._parts: list[Part] = []
         self._size = 0
+        self._over = False
 
     def send(self, body: bytes | bytearray) -> None:
         """Send the next part; waits where too many are on their way.
@@ -61,7 +62,7 @@ class Parts:
         while len(self._sent) >= (_AT_ONCE if number <= _LATER else _AT_ONCE_LATER):
             self._collect()
         self._size += len(body)
-        self._sent.append(self._threads.submit(self._access, partial(self._bucket.part, self._upload, number, body)))
+        self._sent.append(self._threads.submit(self._access, partial(self._part, number, body)))
 
     def finish(self) -> None:
         """Make it visible.
@@ -76,9 +77,15 @@ class Parts:
 
     def abort(self) -> None:
         """Forget it; what can't be deleted now is left to the clean-up of the run, or a rule of the bucket."""
+        self._over = True
         self._threads.shutdown(cancel_futures=True)
         with suppress(StorageError):
             self._bucket.abort(self._upload)
+
+    def _part(self, number: int, body: bytes | bytearray) -> Part:
+        if self._over:  # nobody waits for it any more, nor shall it be tried again
+            raise StorageError(f"the upload of {self._bucket.place(self._upload.key)} was given up")
+        return self._bucket.part(self._upload, number, body)
 
     def _collect(self) -> None:
         self._parts.append(self._sent.popleft().result())
