@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.timeout(300)]
 
 PORT = 9000
 EXAMPLES = REPOSITORY / "contrib" / "examples"
-MODULES = 150
+MODULES = 120
 PATIENCE = "3"
 FLOW = """
 import stdlib_map, stdlib_source
@@ -52,15 +52,15 @@ def reachable(ceph: "servers.Server", field: Field) -> Iterator[str]:
     relay = Relay(at_file(str(path)), lambda: socket.create_connection((host, int(port))))
     thread = threading.Thread(target=relay.serve)
     thread.start()
-    program = Path(__file__).parents[1] / "shipping" / "relay.py"
-    (field.hosts.persist(HEAD) / "relay.py").write_text(program.read_text())
-    words = [field.hosts.python, "/persist/relay.py", f"{HEAD_ADDRESS}:{PORT}", "/persist/s3.sock"]
-    there = field.hosts.start(HEAD, words)
-    assert there.stdout is not None
-    assert there.stdout.readline() == "listening\n"
+    source = Path(__file__).parents[1] / "shipping" / "relay.py"
+    (field.hosts.persist(HEAD) / "relay.py").write_text(source.read_text())
+    line = f"exec {field.hosts.python} /persist/relay.py {HEAD_ADDRESS}:{PORT} /persist/s3.sock >/persist/peers"
+    there = field.hosts.start(HEAD, ["sh", "-c", line])
+    peers = field.hosts.persist(HEAD) / "peers"
+    until(lambda: peers.exists() and peers.read_text())
     yield f"http://{HEAD_ADDRESS}:{PORT}"
-    for pid, line in field.hosts.processes(HEAD).items():
-        if "relay.py" in line:
+    for pid, program in field.hosts.processes(HEAD).items():
+        if "relay.py" in program:
             field.hosts.run(HEAD, ["kill", str(pid)])
     there.communicate(timeout=10)
     relay.close()
@@ -133,6 +133,8 @@ def test_bare_hosts_run_it_over_a_bucket_whatever_happens_to_them(anywhere: Anyw
     assert "n3" in done.stderr, "it was told that hosts were lost"
     assert "n4" in done.stderr
     assert not [secret for secret in (*anywhere.secrets.values(), "X-Amz-Signature") if secret in done.stderr]
+    asked = (hosts.persist(HEAD) / "peers").read_text().split()
+    assert len(set(asked) - {"listening", HEAD_ADDRESS}) == len(BARE), "hosts have read from the bucket itself"
     anywhere.field.nothing_is_left(*BARE)
 
 

@@ -1,6 +1,6 @@
 """A way for TCP between pretend hosts and this machine, which share no network: ends that meet at a socket in a file both see.
 
-As a program: ``relay.py HOST:PORT PATH`` listens there and leads to the file's socket.
+As a program: ``relay.py HOST:PORT PATH`` listens there, leads to the file's socket, and prints from where each connection comes.
 """
 
 import contextlib
@@ -8,21 +8,24 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 
 class Relay:
     """Takes connections, and has each of them lead on."""
 
-    def __init__(self, listener: socket.socket, lead_on: Callable[[], socket.socket]) -> None:
+    def __init__(self, listener: socket.socket, lead_on: Callable[[], socket.socket], note: Callable[[str], object] = str) -> None:
         self._listener = listener
         self._lead_on = lead_on
+        self._note = note
         self._open: list[socket.socket] = []
 
     def serve(self) -> None:
         """Go on until it is closed."""
         with contextlib.suppress(OSError):  # closed
             while True:
-                one, _ = self._listener.accept()
+                one, peer = self._listener.accept()
+                self._note(str(peer[0]) if peer else "")
                 other = self._lead_on()
                 self._open += [one, other]
                 for source, target in ((one, other), (other, one)):
@@ -62,4 +65,4 @@ if __name__ == "__main__":
     host, _, port = sys.argv[1].rpartition(":")
     with socket.create_server((host, int(port))) as made:
         print("listening", flush=True)
-        Relay(made, lambda: to_file(sys.argv[2])).serve()
+        Relay(made, lambda: to_file(sys.argv[2]), partial(print, flush=True)).serve()
