@@ -90,6 +90,23 @@ def test_clean_leaves_nothing(say: Callable[[str], Said], ceph: "servers.Server"
     assert (again.status, "there is no job store at s3://" in again.err) == (1, True)
 
 
+def test_code_of_runs_that_were_removed_by_others_is_found(say: Callable[[str], Said], ceph: "servers.Server") -> None:
+    for name in ("here", "gone"):
+        assert say(f"python squares.py s3://my-bucket/shared/{name} --n 5").status == 0
+    client, name = new_client(ceph), bucket(ceph)
+    keys = [each["Key"] for each in client.list_objects_v2(Bucket=name)["Contents"] if "/shared/" in each["Key"]]
+    for key in keys:
+        if "/shared/gone/" in key:
+            client.delete_object(Bucket=name, Key=key)
+    assert "deleted 0 resources" in say("jobsys clean s3://my-bucket/shared --shared-code").out
+    for key in keys:
+        if "/shared/here/" in key:
+            client.delete_object(Bucket=name, Key=key)
+    found = json.loads(say("jobsys clean s3://my-bucket/shared --shared-code --json").out)
+    assert (found["resources"], found["resource_bytes"] > 0) == (1, True)
+    assert [each["Key"] for each in client.list_objects_v2(Bucket=name).get("Contents", ()) if "/shared/" in each["Key"]] == []
+
+
 def test_clean_takes_older_versions_too(say: Callable[[str], Said], ceph: "servers.Server") -> None:
     client, name = new_client(ceph), f"versions-{uuid.uuid4().hex[:8]}"
     client.create_bucket(Bucket=name)

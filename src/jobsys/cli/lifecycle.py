@@ -9,11 +9,17 @@ Nothing is sent and nothing is changed. The rule takes the place of all that the
 that is still wanted after that time is lost, and so is code that later runs share: give it a prefix of runs that are all done by then.
 """
 
+from __future__ import annotations
+
 import argparse
+import importlib
+from typing import TYPE_CHECKING
 
 from jobsys.cli.output import print_json
 from jobsys.errors import UsageError
-from jobsys.jobstores.s3 import Place, parse
+
+if TYPE_CHECKING:
+    from jobsys.jobstores.s3 import Place
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +33,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print it."""
     if arguments.days < 1 or (arguments.expire is not None and arguments.expire < 1):
         raise UsageError("--days and --expire count whole days, from 1 on")
-    print_json(rules(parse(arguments.locator), arguments.days, arguments.expire))
+    place = importlib.import_module("jobsys.jobstores.s3").parse(arguments.locator)  # loaded on use: boto3 takes its time
+    print_json(rules(place, arguments.days, arguments.expire))
     return 0
 
 

@@ -2,12 +2,14 @@
 
 import os
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from jobsys.digest import sha256
-from jobsys.errors import LocatorError
+from jobsys.errors import FormatError, LocatorError, NoSuchJobStoreError
 from jobsys.jobstores import keys
-from jobsys.jobstores.commons import Commons
+from jobsys.jobstores.base import JobStore
+from jobsys.jobstores.commons import Commons, Holder
 from jobsys.storage.s3.bucket import Bucket
 from jobsys.storage.s3.options import Options
 from jobsys.storage.s3.storage import S3Storage
@@ -70,7 +72,31 @@ def commons(locator: str, options: Options | None = None) -> Commons | None:
     place = parse(locator)
     if not place.prefix:
         return None
-    options = options or Options.of(os.environ)
+    return _commons(place.bucket, place.prefix.rpartition("/")[0], options or Options.of(os.environ))
+
+
+def commons_below(locator: str, options: Options | None = None) -> tuple[Commons, Callable[[Holder], bool]]:
+    """Give what the runs right below a locator share, and what tells whether one of them is surely gone.
+
+    Raises:
+        LocatorError: it is none.
+        UsageError: an option makes no sense.
+    """
+    place, options = parse(locator), options or Options.of(os.environ)
+
+    def is_gone(holder: Holder) -> bool:
+        if not holder.locator.startswith(f"s3://{place.bucket}/"):
+            return False
+        try:
+            return JobStore(holder.locator, storage(holder.locator, options)).info().run != holder.run
+        except NoSuchJobStoreError:
+            return True
+        except (FormatError, LocatorError):
+            return False
+
+    return _commons(place.bucket, place.prefix, options), is_gone
+
+
+def _commons(bucket: str, parent: str, options: Options) -> Commons:
     readers = f"-{sha256(options.key())[:16]}" if options.sse_key else ""  # who has another key can't read what lies there
-    beside = "/".join([*place.prefix.split("/")[:-1], COMMONS + readers])
-    return Commons(S3Storage(Bucket(place.bucket, options), beside))
+    return Commons(S3Storage(Bucket(bucket, options), f"{parent}/{COMMONS}{readers}"))

@@ -45,6 +45,10 @@ class RefusedError(StorageError):
     """There is an object already, or it is another one than was asked for."""
 
 
+class NotOfferedError(StorageError):
+    """The server does not offer what was asked for."""
+
+
 class RangeError(StorageError):
     """The range lies behind the object's end."""
 
@@ -61,7 +65,7 @@ _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidTo
 _UNKNOWN: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "UnrecognizedClientException"})
 _WRONG_REGION: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 _NO_UPLOAD: Final = frozenset({"NoSuchUpload"})
-_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'|region '([a-z0-9-]+)' is wrong; expecting")
+_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'")
 
 
 def translate(error: Exception, doing: str, place: str, now: float) -> StorageError:
@@ -119,6 +123,8 @@ def _by_code(code: str, status: int, doing: str, place: str) -> StorageError | N
         return NotFoundError(f"there is nothing under {place}")
     if status == 412 or code == "PreconditionFailed":
         return RefusedError(f"can't {doing} {place}: there is an object already, or it is another one by now")
+    if status == 501:
+        return NotOfferedError(f"can't {doing} {place}: the server does not offer this ({code})")
     if status == 416:
         return RangeError(f"{place} ends before the bytes that were asked for")
     return None
@@ -134,7 +140,7 @@ def _permission(doing: str) -> str:
 
 def _region(headers: Mapping[str, str], message: str) -> str:
     match = _REGION.search(message)
-    named = headers.get("x-amz-bucket-region") or (match and (match[1] or match[2]))
+    named = headers.get("x-amz-bucket-region") or (match and match[1])
     way = f"set AWS_REGION={named}" if named else "set AWS_REGION to the bucket's region"
     return f"the bucket is in another region: {way}"
 

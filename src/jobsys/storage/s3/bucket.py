@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from jobsys.errors import NotFoundError, StorageError
-from jobsys.storage.s3.answers import translate
+from jobsys.storage.s3.answers import NotOfferedError, translate
 from jobsys.storage.s3.client import Client
 from jobsys.storage.s3.options import AES, CUSTOMER, KMS, Options
 
@@ -172,7 +172,14 @@ class Bucket:
 
     def begin(self, key: str) -> Upload:
         """Begin an upload in parts."""
-        algorithm = {} if self._keeps_sha256 is False else {"ChecksumAlgorithm": "SHA256"}
+        if self._keeps_sha256 is not False:
+            try:
+                return self._begin(key, {"ChecksumAlgorithm": "SHA256"})
+            except NotOfferedError:
+                self._keeps_sha256 = False
+        return self._begin(key, {})
+
+    def _begin(self, key: str, algorithm: dict[str, str]) -> Upload:
         with self._naming("write", key):
             answer = self.client().create_multipart_upload(Key=key, **self._common, **self._new, **algorithm)
         self._keeps_sha256 = answer.get("ChecksumAlgorithm") == "SHA256"
