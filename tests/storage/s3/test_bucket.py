@@ -82,7 +82,7 @@ def test_a_server_that_does_not_know_checksums_of_parts_is_asked_without() -> No
 
 
 def test_parts_bear_their_checksums_to_the_end() -> None:
-    answers = {
+    answers: Any = {
         "create_multipart_upload": {"UploadId": "u", "ChecksumAlgorithm": "SHA256"},
         "upload_part": {"ETag": "e", "ChecksumSHA256": "s"},
     }
@@ -102,7 +102,7 @@ def test_a_body_that_is_cut_off_is_not_believed() -> None:
 @pytest.mark.parametrize("method", ["put", "get", "head", "page", "delete", "begin"])
 def test_every_request_says_whose_the_bucket_is_and_who_pays(method: str) -> None:
     options = Options(owner="123456789012", requester_pays=True, sse="customer", sse_key=KEY)
-    answers = {
+    answers: Any = {
         "get_object": {"Body": io.BytesIO(), "ContentLength": 0},
         "head_object": {"ContentLength": 0, "LastModified": __import__("datetime").datetime.now()},
         "create_multipart_upload": {"UploadId": "u"},
