@@ -21,5 +21,5 @@ def measure(pair):
 
 
 @jobsys.job(cores=0.1)
-def workflow():
-    return [measure(piece(number)) for number in range(WIDTH)]
+def workflow(width=WIDTH):
+    return [measure(piece(number)) for number in range(width)]
