@@ -8,7 +8,6 @@ import pytest
 from jobsys.errors import FormatError, JobStoreExistsError, JobsysError, LocatorError, NoSuchJobStoreError, StorageError
 from jobsys.jobstores import create, keys, locate, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.jobstores.locators import is_gone
 
 INFO = StoreInfo(FORMAT, 0.0, "0")
 NAMES = ["plain", "sp ace", "qu'o\"te", "ünï ✓", "new\nline", "per%20cent", "co:lon", "#hash?", "-dash", "...", "back\\slash", "s3"]
@@ -166,15 +165,3 @@ def test_every_key_begins_with_a_known_name() -> None:
     made += [keys.commit(1, "t"), keys.file(1, "t", 1, "n"), keys.shared("n"), keys.STORE, keys.STATUS, keys.KILL, keys.PROBE]
     made += [keys.pointer(keys.resource("resources/n"), "g")]
     assert {key.partition("/")[0] for key in made} == keys.TOPS
-
-
-def test_a_run_is_gone_where_its_store_is_not_or_is_of_another(tmp_path: Path) -> None:
-    store = create(tmp_path / "store", INFO, durable=False)
-    run = store.info().run
-    assert not is_gone(run, store.locator)
-    assert is_gone("another", store.locator)
-    store.storage.put(keys.STORE, b"damaged")
-    assert not is_gone(run, store.locator)
-    store.storage.destroy()
-    assert is_gone(run, store.locator)
-    assert not is_gone(run, "no-such-scheme:x")

@@ -4,7 +4,7 @@ import importlib
 import os
 import re
 
-from jobsys.errors import JobStoreExistsError, JobsysError, LocatorError, NoSuchJobStoreError, NotFoundError
+from jobsys.errors import JobStoreExistsError, LocatorError, NotFoundError
 from jobsys.jobstores import file, keys, memory
 from jobsys.jobstores.base import JobStore, StoreInfo
 from jobsys.storage.base import Storage
@@ -88,13 +88,3 @@ def create(
     store.storage.prove()
     store.create(info)
     return store
-
-
-def is_gone(run: str, locator: str) -> bool:
-    """Tell whether a run's job store is surely no more where it was; what can't be reached may be there."""
-    try:
-        return locate(locator).info().run != run
-    except NoSuchJobStoreError:
-        return True
-    except JobsysError:
-        return False

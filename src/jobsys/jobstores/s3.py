@@ -63,16 +63,17 @@ def storage(locator: str, options: Options | None = None) -> S3Storage:
 
 
 def commons(locator: str, options: Options | None = None) -> Commons | None:
-    """Give what the run at a locator shares with those beside it; None for a run that has a bucket of its own.
+    """Give what the run at a locator shares with those beside it; None where a bucket is one run's, or its server can't be trusted.
 
     Raises:
         LocatorError: it is none.
         UsageError: an option makes no sense.
     """
     place = parse(locator)
-    if not place.prefix:
+    options = options or Options.of(os.environ)
+    if not place.prefix or options.unfenced:
         return None
-    return _commons(place.bucket, place.prefix.rpartition("/")[0], options or Options.of(os.environ))
+    return _commons(place.bucket, place.prefix.rpartition("/")[0], options)
 
 
 def commons_below(locator: str, options: Options | None = None) -> tuple[Commons, Callable[[Holder], bool]]:
