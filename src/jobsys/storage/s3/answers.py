@@ -15,6 +15,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProxyConnectionError,
     SSLError,
+    SSOError,
     TokenRetrievalError,
 )
 from botocore.exceptions import (
@@ -81,6 +82,8 @@ def translate(error: Exception, doing: str, place: str, now: float) -> StorageEr
         return _answered(error.response, doing, place, now)
     if isinstance(error, BotoCoreError):
         return _unanswered(error, doing, place)
+    if isinstance(error, RecursionError):  # botocore asks where a bucket is, and follows the answer, which is again that it is elsewhere
+        return StorageError(f"can't {doing} {place}: {_region({}, '')}")
     return PassingError(f"can't {doing} {place}: {type(error).__name__}: {error}")  # a socket's own error
 
 
@@ -158,7 +161,7 @@ def _unanswered(error: BotoCoreError, doing: str, place: str) -> StorageError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         way = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives some"
         return CredentialsError(f"{what}: there are no credentials ({_line(error)}): {way}")
-    if isinstance(error, (CredentialRetrievalError, TokenRetrievalError)):
+    if isinstance(error, (CredentialRetrievalError, SSOError, TokenRetrievalError)):
         return CredentialsError(f"{what}: the credentials can't be had ({_line(error)}); renew them, then go on with --restart")
     if isinstance(error, SSLError):
         way = "AWS_CA_BUNDLE may name the authority that the server's certificate is from"

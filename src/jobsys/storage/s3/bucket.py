@@ -18,7 +18,7 @@ from jobsys.storage.s3.options import AES, CUSTOMER, KMS, Options
 PAGE: Final = 1000
 """The most keys in one list, and in one deletion."""
 _SMALL: Final = 1 << 20  # larger bodies bear the SHA-256 of the signature, which every server checks, and no MD5 beside it
-_FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, OSError)
+_FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, OSError, RecursionError)
 
 
 class Piece(NamedTuple):
@@ -220,8 +220,11 @@ class Bucket:
         """Go through the uploads that were begun, and neither finished nor aborted."""
         marker: dict[str, str] = {}
         while True:
-            with self._naming("list", prefix):
-                answer = self.client().list_multipart_uploads(Prefix=prefix, **self._common, **marker)
+            try:
+                with self._naming("list", prefix):
+                    answer = self.client().list_multipart_uploads(Prefix=prefix, **self._common, **marker)
+            except NotFoundError:  # the answer of servers that keep no such list
+                return
             for each in answer.get("Uploads", ()):
                 yield Upload(each["Key"], each["UploadId"], each["Initiated"].timestamp())
             if not answer.get("IsTruncated"):
