@@ -68,6 +68,7 @@ def answered(code: str, status: int, message: str = "", **headers: str) -> Clien
         (ConnectTimeoutError(endpoint_url="http://h"), PassingError, "check the endpoint"),
         (ReadTimeoutError(endpoint_url="http://h"), PassingError, "check the endpoint"),
         (ResponseStreamingError(error="cut"), PassingError, "check the endpoint"),
+        (RecursionError(), StorageError, "the bucket is in another region"),
         (ConnectionResetError(104, "reset"), PassingError, "ConnectionResetError"),
     ],
 )

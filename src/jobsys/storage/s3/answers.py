@@ -90,6 +90,8 @@ def translate(error: Exception, doing: str, place: str, now: float) -> StorageEr
         return _answered(error.response, doing, place, now)
     if isinstance(error, BotoCoreError):
         return _unanswered(error, doing, place)
+    if isinstance(error, RecursionError):  # botocore asks where a bucket is, and follows the answer, which is again that it is elsewhere
+        return StorageError(f"can't {doing} {place}: {_region({}, '')}")
     return PassingError(f"can't {doing} {place}: {type(error).__name__}: {error}")  # a socket's own error
 
 

@@ -19,7 +19,7 @@ PAGE: Final = 1000
 """The most keys in one list, and in one deletion."""
 _SMALL: Final = 1 << 20  # larger bodies bear the SHA-256 of the signature, which every server checks, and no MD5 beside it
 _UNEXPLAINED: Final = frozenset({400, 403})  # what an answer to HEAD, which has no body, may mean by it: expired, clock off, no permission
-_FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, OSError)
+_FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, OSError, RecursionError)
 
 
 class Piece(NamedTuple):
@@ -233,8 +233,11 @@ class Bucket:
         """Go through the uploads that were begun, and neither finished nor aborted."""
         marker: dict[str, str] = {}
         while True:
-            with self._naming("list", prefix):
-                answer = self.client().list_multipart_uploads(Prefix=prefix, **self._common, **marker)
+            try:
+                with self._naming("list", prefix):
+                    answer = self.client().list_multipart_uploads(Prefix=prefix, **self._common, **marker)
+            except NotFoundError:  # the answer of servers that keep no such list
+                return
             for each in answer.get("Uploads", ()):
                 yield Upload(each["Key"], each["UploadId"], each["Initiated"].timestamp())
             if not answer.get("IsTruncated"):
