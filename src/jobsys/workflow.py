@@ -38,7 +38,7 @@ from jobsys.files import working_directory
 from jobsys.graph import encode
 from jobsys.harmless import for_stream
 from jobsys.job import Job
-from jobsys.jobstores import Aside, JobStore, Lease, create, open_store
+from jobsys.jobstores import Aside, JobStore, Lease, create, locate, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.journal import confirm, made_by, replay, restore, take_over
 from jobsys.launch import launch
@@ -79,7 +79,9 @@ def go(workflow: Any, config: Config, listeners: Sequence[Listener], begun: Begu
 def _interrupted(config: Config) -> str:
     """Say what an interrupt left that came before the leader listened for it, or was the second."""
     try:
-        store = open_store(config.job_store, s3=early.s3_options(config))
+        store = locate(config.job_store, s3=early.s3_options(config))
+        store.hurry()
+        store.info()
     except (JobStoreError, StorageError):
         return f"the run was interrupted (SIGINT) before anything was submitted; there is no job store at {config.job_store}"
     return f"the run in {store.locator} was interrupted (SIGINT); {_way_on()}"
@@ -138,7 +140,9 @@ def _leading(store: JobStore, clock: Clock = SYSTEM, here: Here = HERE) -> Itera
     lease = acquire(store, _say, clock, here)
     try:
         yield lease
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            store.hurry()
         with suppress(StorageError, JobStoreError):
             release(store, lease, clock, here)
         raise
@@ -259,6 +263,7 @@ def _signals(leader: Leader) -> Iterator[None]:
         if leader.canceled:
             raise KeyboardInterrupt
         leader.cancel(f"signal {signal.Signals(number).name}")
+        leader.store.hurry()
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # started with nohup

@@ -115,3 +115,19 @@ def test_a_server_that_says_itself_that_it_is_busy_is_there() -> None:
         return 17
 
     assert time.persistence(first=1.0, patience=600.0)(attempt) == 17
+
+
+def test_who_is_in_a_hurry_is_not_kept_waiting() -> None:
+    time = Time()
+    persistence = time.persistence(patience=600.0)
+    persistence(lambda: 1)
+    began = time.now
+    persistence.hurry()
+    persistence.hurry()
+    with pytest.raises(PassingError):
+        persistence(time.failing(1000))
+    assert 10.0 < time.now - began <= 20.0 + 1.0
+    slept = len(time.slept)
+    with pytest.raises(PassingError):
+        persistence(time.failing(1))
+    assert len(time.slept) == slept, "nothing is tried again any more"

@@ -18,6 +18,10 @@ class Access:
         self.bucket = bucket
         self._persist = persistence or Persistence()
 
+    def hurry(self) -> None:
+        """Give up soon on what fails: see `Persistence.hurry`."""
+        self._persist.hurry()
+
     def __call__(self, ask: Callable[[], T]) -> T:
         """Send what may have to be sent again; it may happen twice.
 

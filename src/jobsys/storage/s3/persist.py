@@ -15,6 +15,8 @@ FIRST: Final = 5.0
 """Seconds for which a server is asked again that has never answered: its address may be wrong."""
 PATIENCE: Final = 600.0
 """Seconds for which one is asked again that has."""
+HURRIED: Final = 10.0
+"""Seconds for which one is asked again where somebody waits for the end."""
 TOLD_AFTER: Final = 10.0
 """Seconds after which a person is told why nothing goes on."""
 _SHORTEST: Final = 0.05
@@ -42,6 +44,12 @@ class Persistence:
         self._clock, self._sleep, self._chance = clock, sleep, chance
         self._first, self._patience = patience
         self.answered = False
+        self._latest: float | None = None  # when nothing is tried again any more
+
+    def hurry(self) -> None:
+        """Try again for some seconds more, and from then on never; safe to call from a signal handler."""
+        if self._latest is None:
+            self._latest = self._clock() + HURRIED
 
     def __call__(self, attempt: Callable[[], T], mend: Callable[[PassingError], bool] = lambda _: True) -> T:
         """Do what may fail in passing until it succeeds or the time is used up.
@@ -72,4 +80,6 @@ class Persistence:
                 return done
 
     def _spent(self, failures: int, seconds: float) -> bool:
+        if self._latest is not None and self._clock() > self._latest:
+            return True
         return failures >= _LEAST and seconds > (self._patience if self.answered else self._first)

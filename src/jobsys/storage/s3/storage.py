@@ -203,6 +203,10 @@ class S3Storage(Storage):
         objects.copy(Source(self.bucket.name, place, found.tag, found.size, secret), objects.at(url, options))
         return True
 
+    def hurry(self) -> None:
+        """Ask again for some seconds only."""
+        self.access.hurry()
+
     def prove(self) -> None:
         """Find out with racing writers whether create-once holds on this server.
 
