@@ -14,6 +14,7 @@ from contest import HERE, ContestError, call, say, with_bytecode
 SCRIPT = "infra/servers/s3-ceph.sh"
 NAMED = "TEST_S3_CEPH_SCRIPT"
 REGION = "us-east-1"
+DISK_GB = 100  # of a sparse file: the gateway keeps for hours what was deleted, and a full disk answers nothing
 _BESIDE = (0, 1, *range(10, 30))  # the ports that the script takes, from the first one on
 
 
@@ -74,7 +75,12 @@ def _run(script: Path, verb: str, state: Path, port: int) -> None:
     log = state / f"{verb}.out"
     with log.open("w") as stream:
         ended = subprocess.run(
-            [str(script), verb, str(state), str(port)], stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, check=False
+            [str(script), verb, str(state), str(port)],
+            env={**os.environ, "CEPH_DISK_GB": str(DISK_GB)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if ended.returncode:
         raise ContestError(f"{script.name} {verb} ended with {ended.returncode}: {log.read_text().strip()[-500:]}")
