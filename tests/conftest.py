@@ -13,6 +13,19 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
+    ceph,
+    fault_port,
+    faults,
+    moto,
+    rclone,
+    s3_place,
+    s3_state,
+    swift,
+    tls,
+)
+from shipping.fixtures import field, hosts, state, workshop  # type: ignore[import-not-found]  # noqa: F401
+
 # the same examples at every run; JOBSYS_EXAMPLES=N looks for new ones
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("default" if os.environ.get("JOBSYS_EXAMPLES") else "reproducible")

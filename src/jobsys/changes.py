@@ -80,13 +80,12 @@ def _entries(store: JobStore, root: Parcel) -> Iterator[tuple[str, tuple[str, in
 @contextmanager
 def _archive(store: JobStore, root: Parcel) -> Iterator[str]:
     """Have an archive of the store as a file of this machine."""
-    key = store.shared_file_key(root.shared)
-    local = store.storage.local_path(key)
+    local = store.shared_file_path(root.shared)
     if local is not None:
         yield local
         return
     with tempfile.NamedTemporaryFile(prefix="jobsys-") as copy:
-        with store.storage.reader(key) as stream:
+        with store.read_shared_file(root.shared) as stream:
             shutil.copyfileobj(stream, copy)
         copy.flush()
         yield copy.name

@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final, Literal
@@ -40,10 +40,16 @@ UNFINISHED: Final = 8
 class Sender:
     """The shared files of a job store as a leader ships to them: counts what is sent, and knows the URLs that workers use."""
 
-    def __init__(self, store: JobStore, base: str | None = None, archives: Archives | None = None) -> None:
-        """Send to a store, which workers reach at ``base`` if not at its own URLs; ``archives`` are those that were sent to others."""
+    def __init__(self, store: JobStore, place: Callable[[str], str] | None = None, archives: Archives | None = None) -> None:
+        """Send to a store.
+
+        Args:
+            store: where it goes.
+            place: gives the URL at which workers find a shared file, if that is not the store's own.
+            archives: those that were sent to other stores.
+        """
         self._store = store
-        self._base = base
+        self._place = place or store.shared_file_url
         self._archives = archives
         self.sent = 0
         self._pool: ThreadPoolExecutor | None = None
@@ -80,7 +86,7 @@ class Sender:
     def _keep(self, name: str) -> None:
         """Keep what was sent for other stores."""
         match = re.fullmatch(_ARCHIVE, name)
-        path = self._store.storage.local_path(self._store.shared_file_key(name))
+        path = self._store.shared_file_path(name)
         if self._archives is not None and match is not None and path is not None and os.path.isfile(path):
             self._archives.keep(match[1], path)
 
@@ -99,7 +105,11 @@ class Sender:
 
     def shared_file_url(self, name: str) -> str:
         """Give the URL from which a worker fetches it."""
-        return self._store.shared_file_url(name) if self._base is None else f"{self._base}/o/{self._store.shared_file_key(name)}"
+        return self._place(name)
+
+    def look_for(self, digests: Iterable[str]) -> None:
+        """Find out about the archives of many trees at a time, which then need not be asked for one after the other."""
+        self._store.look_for_shared_files(f"resources/{digest}.zip" for digest in digests)
 
 
 def make(sender: Sender, plan: Plan, main: Main, *, remote: bool, say: Callable[[str], None] = lambda _: None) -> Shipment:
@@ -109,6 +119,8 @@ def make(sender: Sender, plan: Plan, main: Main, *, remote: bool, say: Callable[
         ResourceException: something can't be read, or does not keep still.
     """
     with sender.overlapping(), uncollected():
+        known = [layer.known_summary for layer in plan.layers]
+        sender.look_for([*(tree.sha256 for tree in plan.trees), *(each.sha256 for each in known if each is not None)])
         there = {number: parcel for number, layer in enumerate(plan.layers) if (parcel := _sent(sender, layer))}
         _announce(sender, plan, [layer for number, layer in enumerate(plan.layers) if number not in there], say)
         roots = [_send_root(sender, root, tree) for root, tree in zip(plan.roots, plan.trees, strict=True)]
@@ -212,6 +224,7 @@ def again(sender: Sender, old: Shipment, *, remote: bool) -> Shipment:
     Raises:
         ResourceException: some of it is not in the store any more.
     """
+    sender.look_for(each.sha256 for each in (*old.roots, *old.layers) if each.kind == "directory")
     missing = [each.label for each in (*old.roots, *old.layers) if not sender.shared_file_exists(each.shared)]
     if missing or (remote and not old.remote):
         what = ", ".join(missing[:5]) or "the environment, which that run did not ship"

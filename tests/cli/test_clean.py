@@ -28,7 +28,11 @@ def test_a_damaged_store_is_deleted_all_the_same(jobsys, finished, tmp_path, wor
     assert "is damaged" in jobsys("logs", finished.locator).err
     said = jobsys("clean", finished.locator, *words)
     assert said.status == 0
-    assert said.json == {"deleted": finished.locator, "objects": None, "bytes": None} if words else "it was damaged" in said.out
+    assert (
+        said.json == {"deleted": finished.locator, "objects": None, "bytes": None, "resources": 0, "resource_bytes": 0}
+        if words
+        else "it was damaged" in said.out
+    )
     assert not (tmp_path / "finished").exists()
 
 

@@ -23,7 +23,8 @@ EVERY_POINT = bool(os.environ.get("JOBSYS_EVERY_POINT"))
 class Places:
     """Gives out locators of job stores that are not there yet."""
 
-    def __init__(self, folder: Path, server: ObjectServer) -> None:
+    def __init__(self, folder: Path, server: ObjectServer, in_bucket: Callable[[], str]) -> None:
+        self.in_bucket = in_bucket
         self.around: Callable[[Storage], Storage] = lambda storage: storage  # what the server puts around its own storage
         self._folder = folder
         self._server = server
@@ -39,6 +40,9 @@ class Places:
         """The server turns to a new directory: whoever was on the one before must be done."""
         self._server.storage = self.around(LocalStorage(self.directory().removeprefix("file:")))
         return self._server.url
+
+    def bucket(self) -> str:
+        return self.in_bucket()
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,13 @@ BACK_ENDS = {
     "file": BackEnd(Places.directory),
     "file, not synced": BackEnd(Places.directory, durability="kill", stride=3),
     "served over HTTP": BackEnd(Places.served, stride=3, whole=(("error", "before"), ("error", "after"), ("crash", "after"))),
+    "s3, in Ceph": BackEnd(Places.bucket, stride=12),
 }
 
 
 @contextmanager
-def places(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
-    """Run what back ends need to make stores."""
+def places(folder: Path, monkeypatch: pytest.MonkeyPatch, in_bucket: Callable[[], str] = lambda: "") -> Iterator[Places]:
+    """Run what back ends need to make stores; ``in_bucket`` gives places on a server of S3, which runs only where it is asked."""
     monkeypatch.setenv(wire.TOKEN_VARIABLE, "the-token")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -76,7 +81,7 @@ def places(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield Places(folder, server)
+            yield Places(folder, server, in_bucket)
         finally:
             server.shutdown()
             thread.join()

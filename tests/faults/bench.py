@@ -22,6 +22,7 @@ from jobsys.journal import pages, replay
 from jobsys.leader.lease import HERE
 from jobsys.storage.base import Storage
 from jobsys.storage.faulty import Crash, Fault, FaultyStorage
+from jobsys.storage.s3.options import Options
 
 locate = locators.locate
 OF_JOBS = ("files/", "values/", "graphs/", "commits/")
@@ -58,11 +59,11 @@ class Bench:
         monkeypatch.setattr("jobsys.leader.leader.SNAPSHOT_EVERY", -16)  # two in a run of this size
         self.forget()
 
-    def _locate(self, locator: str, durable: bool = True, key_file: str | None = None) -> JobStore:
+    def _locate(self, locator: str, durable: bool = True, key_file: str | None = None, s3: Options | None = None) -> JobStore:
         assert locator == self.locator
         if not self.faulty.calls:  # else somebody looks at the store once more at the end of a run
             getattr(self.faulty.inner, "close", lambda: None)()
-            self.faulty.inner = locate(locator, durable).storage
+            self.faulty.inner = locate(locator, durable, s3=s3).storage
         return JobStore(locator, self.faulty, key_file)
 
     def around(self, inner: Storage, faults: tuple[Fault, ...]) -> FaultyStorage:

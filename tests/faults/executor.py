@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from jobsys.errors import StorageError
 from jobsys.jobstores import JobStore, locators
 from jobsys.storage.faulty import KILLED, FaultyStorage
+from jobsys.storage.s3.options import Options
 from jobsys.worker import code
 from jobsys.worker.execute import JobExecutor
 
@@ -52,8 +53,8 @@ def prepare(arguments: Sequence[str]) -> JobExecutor:
     """Prepare as ever, on storage that fails."""
     locate = locators.locate
 
-    def planned(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None) -> JobStore:
-        found = locate(locator, durable, key_file)
+    def planned(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None, s3: Options | None = None) -> JobStore:
+        found = locate(locator, durable, key_file, s3)
         return JobStore(found.locator, PlannedStorage(found.storage), key_file)
 
     locators.locate = planned

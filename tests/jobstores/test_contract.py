@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobsys.jobstores import file
+from jobsys.jobstores import file, s3
 from jobsys.jobstores.serving import StoreServer
 from jobsys.storage.base import Storage
 from jobsys.storage.memory import MemoryStorage
@@ -14,12 +14,15 @@ from jobsys.storage.served import ServedStorage
 from jobsys.testing.jobstore import RULES, check_job_store
 
 
-@pytest.fixture(params=["file", "file-durable", "memory", "served"])
+@pytest.fixture(params=["file", "file-durable", "memory", "served", "ceph", "moto"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
     if request.param == "memory":
         return MemoryStorage
     if request.param == "served":
         return lambda: served(request, tmp_path / uuid.uuid4().hex)
+    if request.param in {"ceph", "moto"}:
+        server, place = request.getfixturevalue(request.param), request.getfixturevalue("s3_place")
+        return lambda: s3.storage(place(server))
     return lambda: file.storage(str(tmp_path / uuid.uuid4().hex), durable=request.param == "file-durable")
 
 

@@ -19,8 +19,10 @@ from jobsys.leader.attempts import Attempts
 from jobsys.leader.leader import Leader
 from jobsys.message import decode_order, encode_order
 from jobsys.storage import local
+from simulation.system.bucket import Server  # type: ignore[import-not-found]
 from simulation.system.run import simulated  # type: ignore[import-not-found]
-from simulation.system.simulate import ON_FILES, Case, look, shrink, simulate  # type: ignore[import-not-found]
+from simulation.system.simulate import IN_BUCKETS, ON_FILES, Case, look, shrink, simulate  # type: ignore[import-not-found]
+from simulation.system.storage import Disk  # type: ignore[import-not-found]
 
 TESTS = Path(__file__).parent.parent
 SEEDS = 2000  # more: make simulate SEEDS=100000
@@ -51,7 +53,7 @@ def test_random_workflows_on_bad_days_end_as_on_good_ones(capsys):
     with capsys.disabled():
         print(f"\n{done.stdout}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{SEEDS} random workflows ({SEEDS // ON_FILES} on files)" in done.stdout
+    assert f"{SEEDS} random workflows ({SEEDS // ON_FILES} on files, {SEEDS // IN_BUCKETS} in buckets)" in done.stdout
     for kind in ("checkpoint", "service", "that make jobs"):
         assert number(rf"(\d+) {kind}", done.stdout) > 100
     assert number(r"at (\d+) different points", done.stdout) > 40
@@ -80,6 +82,10 @@ def overwrite(self, segment, data):
 
 def without_reading_back(self, key, data):
     return self.storage.put(key, data, if_absent=True)
+
+
+def everybody_wins(self, key, data, if_absent):
+    return Disk.put(self, key, data, False)
 
 
 def with_a_token_of_an_earlier_leader(order):
@@ -116,9 +122,11 @@ BROKEN = {
     "snapshots claim too much": (leader_module, "write_snapshot", one_too_late),
     "nobody looks whether a leader lives": (lease_module, "_check_dead", lambda *_: None),
     "names are not synced": (local, "sync_directory", lambda path: None),
+    "a bucket lets every writer win": (Server, "put", everybody_wins),
     "no attempt was ever given up": (leader_module, "attempts_over", lambda store, last: ({}, attempts_over(store, last)[1])),
 }
 
+PLACES = {local: (0, ON_FILES), Server: (1, IN_BUCKETS)}  # the seeds that meet what is broken
 RARE = {"no attempt was ever given up": 100}  # seeds before that show nothing, and take long
 
 
@@ -131,9 +139,9 @@ def broken(what):
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_is_broken_on_purpose_is_seen(what):
-    step = ON_FILES if BROKEN[what][0] is local else 1
+    first, step = PLACES.get(BROKEN[what][0], (0, 1))
     with broken(what):
-        for start in range(RARE.get(what, 0), 4000, 10 * step):
+        for start in range(RARE.get(what, first), 4000, 10 * step):
             if simulate(range(start, start + 10 * step, step)).failures:
                 return
     pytest.fail(f"{what}, and 4000 workflows show nothing of it")

@@ -3,11 +3,14 @@
 Examples:
   jobsys clean file:my-store
   jobsys clean file:my-store --force       although a leader on another host may be alive
+  jobsys clean s3://bucket/runs --shared-code      what runs below that have shared and no run refers to any more
 
-A store whose leader is alive on this host is never deleted: stop the run first, with jobsys kill.
+A store whose leader is alive on this host is never deleted: stop the run first, with jobsys kill. Code that runs in a bucket share goes
+with the last of them; what is left of runs that were removed otherwise is found by --shared-code, which deletes no run.
 """
 
 import argparse
+import importlib
 
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
@@ -23,11 +26,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_locator(parser)
     parser.add_argument("--force", action="store_true", help="delete it even if its leader can't be seen to be dead from this host")
     parser.add_argument("--key-file", metavar="PATH", help="where the run's key is, if not where keys are kept: it goes, too")
+    parser.add_argument("--shared-code", action="store_true", help="delete no run, but code that no run below s3://… refers to any more")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Delete it."""
+    if arguments.shared_code:
+        return _sweep(arguments)
     store = open_store(arguments.locator, key_file=arguments.key_file)
     leader = living_leader(store)
     if leader is not None and not (arguments.force and leader.alive is None):
@@ -37,13 +43,26 @@ def execute(arguments: argparse.Namespace) -> int:
         )
         raise LeaderRunningError(f"the leader of the run in {store.locator} (process {leader.pid} on {leader.host}) {seen}: {way}")
     counted = _count(store)
-    store.destroy()
+    resources, shared = store.destroy()
     objects, size = counted or (None, None)
     if arguments.json:
-        print_json({"deleted": store.locator, "objects": objects, "bytes": size})
+        print_json({"deleted": store.locator, "objects": objects, "bytes": size, "resources": resources, "resource_bytes": shared})
     else:
         much = "it was damaged" if counted is None else f"{many(counted[0], 'object')}, {format_bytes(counted[1])}"
-        print(f"deleted {store.locator}: {much}")
+        more = f"; {many(resources, 'resource')}, {format_bytes(shared)}, that no other run refers to" if resources else ""
+        print(f"deleted {store.locator}: {much}{more}")
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    """Delete what runs side by side have shared and none refers to; a run that is gone refers to nothing."""
+    bucket = importlib.import_module("jobsys.jobstores.s3")  # loaded on use: boto3 takes its time
+    commons, gone = bucket.commons_below(arguments.locator)
+    resources, size = commons.sweep(gone)
+    if arguments.json:
+        print_json({"resources": resources, "resource_bytes": size})
+    else:
+        print(f"deleted {many(resources, 'resource')}, {format_bytes(size)}, that no run refers to any more")
     return 0
 
 

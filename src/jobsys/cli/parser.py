@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restart": ("jobsys.cli.restart", "resume a run with the command that started it"),
     "serve": ("jobsys.cli.serve", "give a job store to workers that do not share its directory"),
     "clean": ("jobsys.cli.clean", "delete a job store"),
+    "lifecycle": ("jobsys.cli.lifecycle", "print a rule by which S3 removes what was left of uploads and versions"),
     "ship": ("jobsys.cli.ship", "show what code would travel with a script, with sizes and reasons"),
     "cache": ("jobsys.cli.cache", "show or empty this host's cache of shipped code"),
     "completion": ("jobsys.cli.completion", "print the completion script for a shell"),

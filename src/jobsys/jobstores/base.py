@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, BinaryIO, Final, final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 import msgspec
 
@@ -27,10 +27,15 @@ from jobsys.jobstores import keys
 from jobsys.jobstores.copies import put_in, put_out, stream_in
 from jobsys.jobstores.file import openness, strangers, whats_there
 from jobsys.jobstores.files import FileId, checked, opened
+from jobsys.jobstores.notes import Notes
+from jobsys.jobstores.shared import SharedFiles
 from jobsys.record import Blob, printable
 from jobsys.sealing import NO_SEAL, RunKey
 from jobsys.storage.base import Storage
 from jobsys.storage.urls import refer
+
+if TYPE_CHECKING:
+    from jobsys.jobstores.commons import Commons
 
 FORMAT: Final = 3
 _COUNTED: Final = 32  # bits of a number that are counted
@@ -63,20 +68,22 @@ class StoreInfo(msgspec.Struct, frozen=True):
 
 
 @final
-class JobStore:
+class JobStore(SharedFiles, Notes):
     """Everything that a run must remember, over any storage."""
 
-    def __init__(self, locator: str, storage: Storage, key_file: str | None = None) -> None:
+    def __init__(self, locator: str, storage: Storage, key_file: str | None = None, commons: Commons | None = None) -> None:
         """Use what is in ``storage``; nothing is read or written yet.
 
         Args:
             locator: how people call it.
             storage: where its objects lie.
             key_file: where the run's key lies, if not where keys are kept by themselves.
+            commons: where resources lie that other runs have, too; without, they lie in ``storage``.
         """
+        super().__init__(storage, commons)
         self.locator = locator
-        self.storage = storage
         self.key_file = key_file
+        self._run: str | None = None  # its id, once it was read
         self._key: RunKey | None = runkey.IN_MEMORY if locator.startswith("memory:") else None
         self._serial = itertools.count()
         self._apart: dict[int, itertools.count[int]] = {}  # by process, if it was forked by a job
@@ -101,7 +108,7 @@ class JobStore:
                 runkey.forget(info.run, path)
         if not created:
             raise self.exists()
-        self._key = key
+        self._key, self._run = key, info.run
 
     def _may_be(self, run: str) -> bool:
         """Tell whether a run's store may be here although an error came back: then its key is needed."""
@@ -184,9 +191,14 @@ class JobStore:
                 f"go on with the version that began the run ({found.get('jobsys', 'not recorded')}), or begin anew in another job store"
             )
         try:
-            return msgspec.convert(found, StoreInfo)
+            info = msgspec.convert(found, StoreInfo)
         except msgspec.ValidationError as error:
             raise FormatError(self._unreadable(error)) from error
+        self._run = info.run
+        return info
+
+    def _owner(self) -> tuple[str, str]:
+        return self.info().run if self._run is None else self._run, printable(self.locator)
 
     def _unreadable(self, error: Exception) -> str:
         return f"{self.locator} holds no readable {keys.STORE} ({error}): restore that file, or begin the run anew in another job store"
@@ -196,8 +208,11 @@ class JobStore:
         mark = self.storage.local_path(keys.STORE)
         return "" if mark is None else openness(os.path.dirname(mark))
 
-    def destroy(self) -> None:
-        """Delete everything. The mark that makes it a job store goes last.
+    def destroy(self) -> tuple[int, int]:
+        """Delete everything, and what it alone refers to in the commons. The mark that makes it a job store goes last.
+
+        Returns:
+            How many resources of the commons went, and their bytes.
 
         Raises:
             NoSuchJobStoreError, FormatError: it is none, or of another format.
@@ -212,11 +227,13 @@ class JobStore:
             others = [key for key in self.storage.list("") if key.partition("/")[0] not in keys.TOPS]
         if others:
             raise JobStoreError(f"{self.locator} holds what is no part of a job store, and nothing was deleted: move {others[0]} elsewhere")
+        freed = self.leave_commons()
         with suppress(IntegrityError):  # what lies in a damaged pack can't be named; it goes with the rest
             self.storage.delete(key for key in list(self.storage.list("")) if key != keys.STORE)
         self.storage.destroy()
         if owned:
             runkey.forget(info.run, runkey.place(info.run, self.key_file))
+        return freed
 
     def _owns_key(self, info: StoreInfo) -> bool:
         """Tell whether the key found for this store is its own, to go with it: not where somebody put another store's description."""
@@ -437,78 +454,6 @@ class JobStore:
         """
         with opened(self.storage, file) as stream, checked(stream, file, once=once) as reading:
             yield reading
-
-    def write_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Write a file with a known name, such as shipped code."""
-        return self.storage.writer(keys.shared(name))
-
-    def read_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Read a file with a known name as a stream."""
-        return self.storage.reader(keys.shared(name))
-
-    def shared_file_exists(self, name: str) -> bool:
-        """Tell whether there is a file of that name."""
-        try:
-            self.storage.stat(keys.shared(name))
-        except NotFoundError:
-            return False
-        return True
-
-    def shared_file_url(self, name: str) -> str:
-        """Give a URL from which a worker can fetch it."""
-        return self.storage.url(keys.shared(name))
-
-    def shared_file_key(self, name: str) -> str:
-        """Give the key under which a storage has it."""
-        return keys.shared(name)
-
-    # -- small things, replaced ------------------------------------------------------------------------------
-
-    def write_code(self, epoch: int, data: bytes) -> None:
-        """Say which resources make up the code of an epoch."""
-        self.storage.put(keys.code(epoch), data)
-
-    def read_code(self, epoch: int) -> bytes:
-        """Read which resources make up the code of an epoch."""
-        return self.storage.get(keys.code(epoch))
-
-    def code_key(self, epoch: int) -> str:
-        """Give the key under which a storage has what ``write_code`` wrote."""
-        return keys.code(epoch)
-
-    def write_status(self, data: bytes) -> None:
-        """Show others how the run is going."""
-        self.storage.put(keys.STATUS, data)
-
-    def read_status(self) -> bytes | None:
-        """Read how the run is going."""
-        return self._get_or_none(keys.STATUS)
-
-    def is_finished(self) -> bool:
-        """Tell whether a leader has shown that the run is finished: nothing it does not know by then counts any more."""
-        status = self.read_status()
-        try:
-            return status is not None and msgspec.json.decode(status, type=dict[str, Any]).get("state") == "done"
-        except msgspec.DecodeError:  # then nobody knows
-            return False
-
-    def ask_to_stop(self, data: bytes) -> None:
-        """Ask the leader, wherever it is, to stop the run."""
-        self.storage.put(keys.KILL, data)
-
-    def asked_to_stop(self) -> bytes | None:
-        """Read whether somebody asked the leader to stop."""
-        return self._get_or_none(keys.KILL)
-
-    def forget_request(self) -> None:
-        """Begin without a request to stop."""
-        self.storage.delete([keys.KILL])
-
-    def _get_or_none(self, key: str) -> bytes | None:
-        try:
-            return self.storage.get(key)
-        except NotFoundError:
-            return None
 
     def _create_once(self, key: str, data: bytes) -> bool:
         """Create an object; what was refused because one's own write had succeeded unnoticed counts as created."""

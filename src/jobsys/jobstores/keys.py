@@ -20,25 +20,13 @@ FILES: Final = "files/"
 GRAPHS: Final = "graphs/"
 LOGS: Final = "logs/"
 TOPS: Final = frozenset(
-    {
-        STORE,
-        STATUS,
-        KILL,
-        "lease",
-        "journal",
-        "snapshots",
-        "commits",
-        "heartbeat",
-        "code",
-        "values",
-        "graphs",
-        "logs",
-        "files",
-        "shared",
-        "probe",
-    }
+    {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "graphs", "logs", "files", "shared"}
+    | {"shared-refs", "probe"}
 )
 """The first parts of all keys."""
+POINTERS: Final = "shared-refs/"  # to what a run refers to in a commons
+RESOURCES: Final = "resources/"
+"""How the names of those shared files begin that lie in a commons, where there is one, and all keys of a commons."""
 PROBE: Final = "probe/"
 """How the keys begin by which a storage is tried out; what lies there means nothing."""
 IMMUTABLE: Final = (JOURNAL, VALUES, GRAPHS, FILES, SNAPSHOTS)
@@ -128,6 +116,22 @@ def is_file(key: str) -> bool:
 def shared(name: str) -> str:
     """A file with a known name, such as shipped code."""
     return f"shared/{'/'.join(_quoted(part) for part in name.split('/'))}"
+
+
+def resource(name: str) -> str:
+    """All generations of a resource in a commons."""
+    return f"{RESOURCES}{_quoted(name.removeprefix(RESOURCES))}/"
+
+
+def pointer(resource: str, generation: str) -> str:
+    """That the run refers, or was about to refer, to a generation of what `resource` has named."""
+    return f"{POINTERS}{resource.removeprefix(RESOURCES)}{generation}"
+
+
+def pointed(key: str) -> tuple[str, str]:
+    """Read resource and generation back from a pointer's key."""
+    name, _, generation = key.removeprefix(POINTERS).partition("/")
+    return f"{RESOURCES}{name}/", generation
 
 
 def immutable(key: str) -> bool:

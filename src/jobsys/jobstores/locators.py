@@ -33,7 +33,7 @@ def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str 
     elif scheme == "memory":
         storage = memory.storage(rest)
     elif scheme == "s3":
-        locator, storage = _in_bucket(locator, s3)
+        return _in_bucket(locator, key_file, s3)
     elif scheme in {"http", "https"}:
         served = importlib.import_module("jobsys.jobstores.served")  # loaded on use: HTTP takes its time
         locator = str(served.parse(locator))
@@ -46,9 +46,9 @@ def locate(locator: str | os.PathLike[str], durable: bool = True, key_file: str 
     return JobStore(locator, storage, key_file)
 
 
-def _in_bucket(locator: str, s3: Options | None) -> tuple[str, Storage]:
+def _in_bucket(locator: str, key_file: str | None, s3: Options | None) -> JobStore:
     bucket = importlib.import_module("jobsys.jobstores.s3")  # loaded on use: boto3 takes its time
-    return str(bucket.parse(locator)), bucket.storage(locator, s3)
+    return JobStore(str(bucket.parse(locator)), bucket.storage(locator, s3), key_file, bucket.commons(locator, s3))
 
 
 def open_store(locator: str | os.PathLike[str], durable: bool = True, key_file: str | None = None, s3: Options | None = None) -> JobStore:

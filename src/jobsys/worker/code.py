@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from jobsys import shipment
@@ -33,7 +35,7 @@ def prepare(command_line: Sequence[str]) -> JobExecutor:
     shipped = shipment.read(store, epoch, code)
     shipment.check_interpreter(shipped)
     Resource.prepareSystem()
-    roots, grown = _localize(shipped)
+    roots, grown = _localize(store, shipped)
     sys.path[:] = shipment.import_path(shipped, roots, sys.path)
     if shipped.remote:
         _tell_programs(shipment.path_of_programs(shipped, roots))
@@ -58,16 +60,33 @@ def _load_main(store: JobStore, shipped: Shipment, roots: list[str], places: lis
         raise UsageError(f"{text}\n{failure.traceback}".rstrip()) from None
 
 
-def _localize(shipped: Shipment) -> tuple[list[str], bool]:
+def _localize(store: JobStore, shipped: Shipment) -> tuple[list[str], bool]:
     """Have the roots of own code on this host, and let ``Resource.lookup`` find them; tell where they lie, and whether one is new here."""
     places, grown = [], False
     for root in shipped.roots:
         resource = shipment.resource_of(root)
         resource.register()
-        grown = grown or not os.path.lexists(resource.localPath)
-        resource.download()
+        new = not os.path.lexists(resource.localPath)
+        grown = grown or new
+        if new and store.locator.startswith("s3:"):
+            _download_from_bucket(store, root.shared, resource)
+        else:
+            resource.download()
         places.append(os.path.abspath(resource.localPath))
     return places, grown
+
+
+def _download_from_bucket(store: JobStore, name: str, resource: Resource) -> None:
+    """Download by this host's own access: the URL that was signed when the code was shipped may have run out, or need a key beside it."""
+    with tempfile.TemporaryFile(prefix="jobsys-") as spool:
+        with store.read_shared_file(name) as stream:
+            shutil.copyfileobj(stream, spool, 1 << 20)
+        spool.flush()
+        facts = resource.url.partition("#")[2]
+        try:
+            resource._replace(url=f"file:///proc/self/fd/{spool.fileno()}#{facts}").download()
+        except ResourceException as error:
+            raise ResourceException(f"{name} in {store.locator}: {error}") from error
 
 
 def _tell_programs(path: Sequence[str]) -> None:

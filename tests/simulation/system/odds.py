@@ -8,6 +8,8 @@ OPERATIONS = {
     "lost answer": 0.02,
     "repeated": 0.05,
     "slow": 0.01,
+    "late": 0.01,
+    "truncated": 0.01,
 }
 BATCH_SYSTEM = {"twice": 0.1, "strange": 0.05, "unknown id": 0.03, "returned": 0.05, "gone": 0.15, "outlives": 0.7}
 FIEND = {

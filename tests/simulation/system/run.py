@@ -28,6 +28,7 @@ from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import MAKERS
 from jobsys.launch.base import Launch
 from simulation.system import runs  # type: ignore[import-not-found]
+from simulation.system.bucket import Server  # type: ignore[import-not-found]
 from simulation.system.checker import Checker  # type: ignore[import-not-found]
 from simulation.system.clock import SimulatedClock, SimulatedHere  # type: ignore[import-not-found]
 from simulation.system.files import Files  # type: ignore[import-not-found]
@@ -53,12 +54,12 @@ class Outcome:
 class Run:
     """A workflow, a world, and what happens."""
 
-    def __init__(self, root: Spec, seed: int, odds: dict[str, float], only: Collection[int] | None = None, files: bool = False) -> None:
-        """Begin; with ``files`` on the real storage of files, else on objects that know no files."""
+    def __init__(self, root: Spec, seed: int, odds: dict[str, float], only: Collection[int] | None = None, on: str = "objects") -> None:
+        """Begin ``on`` the real storage of "files", on that of buckets with a "bucket" below it, or on "objects" that know neither."""
         self.root = root
         self.directory = Path(tempfile.mkdtemp())
         self.world = World(seed, odds, only)
-        self.disk = Files(self.world, self.directory) if files else Disk(self.world)
+        self.disk = Files(self.world, self.directory) if on == "files" else Server(self.world) if on == "bucket" else Disk(self.world)
         self.specs = {spec.path: spec for spec in root.walk()}
         self.tried: Any = dict.fromkeys(self.specs, 0)
         self.hosts = [Host(name) for name in ("ada", "bob", "cyd")]

@@ -13,6 +13,7 @@ from simulation.workflows import Spec, acyclic  # type: ignore[import-not-found]
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 20)
 ON_FILES = 16  # each so many-th seed
+IN_BUCKETS = 4  # each so many-th that is not on files
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Report:
 
     workflows: int = 0
     on_files: int = 0
+    in_buckets: int = 0
     jobs: int = 0
     attempts: int = 0
     leaders: int = 0
@@ -48,7 +50,7 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Take in what another part of the seeds met."""
-        for name in ("workflows", "on_files", "jobs", "attempts", "leaders", "turns", "operations", "states"):
+        for name in ("workflows", "on_files", "in_buckets", "jobs", "attempts", "leaders", "turns", "operations", "states"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.kinds += other.kinds
         self.strikes += other.strikes
@@ -60,8 +62,9 @@ class Report:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kinds.items()))
         strikes = ", ".join(f"{number} {what}" for what, number in self.strikes.most_common())
         return (
-            f"{self.workflows} random workflows ({self.on_files} on files) of {self.jobs} jobs ({kinds}), in {self.attempts} attempts "
-            f"under {self.leaders} leaders: {self.operations} operations of storages and calls of the system, {self.turns} turns, "
+            f"{self.workflows} random workflows ({self.on_files} on files, {self.in_buckets} in buckets) of {self.jobs} jobs ({kinds}), "
+            f"in {self.attempts} attempts under {self.leaders} leaders: "
+            f"{self.operations} operations of storages and calls of the system, {self.turns} turns, "
             f"{self.states} distinct states of the journal\n"
             f"{self.strikes.total()} strikes: {strikes}\n"
             f"killed between operations at {len(self.points)} different points, {self.points.total()} times: "
@@ -70,11 +73,18 @@ class Report:
         )
 
 
+def place(seed: int) -> str:
+    """Say where the run of a seed is kept."""
+    if seed % ON_FILES == 0:
+        return "files"
+    return "bucket" if seed % IN_BUCKETS == 1 else "objects"
+
+
 def look(case: Case) -> tuple[str, list[Run]]:
     """Simulate a case, undisturbed and disturbed; tell what was wrong, if anything."""
-    files = case.seed % ON_FILES == 0
-    calm = Run(copy.deepcopy(case.root), case.seed, {}, files=files)
-    bad = Run(copy.deepcopy(case.root), case.seed, odds_of(case.seed, files), case.only, files)
+    on = place(case.seed)
+    calm = Run(copy.deepcopy(case.root), case.seed, {}, on=on)
+    bad = Run(copy.deepcopy(case.root), case.seed, odds_of(case.seed, on == "files"), case.only, on)
     for run in (calm, bad):
         try:
             run.simulate()
@@ -96,7 +106,8 @@ def simulate(seeds: Sequence[int]) -> Report:
         if wrong:
             report.failures.append((seed, wrong))
         report.workflows += 1
-        report.on_files += seed % ON_FILES == 0
+        report.on_files += place(seed) == "files"
+        report.in_buckets += place(seed) == "bucket"
         for spec in case.root.walk():
             report.jobs += bool(spec.path)
             report.kinds[spec.kind if spec.path else "scripts"] += 1

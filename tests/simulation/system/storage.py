@@ -31,8 +31,8 @@ class Disk:
         """Write an object whole."""
         if key in self.objects and if_absent:
             return False
-        if key.startswith(CREATED_ONCE) and key in self.objects:
-            self._world.violate(f"{key} is written a second time")
+        if key.startswith(CREATED_ONCE) and key in self.objects and self.objects[key] != data:
+            self._world.violate(f"{key} is written a second time, as something else")
         new = key not in self.objects
         self.objects[key] = data
         if new:

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProxyConnectionError,
     SSLError,
+    SSOError,
     TokenRetrievalError,
 )
 from botocore.exceptions import (
@@ -26,6 +27,10 @@ from jobsys.errors import NotFoundError, StorageError
 
 class PassingError(StorageError):
     """The server was out of order or the connection broke; another try may succeed."""
+
+
+class BusyError(PassingError):
+    """The server itself said so: its address is right."""
 
 
 class CredentialsError(PassingError):
@@ -45,6 +50,10 @@ class RefusedError(StorageError):
     """There is an object already, or it is another one than was asked for."""
 
 
+class NotOfferedError(StorageError):
+    """The server does not offer what was asked for."""
+
+
 class RangeError(StorageError):
     """The range lies behind the object's end."""
 
@@ -60,8 +69,10 @@ _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "UnrecognizedClientException"})
 _WRONG_REGION: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+_GIVING: Final = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "GetRoleCredentials", "CreateToken"})
 _NO_UPLOAD: Final = frozenset({"NoSuchUpload"})
-_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'|region '([a-z0-9-]+)' is wrong; expecting")
+_RENEW: Final = "renew them (aws sso login, a new token, the role of this machine), then go on with --restart"
+_REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'")
 
 
 def translate(error: Exception, doing: str, place: str, now: float) -> StorageError:
@@ -73,10 +84,14 @@ def translate(error: Exception, doing: str, place: str, now: float) -> StorageEr
         place: of what: ``s3://bucket/key``.
         now: this machine's time, in seconds since the epoch.
     """
+    if isinstance(error, ClientError) and error.operation_name in _GIVING:  # on the way to S3
+        return CredentialsError(f"can't {doing} {place}: the credentials can't be had ({_line(error)}); {_RENEW}")
     if isinstance(error, ClientError):
         return _answered(error.response, doing, place, now)
     if isinstance(error, BotoCoreError):
         return _unanswered(error, doing, place)
+    if isinstance(error, RecursionError):  # botocore asks where a bucket is, and follows the answer, which is again that it is elsewhere
+        return StorageError(f"can't {doing} {place}: {_region({}, '')}")
     return PassingError(f"can't {doing} {place}: {type(error).__name__}: {error}")  # a socket's own error
 
 
@@ -94,14 +109,15 @@ def _answered(response: Mapping[str, Any], doing: str, place: str, now: float) -
         return StorageError(f"can't {doing} {place}: {_region(headers, message)}")
     if code in _EXPIRED | _UNKNOWN:
         old = "have expired" if code in _EXPIRED else "are not accepted"
-        way = "renew them (aws sso login, a new token, the role of this machine), then go on with --restart"
-        return CredentialsError(f"can't {doing} {place}: the credentials {old}: {said}; {way}")
+        return CredentialsError(f"can't {doing} {place}: the credentials {old}: {said}; {_RENEW}")
+    if code == "InvalidObjectState":
+        return StorageError(f"can't {doing} {place}: it lies in an archive ({said}): restore it first (aws s3api restore-object)")
     if status == 403:
         return StorageError(f"can't {doing} {place}: no permission: {said}; {_permission(doing)}")
     if "Server Side Encryption" in message:
         return StorageError(f"can't {doing} {place}: it is encrypted with a key of the user's own: give --s3-sse-key-file ({said})")
     if code in _PASSING or status in _PASSING_STATUS:
-        return PassingError(f"can't {doing} {place}: the server answered {said}")
+        return BusyError(f"can't {doing} {place}: the server answered {said}")
     return StorageError(f"can't {doing} {place}: the server answered {said}, status {status}")
 
 
@@ -117,13 +133,15 @@ def _by_code(code: str, status: int, doing: str, place: str) -> StorageError | N
         return NotFoundError(f"there is nothing under {place}")
     if status == 412 or code == "PreconditionFailed":
         return RefusedError(f"can't {doing} {place}: there is an object already, or it is another one by now")
+    if status == 501:
+        return NotOfferedError(f"can't {doing} {place}: the server does not offer this ({code})")
     if status == 416:
         return RangeError(f"{place} ends before the bytes that were asked for")
     return None
 
 
 def _permission(doing: str) -> str:
-    needs = {"read": "s3:GetObject", "write": "s3:PutObject", "list": "s3:ListBucket", "delete": "s3:DeleteObject"}
+    needs = {"read": "s3:GetObject and s3:ListBucket", "write": "s3:PutObject", "list": "s3:ListBucket", "delete": "s3:DeleteObject"}
     return (
         f"the policy of the user or of the bucket must allow {needs.get(doing, 's3:GetObject, s3:PutObject, s3:ListBucket')}, "
         "and a bucket whose requester pays needs --s3-requester-pays"
@@ -132,7 +150,7 @@ def _permission(doing: str) -> str:
 
 def _region(headers: Mapping[str, str], message: str) -> str:
     match = _REGION.search(message)
-    named = headers.get("x-amz-bucket-region") or (match and (match[1] or match[2]))
+    named = headers.get("x-amz-bucket-region") or (match and match[1])
     way = f"set AWS_REGION={named}" if named else "set AWS_REGION to the bucket's region"
     return f"the bucket is in another region: {way}"
 
@@ -152,8 +170,8 @@ def _unanswered(error: BotoCoreError, doing: str, place: str) -> StorageError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         way = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives some"
         return CredentialsError(f"{what}: there are no credentials ({_line(error)}): {way}")
-    if isinstance(error, (CredentialRetrievalError, TokenRetrievalError)):
-        return CredentialsError(f"{what}: the credentials can't be had ({_line(error)}); renew them, then go on with --restart")
+    if isinstance(error, (CredentialRetrievalError, TokenRetrievalError, SSOError)):
+        return CredentialsError(f"{what}: the credentials can't be had ({_line(error)}); {_RENEW}")
     if isinstance(error, SSLError):
         way = "AWS_CA_BUNDLE may name the authority that the server's certificate is from"
         return StorageError(f"{what}: the server is not trusted ({_line(error)}); {way}")

@@ -2,13 +2,14 @@
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jobsys.errors import StorageError
+from jobsys.storage.base import Stretch
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
 from jobsys.storage.s3.bucket import Piece
@@ -34,9 +35,23 @@ def pieces(access: Access, key: str, start: int = 0, length: int | None = None, 
         NotFoundError: it is not there.
         StorageError: it was replaced meanwhile, or is not the version that has the tag.
     """
+    yield from stretch(access, key, start, length, tag).pieces
+
+
+def stretch(access: Access, key: str, start: int = 0, length: int | None = None, tag: str = "") -> Stretch:
+    """Begin to read an object, or a range of it, and tell its size and version.
+
+    Raises:
+        NotFoundError: it is not there.
+        StorageError: it is not the version that has the tag.
+    """
     first = _first(access, key, start, FIRST if length is None else min(length, FIRST), tag)
-    yield first.data
     end = first.size if length is None else min(first.size, start + length)
+    return Stretch(first.size, first.tag, _going_on(access, key, first, start, end))
+
+
+def _going_on(access: Access, key: str, first: Piece, start: int, end: int) -> Iterator[bytes]:
+    yield first.data
     at = start + len(first.data)
     if at < end:
         yield from _rest(access, key, first, at, end)
@@ -57,7 +72,8 @@ def _rest(access: Access, key: str, first: Piece, at: int, end: int) -> Iterator
     with closing(_Threads(most)) as threads:
         for start in range(at, end, size):
             length = min(size, end - start)
-            asked.append(threads.pool.submit(access, partial(access.bucket.get, key, start, length, first.tag)))
+            get = partial(access.bucket.get, key, start, length, first.tag)
+            asked.append(threads.pool.submit(access, partial(threads.call, get)))
             if len(asked) >= most:
                 yield _data(access, key, asked.popleft())
         while asked:
@@ -69,8 +85,15 @@ class _Threads:
 
     def __init__(self, most: int) -> None:
         self.pool = ThreadPoolExecutor(most, "jobsys-download")
+        self._over = False
+
+    def call(self, get: Callable[[], Piece]) -> Piece:
+        if self._over:  # nobody waits for it any more, nor shall it be tried again
+            raise StorageError("it is not read any further")
+        return get()
 
     def close(self) -> None:
+        self._over = True
         self.pool.shutdown(cancel_futures=True)
 
 
@@ -86,6 +109,7 @@ class ObjectReader(io.RawIOBase):
 
     def __init__(self, access: Access, key: str, tag: str = "") -> None:
         """Ask for the beginning, of one version where a tag is given, and wait for it."""
+        self._failed: StorageError | None = None
         self._pieces = pieces(access, key, tag=tag)
         self._piece = memoryview(next(self._pieces))
 
@@ -96,8 +120,14 @@ class ObjectReader(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Read into a buffer."""
         view = memoryview(buffer).cast("B")
+        if self._failed is not None:  # the end was not reached, however often one asks
+            raise self._failed
         while not self._piece and view:
-            piece = next(self._pieces, None)
+            try:
+                piece = next(self._pieces, None)
+            except StorageError as error:
+                self._failed = error
+                raise
             if piece is None:
                 return 0
             self._piece = memoryview(piece)

@@ -1,7 +1,6 @@
 """What jobsys asks of S3 beyond what boto3 finds out by itself (region, credentials, profile, CA bundle, proxies, path style)."""
 
 import base64
-import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -104,7 +103,7 @@ class Options(msgspec.Struct, frozen=True):
         """
         try:
             key = base64.b64decode(self.sse_key, validate=True)
-        except binascii.Error:
+        except ValueError:  # also what is no ASCII
             key = b""
         if len(key) != _KEY_BYTES:
             raise UsageError(f"{SSE_KEY} must hold 32 bytes as base64, as 'openssl rand -base64 32' prints them")

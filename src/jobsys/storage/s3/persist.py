@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from jobsys.storage.s3.answers import PassingError
+from jobsys.storage.s3.answers import BusyError, PassingError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FIRST: Final = 10.0
+FIRST: Final = 5.0
 """Seconds for which a server is asked again that has never answered: its address may be wrong."""
-PATIENCE: Final = 120.0
+PATIENCE: Final = 600.0
 """Seconds for which one is asked again that has."""
+TOLD_AFTER: Final = 10.0
+"""Seconds after which a person is told why nothing goes on."""
 _SHORTEST: Final = 0.05
 _LONGEST: Final = 10.0
 _LEAST: Final = 4  # tries, however long each takes
@@ -51,16 +53,19 @@ class Persistence:
         Raises:
             StorageError: what the last attempt raised.
         """
-        failures, began = 0, 0.0
+        failures, began, told = 0, 0.0, False
         while True:
             try:
                 done = attempt()
             except PassingError as error:
                 failures += 1
+                self.answered |= isinstance(error, BusyError)
                 began = began or self._clock()
                 if self._spent(failures, self._clock() - began) or not mend(error):
                     raise
-                logger.debug("Trying again (%d): %s", failures, error)
+                if not told and self._clock() - began > TOLD_AFTER:
+                    told = True
+                    logger.warning("Trying again for up to %.0f minutes: %s", self._patience / 60, error)
                 self._sleep(pause(failures, self._chance()))
             else:
                 self.answered = True

@@ -9,12 +9,12 @@ from typing import BinaryIO, Final, cast
 
 from jobsys.errors import StorageError
 from jobsys.storage import blocks
-from jobsys.storage.base import LONGEST_KEY, Stat, Storage, check_key, check_prefix, check_range
+from jobsys.storage.base import LONGEST_KEY, Stat, Storage, Stretch, check_key, check_prefix, check_range
 from jobsys.storage.s3 import objects
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
 from jobsys.storage.s3.bucket import PAGE, Bucket, Page, Source
-from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces
+from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces, stretch
 from jobsys.storage.s3.options import CUSTOMER
 from jobsys.storage.s3.persist import Persistence
 from jobsys.storage.s3.probe import prove
@@ -24,6 +24,8 @@ LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
 SIGNED_FOR: Final = 7 * 24 * 3600
 """Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
+SENT_ON_FOR: Final = 3600
+"""Seconds for which one is good that is used at once; a transfer that has begun goes on."""
 
 
 def is_here(url: str) -> bool:
@@ -34,7 +36,7 @@ def is_here(url: str) -> bool:
 class S3Storage(Storage):
     """Objects in a bucket.
 
-    Whatever fails in passing is tried again for some two minutes, so a call may happen twice: a create-once whose first answer was lost
+    Whatever fails in passing is tried again for some ten minutes, so a call may happen twice: a create-once whose first answer was lost
     is refused the second time, as by every storage.
     """
 
@@ -173,8 +175,14 @@ class S3Storage(Storage):
         return self.bucket.signed_url(self.place(key), SIGNED_FOR)
 
     def signed(self, key: str) -> str | None:
-        """Make a URL that needs nothing else; None where the reader would need the user's own key."""
-        return None if self.bucket.options.sse == CUSTOMER else self.url(key)
+        """Make a URL that needs nothing else; None where the reader would have to send the user's own key, or say that he pays."""
+        options = self.bucket.options
+        return None if options.sse == CUSTOMER or options.requester_pays else self.bucket.signed_url(self.place(key), SENT_ON_FOR)
+
+    def stretch(self, key: str, start: int = 0, length: int | None = None) -> Stretch:
+        """Begin to read in the middle."""
+        check_range(start, length)
+        return stretch(self.access, self.place(key), start, length)
 
     def copy_in(self, url: str, key: str) -> int | None:
         """Have the server copy another object; give its size. None where the URL is none of S3."""
@@ -203,15 +211,17 @@ class S3Storage(Storage):
         prove(self.access, self.prefix)
 
     def destroy(self) -> None:
-        """Delete every object with its older versions, and what was begun to be sent."""
-        self.delete(list(self.list("")))
+        """Delete what was begun to be sent, and every object with its older versions; those still to be seen go last."""
         for begun in self.access(lambda: list(self.bucket.uploads(self.prefix))):
             if self._is_own(begun.key):
                 self.access(partial(self.bucket.abort, begun))
-        if self.bucket.keeps_versions():
+        if self.access(self.bucket.keeps_versions):
+            there = set(self.list(""))
             found = self.access(lambda: [each for each in self.bucket.versions(self.prefix) if self._is_own(each[0])])
+            found.sort(key=lambda each: each[0][len(self.prefix) :] in there)
             for start in range(0, len(found), PAGE):
                 self.access(partial(self.bucket.delete_versions, found[start : start + PAGE]))
+        self.delete(list(self.list("")))
 
     def _is_own(self, place: str) -> bool:
         return self._own(place[len(self.prefix) :])
