@@ -24,6 +24,7 @@ from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     swift,
     tls,
 )
+from shipping.fixtures import field, hosts, state, workshop  # type: ignore[import-not-found]  # noqa: F401
 
 # the same examples at every run; JOBSYS_EXAMPLES=N looks for new ones
 settings.register_profile("reproducible", derandomize=True)

@@ -49,6 +49,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "ssh": ("ssh -p 22", "ssh -p 22"),
     "worker_python": ("python3.12", "python3.12"),
     "store_address": ("head:8000", "head:8000"),
+    "s3_workers": ("direct", "direct"),
     "s3_endpoint_url": ("http://s3.example.org:9000", "http://s3.example.org:9000"),
     "s3_sse": ("aws:kms", "aws:kms"),
     "s3_sse_key_file": ("/tmp/a key", "/tmp/a key"),

@@ -15,7 +15,7 @@ from jobsys.jobstores import create
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
-from jobsys.launch.ssh import split_store_address
+from jobsys.launch.way import split_store_address
 from jobsys.leader.lease import acquire
 
 

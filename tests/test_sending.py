@@ -84,18 +84,18 @@ def test_another_store_gets_what_is_known_whole(store, planned, tmp_path):
 
 def test_another_store_gets_archives_that_were_sent_before_unless_they_changed(store, planned, tmp_path, monkeypatch):
     archives = Archives(str(tmp_path / "archives"), 10**9)
-    first = sent(Sender(store, "http://a", archives), planned())
+    first = sent(Sender(store, "http://a/s/{}".format, archives), planned())
     assert len(list(archives.kept())) >= len(first)
     with monkeypatch.context() as patch:
         patch.setattr("jobsys.resource.pack", lambda *_, **__: pytest.fail("it was packed"))
         other = create(tmp_path / "other", StoreInfo(FORMAT, 0.0, "0"), durable=False)
-        second = sent(Sender(other, "http://b", archives), planned())
+        second = sent(Sender(other, "http://b/s/{}".format, archives), planned())
     assert archive(other, second["two 1.0"]) == archive(store, first["two 1.0"])
     (damaged,) = (each.path for each in archives.kept() if first["two 1.0"].sha256 in each.path)
     with open(damaged, "r+b") as stream:
         stream.write(b"x")
     third = create(tmp_path / "third", StoreInfo(FORMAT, 0.0, "0"), durable=False)
-    assert archive(third, sent(Sender(third, "http://c", archives), planned())["two 1.0"]) == archive(store, first["two 1.0"])
+    assert archive(third, sent(Sender(third, "http://c/s/{}".format, archives), planned())["two 1.0"]) == archive(store, first["two 1.0"])
 
 
 @pytest.mark.parametrize("room", [0, 1 << 20])

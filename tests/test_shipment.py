@@ -144,9 +144,9 @@ def test_another_python_is_refused(store: JobStore, script: Path) -> None:
 def test_what_was_shipped_before_is_described_as_it_is_found_now(store: JobStore, script: Path) -> None:
     first = made(store)
     script.write_text("x = 'edited'\n")
-    moved = sending.again(Sender(store, "http://head:1"), first, remote=False)
+    moved = sending.again(Sender(store, "http://head:1/s/{}".format), first, remote=False)
     assert moved.roots[0].sha256 == first.roots[0].sha256
-    assert moved.roots[0].url == f"http://head:1/o/{store.shared_file_key(first.roots[0].shared)}#sha256={first.roots[0].sha256}"
+    assert moved.roots[0].url == f"http://head:1/s/{first.roots[0].shared}#sha256={first.roots[0].sha256}"
     assert sending.again(Sender(store), moved, remote=False) == first
 
 

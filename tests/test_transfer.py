@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from bucket import bucket  # type: ignore[import-not-found]
 from jobsys.errors import NotFoundError, TransferError
+from jobsys.storage.server import ObjectServer
 from jobsys.transfer import fetch
 
 DATA = bytes(range(256)) * 40
@@ -152,6 +154,66 @@ def test_a_redirect_takes_the_token_nowhere_else(target, monkeypatch, caplog):
     assert [headers.get("Authorization") for _, headers in seen] == ["Bearer secret"] * 4
     assert [headers.get("Authorization") for _, headers in seen_there] == [None]
     assert "secret" not in caplog.text
+
+
+@pytest.fixture
+def sent_on(monkeypatch, tmp_path):
+    """Have a store whose server sends readers on to a bucket."""
+    with bucket() as far, ObjectServer(far, "secret", "127.0.0.1:0") as server:
+        far.put("x", DATA)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("JOBSYS_STORE_URL", server.url)
+        monkeypatch.setenv("JOBSYS_STORE_TOKEN", "secret")
+        try:
+            yield far, f"{server.url}/o/x"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_rest_of_it_comes_from_where_the_store_sends_us(target, sent_on):
+    far, url = sent_on
+    target.write_bytes(DATA[:100])
+    fetch(url, str(target))
+    assert target.read_bytes() == DATA
+    ((path, status, headers),) = far.asked
+    assert (path, status, headers["Range"]) == ("/x", 206, "bytes=100-")
+    assert "secret" not in str(headers)
+
+
+@pytest.mark.parametrize("trouble", [403, 404, 503])
+def test_what_can_not_be_had_there_comes_through_the_store(target, sent_on, trouble):
+    far, url = sent_on
+    far.plan = [trouble]
+    target.write_bytes(DATA[:100])
+    fetch(url, str(target))
+    assert target.read_bytes() == DATA
+    assert far.statuses() == [trouble]
+
+
+def test_a_place_that_can_not_be_reached(target, sent_on, monkeypatch):
+    far, url = sent_on
+    monkeypatch.setattr(far, "signed", lambda key: f"http://127.0.0.1:1/{key}")
+    fetch(url, str(target))
+    assert target.read_bytes() == DATA
+
+
+def test_a_transfer_that_breaks_off_there_goes_on_there(target, sent_on):
+    far, url = sent_on
+    far.plan = ["half"]
+    with pytest.raises(TransferError, match="broke off") as caught:
+        fetch(url, str(target))
+    assert "Signature" not in str(caught.value)
+    fetch(url, str(target))
+    assert target.read_bytes() == DATA
+    assert [headers.get("Range") for _, _, headers in far.asked] == [None, f"bytes={len(DATA) // 2}-"]
+
+
+def test_nothing_is_anywhere(target, sent_on):
+    _, url = sent_on
+    with pytest.raises(NotFoundError, match="answered 404"):
+        fetch(url[:-1] + "none", str(target))
 
 
 def test_a_user_and_password_in_the_url(target):

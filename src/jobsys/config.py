@@ -121,7 +121,15 @@ class Config:
         30.0, "seconds of silence after which a host is lost, and its jobs run elsewhere (default: 30)", _patience, "machine"
     )
     store_address: str | None = option(
-        None, "this machine's name or address, and perhaps :port, by which workers on other hosts reach a file: store", group="machine"
+        None,
+        "this machine's name or address, and perhaps :port, by which workers on other hosts reach a file: or s3: store",
+        group="machine",
+    )
+    s3_workers: str = option(
+        "leader",
+        "how other hosts reach an s3: store: through this machine, without credentials, or 'direct', with their own (default: leader)",
+        group="machine",
+        choices=("leader", "direct"),
     )
     max_cores: float | None = option(None, "cores to use at most (default: all)", parse_cores, "machine")
     max_memory: int | None = option(None, "memory to use at most, e.g. 8G (default: 90 %% of the machine's)", parse_bytes, "machine")

@@ -40,10 +40,16 @@ UNFINISHED: Final = 8
 class Sender:
     """The shared files of a job store as a leader ships to them: counts what is sent, and knows the URLs that workers use."""
 
-    def __init__(self, store: JobStore, base: str | None = None, archives: Archives | None = None) -> None:
-        """Send to a store, which workers reach at ``base`` if not at its own URLs; ``archives`` are those that were sent to others."""
+    def __init__(self, store: JobStore, place: Callable[[str], str] | None = None, archives: Archives | None = None) -> None:
+        """Send to a store.
+
+        Args:
+            store: where it goes.
+            place: gives the URL at which workers find a shared file, if that is not the store's own.
+            archives: those that were sent to other stores.
+        """
         self._store = store
-        self._base = base
+        self._place = place or store.shared_file_url
         self._archives = archives
         self.sent = 0
         self._pool: ThreadPoolExecutor | None = None
@@ -99,7 +105,7 @@ class Sender:
 
     def shared_file_url(self, name: str) -> str:
         """Give the URL from which a worker fetches it."""
-        return self._store.shared_file_url(name, self._base)
+        return self._place(name)
 
     def look_for(self, digests: Iterable[str]) -> None:
         """Find out about the archives of many trees at a time, which then need not be asked for one after the other."""

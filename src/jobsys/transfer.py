@@ -1,6 +1,7 @@
 """One download over HTTP into a file, going on where an earlier one broke off. Knows neither archives nor places, and does not try again.
 
-URLs below the value of JOBSYS_STORE_URL are asked for with the token in JOBSYS_STORE_TOKEN; nobody else sees it.
+URLs below the value of JOBSYS_STORE_URL are asked for with the token in JOBSYS_STORE_TOKEN; nobody else sees it. That server may send us
+on to where the bytes lie; if that place does not do, it is asked for the bytes themselves.
 """
 
 import http.client
@@ -20,7 +21,9 @@ from jobsys.manifest import shown
 
 PIECE: Final = 1 << 18
 _TIMEOUT: Final = 60
+_ELSEWHERE_TIMEOUT: Final = 20  # behind it is another way
 _PASSING: Final = frozenset((408, 416, 425, 429))
+_MAY_SEND_ON: Final = "Jobsys-elsewhere"  # as urllib writes it; jobsys.storage.wire.ELSEWHERE
 
 
 def fetch(url: str, target: str) -> None:
@@ -33,7 +36,7 @@ def fetch(url: str, target: str) -> None:
     have = os.path.getsize(target) if os.path.exists(target) else 0
     with _naming(url):
         try:
-            answer = _open(url, have)
+            answer = _begin(url, have)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 416 and have and error.headers.get("Content-Range") == f"bytes */{have}":
@@ -50,6 +53,18 @@ def fetch(url: str, target: str) -> None:
         with open(target, "ab" if answer.status == 206 else "wb", buffering=0) as stream:
             for piece in _pieces(url, answer):
                 stream.write(piece)
+
+
+def _begin(url: str, have: int) -> http.client.HTTPResponse:
+    redirects = _Redirects()
+    try:
+        return _open(url, have, redirects)
+    except (OSError, http.client.HTTPException) as error:
+        if not redirects.left_the_store:
+            raise
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+    return _open(url, have, redirects)
 
 
 def _refusal(url: str, status: int, reason: str) -> StorageError:
@@ -84,6 +99,8 @@ def _naming(url: str) -> Iterator[None]:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to servers only, and takes credentials nowhere."""
 
+    left_the_store = False
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
@@ -93,10 +110,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None:
             _authorize(request)
+            if req.has_header(_MAY_SEND_ON) and not request.has_header("Authorization"):
+                self.left_the_store = True
+                request.remove_header(_MAY_SEND_ON)
+                req.timeout = _ELSEWHERE_TIMEOUT
         return request
 
 
-def _open(url: str, have: int) -> http.client.HTTPResponse:
+def _open(url: str, have: int, redirects: _Redirects) -> http.client.HTTPResponse:
     parts = urlsplit(url)
     user, _, server = parts.netloc.rpartition("@")
     request = urllib.request.Request(parts._replace(netloc=server, fragment="").geturl(), headers={"Accept-Encoding": "identity"})
@@ -104,13 +125,16 @@ def _open(url: str, have: int) -> http.client.HTTPResponse:
         request.add_header("Range", f"bytes={have}-")
     if user:
         request.add_unredirected_header("Authorization", "Basic " + b64encode(unquote(user).encode()).decode())
-    _authorize(request)
-    answer: http.client.HTTPResponse = urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
+    if _authorize(request) and not redirects.left_the_store:
+        request.add_header(_MAY_SEND_ON, "1")
+    answer: http.client.HTTPResponse = urllib.request.build_opener(redirects).open(request, timeout=_TIMEOUT)
     return answer
 
 
-def _authorize(request: urllib.request.Request) -> None:
-    """Add the job store's token, where the request goes to the job store."""
+def _authorize(request: urllib.request.Request) -> bool:
+    """Add the job store's token, where the request goes to the job store; tell whether it does."""
     base, token = os.environ.get("JOBSYS_STORE_URL", "").rstrip("/"), os.environ.get("JOBSYS_STORE_TOKEN")
     if base and token and (request.full_url == base or request.full_url.startswith(f"{base}/")):
         request.add_unredirected_header("Authorization", f"Bearer {token}")
+        return True
+    return False

@@ -33,6 +33,7 @@ def configuration(store, url, command, **shipment):
         "arrive": {
             "needs": native_needs(["any"], facts()),
             "shipment": {"url": f"{url}/{shipped[0]}", "sha256": shipped[1]},
+            "urls": {},
             "command": command,
         },
     }

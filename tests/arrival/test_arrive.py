@@ -99,6 +99,16 @@ def test_a_second_worker_fetches_nothing_but_what_to_start(tmp_path, store, serv
     assert server.asked.count("/shipment.json") == 2
 
 
+def test_what_has_moved_is_fetched_from_where_the_leader_finds_it_now(tmp_path, store, server):
+    config = shipment(store, f"{server.url}/gone", ["-c", "print('here')"])
+    for place in (config["core"], config["arrive"]["shipment"]):
+        place["url"] = place["url"].replace("/gone/", "/")
+    config["arrive"]["urls"] = {each["sha256"]: each["url"] for each in described(store, server.url).values()}
+    config["environment"]["JOBSYS_STORE_URL"] = server.url
+    assert start(tmp_path / "home", config)[:2] == (b"here\n", "")
+    assert not [path for path in server.asked if "gone" in path]
+
+
 def test_workers_that_start_together_fetch_everything_once(tmp_path, store, server):
     config = shipment(store, server.url, ["-c", "print('here')"])
     processes = [begin(tmp_path / "home", config) for _ in range(6)]

@@ -75,13 +75,13 @@ def test_what_can_not_be_served(jobsys, finished, tmp_path, words, status, reaso
     assert reason in said.err
 
 
-def test_only_directories_are_served(jobsys):
+def test_what_others_can_t_see_is_not_served(jobsys):
     from jobsys.jobstores import create
     from jobsys.jobstores.base import FORMAT, StoreInfo
 
     store = create("memory:cli-serve", StoreInfo(FORMAT, 0.0, "0"))
     said = jobsys("serve", "memory:cli-serve")
-    assert (said.status, "only file: stores can" in said.err) == (2, True)
+    assert (said.status, "lives in the memory of one process" in said.err) == (2, True)
     store.destroy()
 
 

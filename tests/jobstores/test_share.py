@@ -204,14 +204,13 @@ def test_a_url_is_known_while_the_upload_waits(world: World, monkeypatch: pytest
             assert may.wait(20)
 
     world.common.writer = slow  # type: ignore[method-assign, assignment]
-    sender = Sender(store, "http://head:1")
+    sender = Sender(store)
     with sender.overlapping():
         ship(sender)
         url = sender.shared_file_url(NAME)
         may.set()
     assert url == store.shared_file_url(NAME) == world.store("a").shared_file_url(NAME)
-    assert not url.startswith("http:"), "the server has the run's own storage only"
-    assert sender.shared_file_url("session/1") == f"http://head:1/o/{keys.shared('session/1')}"
+    assert Sender(store, "http://head:1/s/{}".format).shared_file_url(NAME) == f"http://head:1/s/{NAME}", "its server finds it by its name"
     assert sender.sent == 26
 
 

@@ -3,12 +3,20 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from jobsys.jobstores import JobStore
+from jobsys.resource import DirectoryResource, Resource, ResourceException
+from jobsys.scan import read_tree
+from jobsys.sending import Sender
+from jobsys.storage.memory import MemoryStorage
+from jobsys.worker.code import _download_from_bucket
 
 HEAD = "import jobsys, os, sys\n"
 
@@ -262,3 +270,24 @@ def test_a_place_for_code_that_was_chosen_is_used(tmp_path: Path, monkeypatch: p
     result = run(tmp_path, CACHED, "store")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)[1].startswith(f"{tmp_path}/here/")
+
+
+def test_code_from_a_bucket_comes_by_the_host_s_own_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was signed when it was shipped may open nothing any more; damage is found all the same."""
+    store = JobStore("s3://bucket/run", MemoryStorage())
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "script.py").write_text("x = 1")
+    made, _ = DirectoryResource.of_tree(Sender(store), str(tmp_path / "app"), "app", lambda: read_tree(str(tmp_path / "app")))
+    facts = made.url.partition("#")[2]
+    expired = made._replace(url=f"http://127.0.0.1:1/expired?X-Amz-Signature=1#{facts}")
+    name = f"resources/{made.sha256}.zip"
+    monkeypatch.setenv(Resource.rootDirPathEnvName, str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    _download_from_bucket(store, name, expired)
+    assert Path(expired.localPath, "script.py").read_text() == "x = 1"
+    shutil.rmtree(expired.localDirPath)
+    with store.write_shared_file(name) as stream:
+        stream.write(b"something else")
+    monkeypatch.setattr("jobsys.fetch.PAUSE", 0.0)
+    with pytest.raises(ResourceException, match=rf"^{name} in s3://bucket/run: .* is damaged"):
+        _download_from_bucket(store, name, expired)

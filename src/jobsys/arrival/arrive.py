@@ -48,6 +48,8 @@ def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoR
         raise BatchSystemError(problem)
     logging.basicConfig(format=f"jobsys, host {os.uname().nodename}: %(message)s", level=logging.WARNING)
     shipment = json.loads(fetch(arrive["shipment"]["url"], arrive["shipment"]["sha256"], "what the script needs"))
+    for each in (*shipment["roots"], *shipment["layers"]):  # where the leader finds them now; what it once wrote down may have run out
+        each["url"] = arrive["urls"].get(each["sha256"], each["url"])
     environment = bring(shipment)
     hold_over_exec()
     surroundings = variables(os.environ, shipment["environment"], config["environment"], environment.path)

@@ -1,9 +1,10 @@
-"""Serve a job store in a directory over HTTP, until Ctrl-C, to workers on hosts that do not share that directory.
+"""Serve a job store over HTTP, until Ctrl-C, to workers on hosts that do not reach it themselves.
 
 Examples:
   jobsys serve file:my-store --listen 0.0.0.0:8642
   jobsys serve file:my-store --listen 127.0.0.1:0              this host only, any free port
   jobsys serve file:my-store --new                             a run is to begin in it: there is no store yet
+  jobsys serve s3://bucket/my-store                            hosts need no credentials: they get URLs that open one object each
   jobsys serve file:my-store --address node7.example.org       the name by which others reach this host
   JOBSYS_STORE_TOKEN="$(cat token)" jobsys serve file:my-store
 
@@ -21,9 +22,10 @@ import sys
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.errors import JobStoreExistsError, UsageError
-from jobsys.jobstores import keys, locate, open_store
+from jobsys.jobstores import locate, open_store
+from jobsys.jobstores.server import serve
 from jobsys.storage import wire
-from jobsys.storage.server import ANYWHERE, ObjectServer, allow_many_connections, make_url
+from jobsys.storage.server import ANYWHERE, allow_many_connections, make_url
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,23 +35,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="HOST:PORT", default=ANYWHERE, help="the address to listen at; port 0 is any free one (default: %(default)s)"
     )
     parser.add_argument("--address", metavar="HOST", help="this host's name in the URL (default: the one to listen at, or the host name)")
-    parser.add_argument("--new", action="store_true", help="serve a directory that is empty or not there yet, for a run to begin in")
+    parser.add_argument("--new", action="store_true", help="serve a place that is empty or not there yet, for a run to begin in")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve it."""
     store = locate(arguments.locator) if arguments.new else open_store(arguments.locator)
-    if store.storage.local_path(keys.STORE) is None:
-        raise UsageError(f"{store.locator} is no directory of this machine, so it can't be served; only file: stores can")
+    if store.locator.startswith(("http:", "https:", "memory:")):
+        reason = "lives in the memory of one process" if store.locator.startswith("memory:") else "is behind a server already"
+        raise UsageError(f"{store.locator} {reason}, so it can't be served; stores in a directory or a bucket can")
     if arguments.new and next(iter(store.storage.list("")), None) is not None:
-        raise JobStoreExistsError(f"there is something in {store.locator} already: leave out --new, or choose a new or empty directory")
+        raise JobStoreExistsError(f"there is something in {store.locator} already: leave out --new, or choose a new or empty place")
+    if arguments.new:
+        store.storage.prove()
     given = os.environ.get(wire.TOKEN_VARIABLE, "")
     if given and not wire.is_token(given):
         raise UsageError(f"{wire.TOKEN_VARIABLE} holds what can't be a token: use letters and digits")
     token = given or secrets.token_urlsafe(32)
     allow_many_connections()
-    with ObjectServer(store.storage, token, arguments.listen) as server:
+    with serve(store, token, arguments.listen) as server:
         host, port = str(server.server_address[0]), server.server_port
         wildcard = host in {"0.0.0.0", "::"}
         url = make_url(arguments.address or (socket.gethostname() if wildcard else host), port)

@@ -1,4 +1,4 @@
-"""A process that serves the directory of a job store to workers elsewhere: started and ended here, what it answers is not decided here."""
+"""A process that serves a job store to workers elsewhere: started and ended here, what it answers is not decided here."""
 
 import os
 import secrets
@@ -6,12 +6,12 @@ import selectors
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Final, Self
 
 from jobsys.errors import StorageError
-from jobsys.jobstores import keys
 from jobsys.storage import wire
 from jobsys.storage.server import ANYWHERE, make_url
 
@@ -20,28 +20,43 @@ _END: Final = 5.0
 
 
 class StoreServer:
-    """The server of one directory, in a process of its own; ready when made, and ended with this process however that ends.
+    """The server of one job store, in a process of its own; ready when made, and ended with this process however that ends.
 
     Start it from a thread that lives as long as it shall: the kernel takes the end of that thread for the end of the process.
     """
 
-    def __init__(self, root: str | Path, *, address: str | None = None, listen: str = ANYWHERE, durable: bool = True) -> None:
-        """Serve a directory, which need not exist; ``address`` is this machine's name in the URL that others get.
+    def __init__(
+        self,
+        locator: str | os.PathLike[str],
+        *,
+        address: str | None = None,
+        listen: str = ANYWHERE,
+        durable: bool = True,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Serve a store, which need not exist.
+
+        Args:
+            locator: the store.
+            address: this machine's name in the URL that others get (default: its host name).
+            listen: the address to listen at.
+            durable: whether every write is synced.
+            environment: how the store is reached, beside what is found in the environment of this process (credentials, say).
 
         Raises:
             StorageError: it can't be started, or can't listen there.
         """
         self.token = secrets.token_urlsafe(32)
-        command = [sys.executable, "-P", "-m", "jobsys.storage.server", "--root", os.fspath(root), "--listen", listen]
-        command += ["--parent", str(os.getpid()), *(f"--immutable={prefix}" for prefix in keys.IMMUTABLE), f"--packed={keys.JOURNAL}"]
-        command += [] if durable else ["--no-sync"]
-        environment = os.environ | {wire.TOKEN_VARIABLE: self.token, "PYTHONPATH": _path()}
+        locator = os.fspath(locator)
+        command = [sys.executable, "-P", "-m", "jobsys.jobstores.server", f"--store={locator}", f"--listen={listen}"]
+        command += [f"--parent={os.getpid()}", *([] if durable else ["--no-sync"])]
+        variables = os.environ | {**environment, wire.TOKEN_VARIABLE: self.token, "PYTHONPATH": _path()}
         try:
             self._process = subprocess.Popen(  # the command is this very program
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=variables, text=True, start_new_session=True
             )
         except OSError as error:
-            raise StorageError(f"the server of the job store in {root} can't be started: {error}") from error
+            raise StorageError(f"the server of the job store {locator} can't be started: {error}") from error
         try:
             said = _first_line(self._process.stdout)
         except BaseException:
@@ -50,7 +65,7 @@ class StoreServer:
         if not said.startswith("http:"):
             self.close()
             reason = said.removeprefix("error: ").strip() or f"it ended, or took more than {_READY:.0f} s"
-            raise StorageError(f"the server of the job store in {root} did not start: {reason}")
+            raise StorageError(f"the server of the job store {locator} did not start: {reason}")
         self.pid = self._process.pid
         self.url = make_url(address or socket.gethostname(), int(said.strip().rpartition(":")[2]))
 

@@ -72,11 +72,18 @@ class Share:
         known = self._had.get(name) or self._begun.get(name) or self._meant.get(name)
         if known is not None:
             return known
-        looks = [(self.commons.look(generation), generation) for generation in self._pointed(name)]
-        there = sorted((look.condemned, generation) for look, generation in looks if look.data)
+        there = self._there(name)
+        if not there:
+            self._found = None  # the leader may have sent it since this process looked
+            there = self._there(name)
         if not there:
             raise NotFoundError(f"this run has no {name} in what runs share")
         return there[0][1]
+
+    def _there(self, name: str) -> list[tuple[bool, Generation]]:
+        """List those that the run points to and that are there; the best comes first."""
+        looks = [(self.commons.look(generation), generation) for generation in self._pointed(name)]
+        return sorted((look.condemned, generation) for look, generation in looks if look.data)
 
     def leave(self) -> Freed:
         """Drop all references of the run, and delete what nobody else refers to."""

@@ -45,7 +45,7 @@ class SharedFiles(ABC):
 
     def read_shared_file(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Read a file with a known name as a stream."""
-        storage, key = self._place(name)
+        storage, key = self.shared_file_place(name)
         return storage.reader(key)
 
     def shared_file_exists(self, name: str) -> bool:
@@ -64,20 +64,25 @@ class SharedFiles(ABC):
         if self._share is not None:
             self._share.look_for(name for name in names if name.startswith(keys.RESOURCES))
 
-    def shared_file_url(self, name: str, base: str | None = None) -> str:
-        """Give a URL from which a worker can fetch it; at ``base``, where a server has the store's own storage, if it lies there."""
-        storage, key = self._place(name)
-        return storage.url(key) if base is None or storage is not self.storage else f"{base}/o/{key}"
+    def shared_file_url(self, name: str) -> str:
+        """Give a URL from which a worker can fetch it."""
+        storage, key = self.shared_file_place(name)
+        return storage.url(key)
 
     def shared_file_path(self, name: str) -> str | None:
         """Give its own path where it is a file of this machine, else None. Never write to it."""
-        storage, key = self._place(name)
+        storage, key = self.shared_file_place(name)
         return storage.local_path(key)
 
     def shared_file_key(self, name: str) -> str:
         """Give the key under which a storage has it: the store's own, or that of the commons."""
-        return self._place(name)[1]
+        return self.shared_file_place(name)[1]
 
-    def _place(self, name: str) -> tuple[Storage, str]:
+    def shared_file_place(self, name: str) -> tuple[Storage, str]:
+        """Tell in which storage, under which key, it lies.
+
+        Raises:
+            NotFoundError: it is a resource that the run does not have.
+        """
         share = self._common(name)
         return (self.storage, keys.shared(name)) if share is None else (share.commons.storage, share.generation(name).data)

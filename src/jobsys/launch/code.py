@@ -1,5 +1,6 @@
 """Ships a run's code and tells the person what was sent, and what changed since the last start."""
 
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
@@ -21,20 +22,20 @@ from jobsys.shipping.main import Main
 from jobsys.shipping.plan import Options, Plan, ShipEnvironment, facts_directory, make_plan
 
 
-def ship(launch: Launch, base: str | None = None) -> tuple[Shipment, bytes]:
+def ship(launch: Launch, place: Callable[[str], str] | None = None) -> tuple[Shipment, bytes]:
     """Save the code and say so in the store; tell what changed since the last start.
 
     Args:
         launch: the run.
-        base: the URL at which workers on other hosts reach the store; None if they run on this machine.
+        place: gives the URL at which workers on other hosts find a shared file; None if they run on this machine.
 
     Raises:
         UsageError: the own code is larger than the limit.
         ResourceException: the code can't be shipped, or is not there any more.
     """
     config, store, say = launch.config, launch.store, launch.say
-    remote = base is not None
-    main, sender = Main(), Sender(store, base, _archives() if remote else None)
+    remote = place is not None
+    main, sender = Main(), Sender(store, place, _archives() if remote else None)
     last = _last(launch)
     if config.same_code:
         if last is None:

@@ -7,7 +7,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,14 @@ class Stat(msgspec.Struct, frozen=True):
 
     size: int
     modified: float
+
+
+class Stretch(NamedTuple):
+    """A stretch of an object on its way: the size of the whole object, a name of its version, and the bytes, all of that version."""
+
+    size: int
+    tag: str
+    pieces: Iterator[bytes]
 
 
 class Storage(ABC):
@@ -131,7 +139,17 @@ class Storage(ABC):
         return False
 
     def signed(self, key: str) -> str | None:  # noqa: ARG002
-        """Make a URL by which anybody can read the object for some time, by a GET and nothing else; None where there is no such."""
+        """Make a URL at which whoever has it can read the object, or a range of it, for some time and with no other header; else None.
+
+        Nothing is asked for: the object need not be there. Who is told such a URL could do with it what it allows: it is never logged.
+        """
+        return None
+
+    def stretch(self, key: str, start: int = 0, length: int | None = None) -> Stretch | None:  # noqa: ARG002
+        """Begin to read an object in the middle; None where the streams of `reader` can be moved in, so that nothing more is needed.
+
+        Less comes where the object ends before, and nothing where it ends before the stretch begins.
+        """
         return None
 
     def prove(self) -> None:  # noqa: B027 - what is known to keep its promises has nothing to find out

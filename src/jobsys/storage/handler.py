@@ -16,7 +16,7 @@ import msgspec
 
 from jobsys.errors import StorageError
 from jobsys.storage import wire
-from jobsys.storage.base import Storage, storage_error
+from jobsys.storage.base import Storage, Stretch, storage_error
 from jobsys.storage.wire import Range
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ class Serves(Protocol):
 
     storage: Storage
     token: str
+
+    def shared(self, name: str) -> tuple[Storage, str]:
+        """Tell in which storage, under which key, a shared file lies."""
+        ...
 
 
 class Refusal(Exception):
@@ -97,10 +101,12 @@ class Handler(BaseHTTPRequestHandler):
         if not allowed:
             raise Refusal(401, "this needs the store's token, as 'Authorization: Bearer TOKEN'")
         path = self.path.partition("?")[0]
-        kind = wire.OBJECTS if path.startswith(wire.OBJECTS) else path
+        kind = next((kind for kind in (wire.OBJECTS, wire.SHARED) if path.startswith(kind)), path)
         routes = {
             ("GET", wire.OBJECTS): self._get,
             ("HEAD", wire.OBJECTS): self._head,
+            ("GET", wire.SHARED): self._get,
+            ("HEAD", wire.SHARED): self._head,
             ("PUT", wire.OBJECTS): self._put,
             ("GET", wire.LIST): self._list,
             ("POST", wire.DELETE): self._delete,
@@ -110,26 +116,38 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(405 if known else 404, f"a job store does not answer {self.command} {path[:100]}")
         return routes[self.command, kind]
 
-    def _key(self) -> str:
-        return unquote(self.path.partition("?")[0].removeprefix(wire.OBJECTS))
+    def _place(self) -> tuple[Storage, str]:
+        path = self.path.partition("?")[0]
+        if path.startswith(wire.SHARED):
+            return self.server_side.shared(unquote(path.removeprefix(wire.SHARED)))
+        return self.server_side.storage, unquote(path.removeprefix(wire.OBJECTS))
 
     def _get(self) -> None:
-        wanted, key = wire.read_range_header(self.headers["Range"]), self._key()
+        wanted, (storage, key) = wire.read_range_header(self.headers["Range"]), self._place()
         if wanted and wanted.length is not None and wanted.length <= wire.SMALL and "If-Match" not in self.headers:
-            data = self.server_side.storage.get(key, *wanted)
+            data = storage.get(key, *wanted)
             if not data:
                 raise Refusal(416, "the object ends before that")
             self._send(206, {"Content-Range": f"bytes {wanted.start}-{wanted.start + len(data) - 1}/*"}, data)
             return
-        with self.server_side.storage.reader(key) as stream:
+        elsewhere = storage.signed(key) if wire.ELSEWHERE in self.headers else None
+        if elsewhere is not None:
+            self._send(307, {"Location": elsewhere})
+            return
+        stretch = storage.stretch(key, *(wanted or ()))
+        if stretch is not None:
+            self._send_stretch(stretch, wanted)
+            return
+        with storage.reader(key) as stream:
             self._send_stream(stream, wanted)
 
     def _head(self) -> None:
-        found = self.server_side.storage.stat(self._key())
+        storage, key = self._place()
+        found = storage.stat(key)
         self._begin(200, {wire.MODIFIED: repr(found.modified), "Accept-Ranges": "bytes"}, found.size)
 
     def _put(self) -> None:
-        storage, key, length = self.server_side.storage, self._key(), self._left
+        (storage, key), length = self._place(), self._left
         if "Content-Length" not in self.headers:
             raise Refusal(411, "an object needs its Content-Length")
         if_absent = self.headers["If-None-Match"] == "*"
@@ -218,17 +236,8 @@ class Handler(BaseHTTPRequestHandler):
     # -- what goes -------------------------------------------------------------------------------------------
 
     def _send_stream(self, stream: BinaryIO, wanted: Range | None) -> None:
-        size, tag = stream.seek(0, io.SEEK_END), _tag(stream)
-        start, length = wanted or (0, None)
-        count = size - start if length is None else min(length, size - start)
-        headers = {"Accept-Ranges": "bytes"} | ({"ETag": tag} if tag else {})
-        if self.headers.get("If-Match", tag) != tag:
-            raise Refusal(412, "the object was replaced")
-        if wanted:
-            if count <= 0:
-                raise Refusal(416, "the object ends before that")
-            headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
-        status = 206 if wanted else 200
+        size, start = stream.seek(0, io.SEEK_END), 0 if wanted is None else wanted.start
+        status, headers, count = self._announce(size, _tag(stream), wanted)
         if count <= _IN_ONE_GO:
             stream.seek(start)
             self._send(status, headers, stream.read(count))
@@ -237,6 +246,28 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if self.connection.sendfile(stream, start, count) < count:
             self.close_connection = True
+
+    def _send_stretch(self, stretch: Stretch, wanted: Range | None) -> None:
+        status, headers, count = self._announce(stretch.size, stretch.tag, wanted)
+        self._begin(status, headers, count)
+        for piece in stretch.pieces:
+            self.wfile.write(piece)
+            count -= len(piece)
+        if count:
+            self.close_connection = True
+
+    def _announce(self, size: int, tag: str, wanted: Range | None) -> tuple[int, dict[str, str], int]:
+        """Give the status of an answer, its headers, and how many bytes come."""
+        start, length = wanted or (0, None)
+        count = size - start if length is None else min(length, size - start)
+        headers = {"Accept-Ranges": "bytes"} | ({"ETag": tag} if tag else {})
+        if self.headers.get("If-Match", tag) != tag:
+            raise Refusal(412, "the object was replaced")
+        if wanted is None:
+            return 200, headers, count
+        if count <= 0:
+            raise Refusal(416, "the object ends before that")
+        return 206, headers | {"Content-Range": f"bytes {start}-{start + count - 1}/{size}"}, count
 
     def _send_error(self, status: int, body: bytes, kind: str = "application/json") -> None:
         headers = {"Content-Type": kind}

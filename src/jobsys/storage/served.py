@@ -1,12 +1,12 @@
-"""Storage behind a server (``jobsys.storage.server``), for hosts that do not share its directory. Repeating is left to ``exchange.py``."""
+"""Storage behind a server (``jobsys.storage.server``), for hosts that do not reach it themselves. Repeating is left to ``exchange.py``."""
 
 import io
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -14,18 +14,15 @@ import msgspec
 from jobsys.errors import StorageError
 from jobsys.storage import blocks, wire
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
-from jobsys.storage.exchange import PAUSES, Exchange, PassingError, Request, View
+from jobsys.storage.download import Download
+from jobsys.storage.elsewhere import Elsewhere
+from jobsys.storage.exchange import PAUSES, Exchange, Request, View
 from jobsys.storage.openfiles import BUFFER, WritingFile
 from jobsys.storage.wire import Range
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-    from requests import Response
 
 _CREATED: Final = 201
 _BEHIND_THE_END: Final = 416
 _CHANGED: Final = 412
-_PIECE: Final = 1 << 24  # what is lost at most when a connection breaks; one piece is not copied again
 
 
 class ServedStorage(Storage):
@@ -40,6 +37,7 @@ class ServedStorage(Storage):
     ) -> None:
         """Take the server's URL and its token; nothing is sent yet. Pieces of ``immutable`` objects are kept for reads to come."""
         self._exchange = Exchange(url.rstrip("/"), token, pauses)
+        self._elsewhere = Elsewhere()
         self._immutable = immutable
         self._blocks = blocks.Blocks(self._get_range)
 
@@ -57,7 +55,7 @@ class ServedStorage(Storage):
         check_key(key)
         check_range(start, length)
         if length is None or length > wire.SMALL:
-            with Download(self._exchange, key, Range(start, length)) as download:
+            with Download(self._exchange, self._elsewhere, key, Range(start, length)) as download:
                 return download.content()
         if not length:
             self.stat(key)
@@ -74,7 +72,7 @@ class ServedStorage(Storage):
     def reader(self, key: str) -> Iterator[BinaryIO]:
         """Read a stream; where the connection breaks, the next one goes on with the same version of the object, or there is an error."""
         check_key(key)
-        with Download(self._exchange, key, Range(0, None)) as download, io.BufferedReader(download, BUFFER) as stream:
+        with Download(self._exchange, self._elsewhere, key, Range(0, None)) as download, io.BufferedReader(download, BUFFER) as stream:
             yield stream
 
     @contextmanager
@@ -129,6 +127,7 @@ class ServedStorage(Storage):
     def close(self) -> None:
         """Close the connections that are kept open; the storage can be used on."""
         self._exchange.sessions.close()
+        self._elsewhere.close()
 
     def _delete(self, keys: Iterable[str]) -> None:
         waiting = map(str, keys)  # a file's id is more than a text
@@ -144,77 +143,3 @@ class ServedStorage(Storage):
             return msgspec.json.decode(content, type=wire.Keys)
         except msgspec.DecodeError as error:
             raise StorageError(f"what answers at {self._exchange.url} is not the server of a job store ({error}); check the URL") from error
-
-
-class Download(io.RawIOBase):
-    """An object, or a range of it, on its way here; gone on with where a connection broke."""
-
-    def __init__(self, exchange: Exchange, key: str, wanted: Range) -> None:
-        """Ask for it, and wait for the beginning of the answer."""
-        self._exchange = exchange
-        self._key = key
-        self._start = wanted.start
-        self._left: int | None = wanted.length  # None until the server has told the size
-        self._tag: str | None = None
-        self._response: Response | None = None
-        self._stack = ExitStack()
-        exchange.persist(self._open)
-
-    def readable(self) -> bool:
-        """Tell that this can be read."""
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Read into a buffer."""
-        view = memoryview(buffer).cast("B")
-        data = self._next(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def content(self) -> bytes:
-        """Read to the end."""
-        return b"".join(iter(lambda: self._next(_PIECE), b""))
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._stack.close()
-        super().close()
-
-    def _next(self, size: int) -> bytes:
-        size = min(size, self._left or 0)
-        return self._exchange.persist(lambda: self._read(size)) if size else b""
-
-    def _read(self, size: int) -> bytes:
-        response = self._response or self._open()
-        try:
-            data = self._exchange.read_some(response, size)
-        except PassingError:
-            self._response = None
-            self._stack.close()
-            raise
-        self._start += len(data)
-        self._left = (self._left or 0) - len(data)
-        return data
-
-    def _open(self) -> "Response":
-        """Ask for what is left, of the same version as before."""
-        wanted = Range(self._start, self._left)
-        headers = {"Range": wanted.header()} if wanted != (0, None) else {}
-        expected: tuple[int, ...] = (200, 206, _BEHIND_THE_END)
-        if self._tag is not None:
-            headers["If-Match"] = self._tag
-            expected = (206, _CHANGED)
-        try:
-            response = self._exchange.send(Request("GET", wire.object_path(self._key), expected, headers), self._stack)
-        except StorageError:
-            self._stack.close()
-            raise
-        if response.status_code == _CHANGED:
-            raise StorageError(f"{self._key} was replaced in the job store at {self._exchange.url} while it was being read; read it again")
-        if self._tag is None:
-            # a tag that nothing has: a server that gave none can't go on with the same version
-            self._tag = response.headers.get("ETag", '""')
-            behind = response.status_code == _BEHIND_THE_END
-            self._left = 0 if behind else int(response.headers.get("Content-Length", 0))
-        self._response = response
-        return response

@@ -1,27 +1,17 @@
-"""The server of a storage: ``python -m jobsys.storage.server`` gives a directory to workers that do not share it, over HTTP.
+"""The server of a storage: gives it to workers that do not reach it themselves, over HTTP. What it answers is in ``handler.py``."""
 
-What it answers is in ``handler.py``. Who may ask is told by a token in the environment variable JOBSYS_STORE_TOKEN.
-"""
-
-import argparse
 import logging
-import os
 import resource
-import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import Final
 
-from jobsys.errors import StorageError, UsageError
-from jobsys.processes import die_with_parent
-from jobsys.storage import wire
+from jobsys.errors import NotFoundError, StorageError, UsageError
 from jobsys.storage.base import Storage
 from jobsys.storage.handler import Handler
-from jobsys.storage.local import LocalStorage
-from jobsys.storage.packed import PackedStorage
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +25,23 @@ class ObjectServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, storage: Storage, token: str, listen: str = ANYWHERE) -> None:
+    def __init__(
+        self, storage: Storage, token: str, listen: str = ANYWHERE, shared: Callable[[str], tuple[Storage, str]] | None = None
+    ) -> None:
         """Listen at ``HOST:PORT``; nothing is answered before ``serve_forever``.
+
+        Args:
+            storage: what is served.
+            token: what those must have who ask.
+            listen: the address.
+            shared: tells in which storage, under which key, a shared file lies; the server of a storage alone has none.
 
         Raises:
             StorageError: that address can't be had.
         """
         self.storage = storage
         self.token = token
+        self._shared = shared
         host, port = split_address(listen)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -51,6 +50,16 @@ class ObjectServer(ThreadingHTTPServer):
             raise StorageError(
                 f"can't listen at {listen}: {error}; choose an address of this machine and a free port (0 is any)"
             ) from error
+
+    def shared(self, name: str) -> tuple[Storage, str]:
+        """Tell in which storage, under which key, a shared file lies.
+
+        Raises:
+            NotFoundError: it is nowhere.
+        """
+        if self._shared is None:
+            raise NotFoundError(f"this serves objects only, and no shared file {name[:200]!r}")
+        return self._shared(name)
 
     @property
     def url(self) -> str:
@@ -95,49 +104,3 @@ def allow_many_connections() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems name a limit that can't be set
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Serve a directory until the parent ends or asks for it."""
-    parser = argparse.ArgumentParser(prog="python -m jobsys.storage.server", description=__doc__)
-    parser.add_argument("--root", metavar="PATH", required=True, help="the directory to serve")
-    parser.add_argument("--listen", metavar="HOST:PORT", default=ANYWHERE, help="where to listen (default: %(default)s)")
-    parser.add_argument("--no-sync", action="store_true", help="do not wait until what is written would survive a power cut")
-    parser.add_argument("--immutable", metavar="PREFIX", action="append", default=[], help="files of such keys never change")
-    parser.add_argument("--packed", metavar="PREFIX", default="", help="objects of such keys lie in packs")
-    parser.add_argument("--parent", metavar="PID", type=int, default=os.getppid(), help="the process with which this one ends")
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    die_with_parent(options.parent)
-    token = os.environ.get(wire.TOKEN_VARIABLE, "")
-    if not wire.is_token(token):
-        return _refuse(f"set the environment variable {wire.TOKEN_VARIABLE} to a token of letters and digits, without which nobody may ask")
-    logging.basicConfig()
-    allow_many_connections()
-    prefixes = tuple(options.immutable)
-    storage = _storage(options.root, not options.no_sync, lambda key: key.startswith(prefixes), options.packed)
-    with suppress(StorageError):  # what an earlier server left; a directory that can't be used is told about by who asks for something
-        storage.sweep()
-    try:
-        server = ObjectServer(storage, token, options.listen)
-    except (StorageError, UsageError) as error:
-        return _refuse(str(error))
-    with server, suppress(KeyboardInterrupt):
-        sys.stdout.write(f"{server.url}\n")
-        sys.stdout.flush()
-        server.serve_forever()
-    return 0
-
-
-def _storage(root: str, durable: bool, immutable: Callable[[str], bool], packed: str) -> Storage:
-    return PackedStorage(root, durable, immutable, packed=packed) if packed else LocalStorage(root, durable, immutable)
-
-
-def _refuse(reason: str) -> int:
-    """Say, as the one line that whoever started this waits for, why there is no URL."""
-    sys.stdout.write(f"error: {reason}\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """How a storage is spoken to over HTTP: the paths, headers and errors that server and client share. Sends and receives nothing.
 
-``GET``, ``HEAD`` and ``PUT /o/KEY`` are an object, ``GET /list`` is a page of keys, ``POST /delete`` takes a list of keys.
+``GET``, ``HEAD`` and ``PUT /o/KEY`` are an object, ``GET`` and ``HEAD /s/NAME`` a shared file, wherever it lies, ``GET /list`` is a page of
+keys, ``POST /delete`` takes a list of keys. Who sends ``Jobsys-Elsewhere`` with a GET may be sent on (307) to a URL that needs no token.
 """
 
 import hmac
@@ -16,10 +17,12 @@ TOKEN_VARIABLE: Final = "JOBSYS_STORE_TOKEN"
 URL_VARIABLE: Final = "JOBSYS_STORE_URL"
 
 OBJECTS: Final = "/o/"
+SHARED: Final = "/s/"
 LIST: Final = "/list"
 DELETE: Final = "/delete"
 
 MODIFIED: Final = "Jobsys-Modified"  # seconds since the epoch, as a float
+ELSEWHERE: Final = "Jobsys-Elsewhere"  # who sends it can be told another place, and comes back if that is no good
 EXECUTABLE: Final = "Jobsys-Executable"
 COMPLETE: Final = "Jobsys-Complete"  # the last header: a head that was cut off would pass for a whole one
 ERROR: Final = "Jobsys-Error"  # the body of an error, percent-encoded, where an answer can have no body
@@ -78,6 +81,11 @@ def complete(length: str | int) -> str:
 def object_path(key: str) -> str:
     """Give the path of an object."""
     return OBJECTS + quote(key, safe="/~=")
+
+
+def shared_path(name: str) -> str:
+    """Give the path of a shared file."""
+    return SHARED + quote(name, safe="/~=")
 
 
 def credentials(token: str) -> str:

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
+import urllib.request
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -365,6 +366,41 @@ def check_stat(make: Make) -> None:
         found = storage.stat("a")
         assert found.size == 3
         assert abs(found.modified - time.time()) < 60, "the storage's clock and this machine's differ by more than a minute"
+
+
+def check_stretches(make: Make) -> None:
+    """Where an object can be begun in the middle, what comes is that slice of it, with its size and the name of its version."""
+    with made(make) as storage:
+        data = bytes(range(256)) * 4096
+        storage.put("a", data)
+        tags = set()
+        for start, length in ((0, None), (0, 10), (1000, 300_000), (len(data) - 5, 10), (len(data), None), (len(data) + 5, 5)):
+            stretch = storage.stretch("a", start, length)
+            if stretch is None:
+                return
+            assert b"".join(stretch.pieces) == data[start:][:length], (start, length)
+            if start < len(data):
+                assert stretch.size == len(data), (start, length)
+                tags.add(stretch.tag)
+        assert len(tags) == 1
+        assert "" not in tags
+        absent(storage.stretch, "none")
+
+
+def check_signed_urls(make: Make) -> None:
+    """Where a URL is given, who has nothing but that URL reads the object at it, or a range of it, as often as he likes."""
+    with made(make) as storage:
+        storage.put("signed/a", bytes(range(256)))
+        url = storage.signed("signed/a")
+        if url is None:
+            return
+        for wanted, data in ((None, bytes(range(256))), ("bytes=5-", bytes(range(5, 256))), ("bytes=5-9", bytes(range(5, 10)))):
+            assert url.startswith(("http:", "https:"))
+            request = urllib.request.Request(url, headers={} if wanted is None else {"Range": wanted})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert answer.read() == data, wanted
+                assert answer.headers["ETag"], "the name of the version"
+        assert storage.signed("signed/none") is not None, "nothing is asked for"
 
 
 def check_forked_use(make: Make) -> None:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from jobsys import shipment
 from jobsys.cache import Cache
@@ -15,7 +14,7 @@ from jobsys.errors import StorageError, UsageError
 from jobsys.jobstores import JobStore, open_store
 from jobsys.kept import MANIFEST, seal
 from jobsys.resource import Resource, ResourceException
-from jobsys.shipment import Parcel, Shipment
+from jobsys.shipment import Shipment
 from jobsys.worker.execute import JobExecutor
 from jobsys.worker.explain import Explainer
 
@@ -67,23 +66,27 @@ def _localize(store: JobStore, shipped: Shipment) -> tuple[list[str], bool]:
     for root in shipped.roots:
         resource = shipment.resource_of(root)
         resource.register()
-        grown = grown or not os.path.lexists(resource.localPath)
-        if store.locator.startswith("s3:") and not os.path.lexists(resource.localPath):
-            _download(store, root, resource)
+        new = not os.path.lexists(resource.localPath)
+        grown = grown or new
+        if new and store.locator.startswith("s3:"):
+            _download_from_bucket(store, root.shared, resource)
         else:
             resource.download()
         places.append(os.path.abspath(resource.localPath))
     return places, grown
 
 
-def _download(store: JobStore, root: Parcel, resource: Resource) -> None:
-    """Fetch a resource as all else in a bucket: a signed URL may have expired, and can't be used with a key of the user's own."""
-    with tempfile.NamedTemporaryFile(prefix="jobsys-") as spool:
-        with store.read_shared_file(root.shared) as stream:
+def _download_from_bucket(store: JobStore, name: str, resource: Resource) -> None:
+    """Download by this host's own access: the URL that was signed when the code was shipped may have run out, or need a key beside it."""
+    with tempfile.TemporaryFile(prefix="jobsys-") as spool:
+        with store.read_shared_file(name) as stream:
             shutil.copyfileobj(stream, spool, 1 << 20)
         spool.flush()
-        _, hash, fragment = resource.url.partition("#")
-        resource._replace(url=Path(spool.name).as_uri() + hash + fragment).download()
+        facts = resource.url.partition("#")[2]
+        try:
+            resource._replace(url=f"file:///proc/self/fd/{spool.fileno()}#{facts}").download()
+        except ResourceException as error:
+            raise ResourceException(f"{name} in {store.locator}: {error}") from error
 
 
 def _tell_programs(path: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ def make() -> Iterator[Make]:
     made: list[SshBatchSystem] = []
 
     def start(*hosts: str, command=AGENT, preamble=b"", **options) -> SshBatchSystem:
-        made.append(SshBatchSystem(hosts, Start(command, preamble), ssh=["sh", "-c", SSH, "ssh"], **options))
+        made.append(SshBatchSystem(hosts, Start(command, lambda: preamble), ssh=["sh", "-c", SSH, "ssh"], **options))
         return made[-1]
 
     yield start
@@ -202,7 +202,7 @@ def test_a_command_that_does_not_exist(make):
     ],
 )
 def test_a_python_that_is_missing_or_too_old_names_the_way_out(said, status, cause):
-    start = Start(["python9.9"], b"", "name another")
+    start = Start(["python9.9"], bytes, "name another")
     host = ["sh", "-c", f"echo '{said}' >&2; exit {status}", "ssh"]
     system = SshBatchSystem(["a"], start, ssh=host)
     with pytest.raises(BatchSystemError, match=rf"a: {cause}.*: name another"):

@@ -28,7 +28,7 @@ class Start:
     """How an agent is started: a command, what is written to it before the first frame, and what to do where there is no such program."""
 
     command: Sequence[str]
-    preamble: bytes = b""
+    preamble: Callable[[], bytes] = bytes  # made for each start: what it names may be good for some time only
     way_out: str = "is that on the host?"
 
     def missing(self, status: int | None, printed: str) -> str:

@@ -18,7 +18,7 @@ from jobsys.batch.machine import Machine
 from jobsys.batch.ssh.connection import Connection, Start, arguments
 from jobsys.batch.ssh.hosts import RemoteHost
 from jobsys.batch.ssh.placing import Placing
-from jobsys.errors import BatchSystemError, RequirementError, UsageError
+from jobsys.errors import BatchSystemError, RequirementError, StorageError, UsageError
 from jobsys.framing import Frame
 from jobsys.requirements import Requirements, format_bytes
 from jobsys.version import VERSION
@@ -247,11 +247,13 @@ class SshBatchSystem(BatchSystem):
         argv = arguments(self._ssh, host.name, self._start.command)
         try:
             host.start(
-                now, lambda: Connection(argv, self._start.preamble, self._selector, partial(self._hear, host), partial(self._note, host))
+                now, lambda: Connection(argv, self._start.preamble(), self._selector, partial(self._hear, host), partial(self._note, host))
             )
         except OSError as error:
             final = isinstance(error, (FileNotFoundError, PermissionError))
             self._lose(host, f"{argv[0]!r} can't be started: {error.strerror}", final=final)
+        except StorageError as error:
+            self._lose(host, f"it can't be told where its code lies: {error}", final=False)
 
     def _dispatch(self) -> None:
         if self._strays and self._error is None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jobsys.errors import StorageError
+from jobsys.storage.base import Stretch
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
 from jobsys.storage.s3.bucket import Piece
@@ -34,9 +35,23 @@ def pieces(access: Access, key: str, start: int = 0, length: int | None = None, 
         NotFoundError: it is not there.
         StorageError: it was replaced meanwhile, or is not the version that has the tag.
     """
+    yield from stretch(access, key, start, length, tag).pieces
+
+
+def stretch(access: Access, key: str, start: int = 0, length: int | None = None, tag: str = "") -> Stretch:
+    """Begin to read an object, or a range of it, and tell its size and version.
+
+    Raises:
+        NotFoundError: it is not there.
+        StorageError: it is not the version that has the tag.
+    """
     first = _first(access, key, start, FIRST if length is None else min(length, FIRST), tag)
-    yield first.data
     end = first.size if length is None else min(first.size, start + length)
+    return Stretch(first.size, first.tag, _going_on(access, key, first, start, end))
+
+
+def _going_on(access: Access, key: str, first: Piece, start: int, end: int) -> Iterator[bytes]:
+    yield first.data
     at = start + len(first.data)
     if at < end:
         yield from _rest(access, key, first, at, end)

@@ -9,12 +9,12 @@ from typing import BinaryIO, Final, cast
 
 from jobsys.errors import StorageError
 from jobsys.storage import blocks
-from jobsys.storage.base import LONGEST_KEY, Stat, Storage, check_key, check_prefix, check_range
+from jobsys.storage.base import LONGEST_KEY, Stat, Storage, Stretch, check_key, check_prefix, check_range
 from jobsys.storage.s3 import objects
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.answers import RangeError, RefusedError
 from jobsys.storage.s3.bucket import PAGE, Bucket, Page, Source
-from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces
+from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces, stretch
 from jobsys.storage.s3.options import CUSTOMER
 from jobsys.storage.s3.persist import Persistence
 from jobsys.storage.s3.probe import prove
@@ -24,6 +24,8 @@ LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
 SIGNED_FOR: Final = 7 * 24 * 3600
 """Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
+SENT_ON_FOR: Final = 3600
+"""Seconds for which one is good that is used at once; a transfer that has begun goes on."""
 
 
 def is_here(url: str) -> bool:
@@ -173,8 +175,14 @@ class S3Storage(Storage):
         return self.bucket.signed_url(self.place(key), SIGNED_FOR)
 
     def signed(self, key: str) -> str | None:
-        """Make a URL that needs nothing else; None where the reader would need the user's own key."""
-        return None if self.bucket.options.sse == CUSTOMER else self.url(key)
+        """Make a URL that needs nothing else; None where the reader would have to send the user's own key, or say that he pays."""
+        options = self.bucket.options
+        return None if options.sse == CUSTOMER or options.requester_pays else self.bucket.signed_url(self.place(key), SENT_ON_FOR)
+
+    def stretch(self, key: str, start: int = 0, length: int | None = None) -> Stretch:
+        """Begin to read in the middle."""
+        check_range(start, length)
+        return stretch(self.access, self.place(key), start, length)
 
     def copy_in(self, url: str, key: str) -> int | None:
         """Have the server copy another object; give its size. None where the URL is none of S3."""
