@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from jobsys.errors import StorageError
-from jobsys.storage.s3.answers import PassingError
+from jobsys.storage.s3.answers import CredentialsError, PassingError, SkewError
 from jobsys.storage.s3.bucket import Bucket, Part, Source
 from jobsys.storage.s3.options import Options
 
@@ -44,6 +44,43 @@ def bucket_over(options: Options | None = None, **answers: Any) -> tuple[Bucket,
 def refused(status: int, code: str = "") -> ClientError:
     response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}}}
     return ClientError(response, "any")
+
+
+def raising(error: Exception) -> Any:
+    def answer(_: object) -> None:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [(400, "ExpiredToken", CredentialsError), (403, "RequestTimeTooSkewed", SkewError), (403, "AccessDenied", StorageError)],
+)
+def test_what_an_answer_to_head_can_not_say_is_asked_for(status: int, code: str, kind: type[StorageError]) -> None:
+    bucket, client = bucket_over(head_object=raising(refused(status, str(status))), get_object=raising(refused(status, code)))
+    with pytest.raises(StorageError, match="s3://b/k") as told:
+        bucket.head("k")
+    assert type(told.value) is kind
+    assert client.asked[1][1]["Range"] == "bytes=0-0"
+
+
+def test_a_head_that_is_refused_and_nothing_else_is_an_error() -> None:
+    for answer in ({"Body": io.BytesIO(b"x"), "ContentLength": 1}, raising(refused(416, "InvalidRange"))):
+        bucket, _ = bucket_over(head_object=raising(refused(403, "403")), get_object=answer)
+        with pytest.raises(StorageError, match="no permission: 403"):
+            bucket.head("k")
+
+
+def test_credentials_that_have_expired_when_they_come_are_told() -> None:
+    bucket, _ = bucket_over(
+        get_object=raising(RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."))
+    )
+    with pytest.raises(CredentialsError, match=r"can't be had .* renew them"):
+        bucket.get("k")
+    bucket, _ = bucket_over(get_object=raising(RuntimeError("can't start new thread")))
+    with pytest.raises(RuntimeError, match="new thread"):
+        bucket.get("k")
 
 
 def test_a_server_that_keeps_checksums_is_sent_nothing_else() -> None:
@@ -99,6 +136,19 @@ def test_a_body_that_is_cut_off_is_not_believed() -> None:
         bucket.get("k")
 
 
+@pytest.mark.parametrize(("start", "length", "read"), [(0, 4, b"0123"), (3, 4, b"3456"), (8, 9, b"89"), (4, None, b"456789")])
+def test_of_a_server_that_ignores_ranges_the_range_is_taken(start: int, length: int | None, read: bytes) -> None:
+    bucket, _ = bucket_over(get_object={"Body": io.BytesIO(b"0123456789"), "ContentLength": 10})
+    assert bucket.get("k", start, length)[:2] == (read, 10)
+
+
+@pytest.mark.parametrize("came", ["bytes 0-3/10", "bytes 4-6/10", "bytes 3-6/1000"])
+def test_another_range_is_not_believed(came: str) -> None:
+    bucket, _ = bucket_over(get_object={"Body": io.BytesIO(b"abcd"), "ContentLength": 4, "ContentRange": came})
+    with pytest.raises(PassingError, match="4 bytes came as bytes"):
+        bucket.get("k", 3, 5)
+
+
 @pytest.mark.parametrize("method", ["put", "get", "head", "page", "delete", "begin"])
 def test_every_request_says_whose_the_bucket_is_and_who_pays(method: str) -> None:
     options = Options(owner="123456789012", requester_pays=True, sse="customer", sse_key=KEY)
@@ -137,6 +187,19 @@ def test_what_could_not_be_deleted_is_told() -> None:
     bucket, _ = bucket_over(delete_objects={"Errors": errors})
     with pytest.raises(StorageError, match=r"can't delete s3://b/b: no permission: AccessDenied \(no\)"):
         bucket.delete(["a", "b", "c"])
+
+
+def test_a_version_that_is_locked_is_told() -> None:
+    bucket, _ = bucket_over(delete_objects={"Errors": [{"Key": "a", "VersionId": "1", "Code": "AccessDenied", "Message": "object lock"}]})
+    with pytest.raises(StorageError, match="can't delete s3://b/a: no permission"):
+        bucket.delete_versions([("a", "1")])
+
+
+def test_whether_versions_are_kept_is_asked_again_where_it_can_not_be_told_now() -> None:
+    assert bucket_over(get_bucket_versioning={"Status": "Suspended"})[0].keeps_versions()
+    assert not bucket_over(get_bucket_versioning=raising(refused(403, "AccessDenied")))[0].keeps_versions()
+    with pytest.raises(PassingError):
+        bucket_over(get_bucket_versioning=raising(refused(503, "SlowDown")))[0].keeps_versions()
 
 
 def test_the_source_of_a_copy_may_have_a_key_of_its_own() -> None:

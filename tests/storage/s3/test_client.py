@@ -45,3 +45,9 @@ def test_only_before_a_large_body_is_the_server_asked_whether_it_takes_it(client
 def test_it_says_who_it_is(client, sent):
     client.list_objects_v2(Bucket="bucket")
     assert sent[0]["user-agent"].startswith(f"jobsys/{VERSION} Boto3/".encode())
+
+
+def test_a_signed_url_itself_says_who_pays(client):
+    url = client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key", "RequestPayer": "requester"})
+    assert "x-amz-request-payer=requester" in url
+    assert "X-Amz-SignedHeaders=host&" in url

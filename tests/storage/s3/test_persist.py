@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsys.errors import StorageError
-from jobsys.storage.s3.answers import PassingError
+from jobsys.storage.s3.answers import BusyError, PassingError
 from jobsys.storage.s3.persist import Persistence, pause
 
 
@@ -101,3 +101,17 @@ def test_a_person_is_told_once_why_nothing_goes_on(caplog: pytest.LogCaptureFixt
     assert not caplog.records
     persist(time.failing(12))
     assert [record.getMessage() for record in caplog.records] == ["Trying again for up to 1 minutes: SlowDown"]
+
+
+def test_a_server_that_says_itself_that_it_is_busy_is_there() -> None:
+    time = Time()
+    left = 20
+
+    def attempt() -> int:
+        nonlocal left
+        left -= 1
+        if left:
+            raise BusyError("SlowDown")
+        return 17
+
+    assert time.persistence(first=1.0, patience=600.0)(attempt) == 17

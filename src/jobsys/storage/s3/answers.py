@@ -29,6 +29,10 @@ class PassingError(StorageError):
     """The server was out of order or the connection broke; another try may succeed."""
 
 
+class BusyError(PassingError):
+    """The server itself said so: its address is right."""
+
+
 class CredentialsError(PassingError):
     """The credentials are not, or no longer, accepted; others may have come meanwhile."""
 
@@ -65,7 +69,9 @@ _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "UnrecognizedClientException"})
 _WRONG_REGION: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+_GIVING: Final = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "GetRoleCredentials", "CreateToken"})
 _NO_UPLOAD: Final = frozenset({"NoSuchUpload"})
+_RENEW: Final = "renew them (aws sso login, a new token, the role of this machine), then go on with --restart"
 _REGION: Final = re.compile(r"expecting '([a-z0-9-]+)'")
 
 
@@ -78,6 +84,8 @@ def translate(error: Exception, doing: str, place: str, now: float) -> StorageEr
         place: of what: ``s3://bucket/key``.
         now: this machine's time, in seconds since the epoch.
     """
+    if isinstance(error, ClientError) and error.operation_name in _GIVING:  # on the way to S3
+        return CredentialsError(f"can't {doing} {place}: the credentials can't be had ({_line(error)}); {_RENEW}")
     if isinstance(error, ClientError):
         return _answered(error.response, doing, place, now)
     if isinstance(error, BotoCoreError):
@@ -101,14 +109,15 @@ def _answered(response: Mapping[str, Any], doing: str, place: str, now: float) -
         return StorageError(f"can't {doing} {place}: {_region(headers, message)}")
     if code in _EXPIRED | _UNKNOWN:
         old = "have expired" if code in _EXPIRED else "are not accepted"
-        way = "renew them (aws sso login, a new token, the role of this machine), then go on with --restart"
-        return CredentialsError(f"can't {doing} {place}: the credentials {old}: {said}; {way}")
+        return CredentialsError(f"can't {doing} {place}: the credentials {old}: {said}; {_RENEW}")
+    if code == "InvalidObjectState":
+        return StorageError(f"can't {doing} {place}: it lies in an archive ({said}): restore it first (aws s3api restore-object)")
     if status == 403:
         return StorageError(f"can't {doing} {place}: no permission: {said}; {_permission(doing)}")
     if "Server Side Encryption" in message:
         return StorageError(f"can't {doing} {place}: it is encrypted with a key of the user's own: give --s3-sse-key-file ({said})")
     if code in _PASSING or status in _PASSING_STATUS:
-        return PassingError(f"can't {doing} {place}: the server answered {said}")
+        return BusyError(f"can't {doing} {place}: the server answered {said}")
     return StorageError(f"can't {doing} {place}: the server answered {said}, status {status}")
 
 
@@ -161,8 +170,8 @@ def _unanswered(error: BotoCoreError, doing: str, place: str) -> StorageError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         way = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives some"
         return CredentialsError(f"{what}: there are no credentials ({_line(error)}): {way}")
-    if isinstance(error, (CredentialRetrievalError, SSOError, TokenRetrievalError)):
-        return CredentialsError(f"{what}: the credentials can't be had ({_line(error)}); renew them, then go on with --restart")
+    if isinstance(error, (CredentialRetrievalError, TokenRetrievalError, SSOError)):
+        return CredentialsError(f"{what}: the credentials can't be had ({_line(error)}); {_RENEW}")
     if isinstance(error, SSLError):
         way = "AWS_CA_BUNDLE may name the authority that the server's certificate is from"
         return StorageError(f"{what}: the server is not trusted ({_line(error)}); {way}")

@@ -3,21 +3,22 @@
 import base64
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 from botocore.parsers import ResponseParserError
 
 from jobsys.errors import NotFoundError, StorageError
-from jobsys.storage.s3.answers import NotOfferedError, translate
+from jobsys.storage.s3.answers import NotOfferedError, PassingError, RangeError, RefusedError, translate
 from jobsys.storage.s3.client import Client
 from jobsys.storage.s3.options import AES, CUSTOMER, KMS, Options
 
 PAGE: Final = 1000
 """The most keys in one list, and in one deletion."""
 _SMALL: Final = 1 << 20  # larger bodies bear the SHA-256 of the signature, which every server checks, and no MD5 beside it
+_UNEXPLAINED: Final = frozenset({400, 403})  # what an answer to HEAD, which has no body, may mean by it: expired, clock off, no permission
 _FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, OSError, RecursionError)
 
 
@@ -116,10 +117,9 @@ class Bucket:
         with self._naming("read", key):
             answer = self.client().get_object(Key=key, **self._common, **self._key, **wanted)
             data: bytes = answer["Body"].read()
-        if len(data) != answer["ContentLength"]:
-            raise translate(OSError(f"{len(data)} of {answer['ContentLength']} bytes came"), "read", self.place(key), time.time())
-        whole = answer.get("ContentRange", "").rpartition("/")[2]
-        return Piece(data, int(whole) if whole.isdigit() else len(data), answer.get("ETag", ""))
+            if len(data) != answer["ContentLength"]:
+                raise OSError(f"{len(data)} of {answer['ContentLength']} bytes came")
+            return _piece(answer, data, start, length)
 
     def head(self, key: str) -> Found:
         """Ask for size, time and version.
@@ -128,8 +128,18 @@ class Bucket:
             NotFoundError: it is not there.
         """
         with self._naming("read", key):
-            answer = self.client().head_object(Key=key, **self._common, **self._key)
+            try:
+                answer = self.client().head_object(Key=key, **self._common, **self._key)
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _UNEXPLAINED:
+                    self._hear_why(key)
+                raise
         return Found(int(answer["ContentLength"]), answer["LastModified"].timestamp(), answer.get("ETag", ""))
+
+    def _hear_why(self, key: str) -> None:
+        """Ask for what was refused once more, by a request whose answer has a body with the reason."""
+        with suppress(RangeError, RefusedError):
+            self.get(key, 0, 1)
 
     def page(self, prefix: str, after: str = "") -> Page:
         """List some objects, sorted by key."""
@@ -154,10 +164,13 @@ class Bucket:
         objects = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
         with self._naming("delete", keys[0]):
             answer = self.client().delete_objects(Delete=objects, **self._common)
+        self._check_deleted(answer)
+
+    def _check_deleted(self, answer: Mapping[str, Any]) -> None:
         for left in answer.get("Errors", ()):
             if left.get("Code") not in {"NoSuchKey", "NoSuchVersion"}:
                 error = ClientError({"Error": left, "ResponseMetadata": {"HTTPStatusCode": _status(left)}}, "DeleteObjects")
-                raise translate(error, "delete", self.place(str(left.get("Key", keys[0]))), time.time())
+                raise translate(error, "delete", self.place(str(left.get("Key", ""))), time.time())
 
     def signed_url(self, key: str, seconds: int) -> str:
         """Make a URL by which anybody can read the object, for so many seconds; sends nothing."""
@@ -251,16 +264,27 @@ class Bucket:
             marker = {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": answer["NextVersionIdMarker"]}
 
     def delete_versions(self, versions: Sequence[tuple[str, str]]) -> None:
-        """Delete up to a page of versions for good."""
+        """Delete up to a page of versions for good.
+
+        Raises:
+            StorageError: some are still there, such as locked ones; the message names one.
+        """
         objects = {"Objects": [{"Key": key, "VersionId": version} for key, version in versions], "Quiet": True}
         with self._naming("delete", versions[0][0]):
-            self.client().delete_objects(Delete=objects, **self._common)
+            answer = self.client().delete_objects(Delete=objects, **self._common)
+        self._check_deleted(answer)
 
     def keeps_versions(self) -> bool:
-        """Tell whether what is deleted or replaced may be kept; False where the server does not know versions or will not tell."""
+        """Tell whether what is deleted or replaced may be kept; False where the server does not know versions or will not tell.
+
+        Raises:
+            PassingError: it can't tell now.
+        """
         try:
             with self._naming("list", ""):
                 return bool(self.client().get_bucket_versioning(**self._owner()).get("Status"))
+        except PassingError:
+            raise
         except StorageError:
             return False
 
@@ -288,6 +312,11 @@ class Bucket:
             yield
         except _FAILURES as error:
             raise translate(error, doing, self.place(key), time.time()) from error
+        except RuntimeError as error:  # botocore's own, where the credentials that it was given have expired already
+            if not str(error).startswith("Credentials"):
+                raise
+            found = CredentialRetrievalError(provider="boto3", error_msg=error)
+            raise translate(found, doing, self.place(key), time.time()) from error
 
 
 def _copied(source: Source) -> dict[str, Any]:
@@ -304,6 +333,18 @@ def _encryption(sse: str) -> dict[str, str]:
         key = sse[len(KMS) + 1 :]
         return {"ServerSideEncryption": KMS} | ({"SSEKMSKeyId": key} if key else {})
     return {"ServerSideEncryption": AES} if sse == AES else {}
+
+
+def _piece(answer: Mapping[str, Any], data: bytes, start: int, length: int | None) -> Piece:
+    """Make sure that what came is the range asked for: a server, or a proxy before it, may give all there is, or another range."""
+    came, _, whole = answer.get("ContentRange", "").rpartition("/")
+    if not came:
+        return Piece(data[start:] if length is None else data[start : start + length], len(data), answer.get("ETag", ""))
+    size = int(whole) if whole.isdigit() else start + len(data)
+    end = size if length is None else min(size, start + length)
+    if not came.startswith(f"bytes {start}-") or len(data) != end - start:
+        raise OSError(f"{len(data)} bytes came as {came}/{whole}, instead of those from {start} to {end}")
+    return Piece(data, size, answer.get("ETag", ""))
 
 
 def _range(start: int, length: int | None) -> str:

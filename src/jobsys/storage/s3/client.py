@@ -22,6 +22,7 @@ CONNECTIONS: Final = 64
 _CONNECT: Final = 10  # seconds
 _ANSWER: Final = 60
 _SMALL: Final = 1 << 20  # bytes of a body that is sent at once; before a larger one the server is asked whether it will take it
+_PAYER: Final = "x-amz-request-payer"
 _SHIFTED: Final = "jobsys-s3v4"
 _AGENT: Final = f"jobsys/{VERSION} Boto3/{boto3.__version__}"  # the one that botocore makes is put together anew for each request
 _LOADER: Final = botocore.loaders.create_loader()  # reading the description of S3 takes longer than all else
@@ -77,11 +78,12 @@ class Client:
         client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
         client.meta.events.register("request-created.s3.PutObject", _unasked)
         client.meta.events.register("choose-signer.s3", self._choose)
+        client.meta.events.register("before-sign.s3.GetObject", _payer_in_url)
         return client
 
     def _choose(self, signature_version: Any, context: dict[str, Any], **_: Any) -> Any:
         """Have requests signed with a shifted time, where this machine's clock is off."""
-        if not self._ahead or not isinstance(signature_version, str) or not signature_version.startswith("s3v4"):
+        if not self._ahead or signature_version not in {"s3v4", "s3v4-query"}:
             return None
         context["jobsys_ahead"] = self._ahead
         return signature_version.replace("s3v4", _SHIFTED)
@@ -104,6 +106,13 @@ def _unasked(request: Any, **_: Any) -> None:
     """Spare a small body the way to the server and back that ``Expect: 100-continue`` takes."""
     if isinstance(request.body, io.BytesIO) and request.body.getbuffer().nbytes <= _SMALL:
         del request.headers["Expect"]
+
+
+def _payer_in_url(request: Any, signature_version: Any, **_: Any) -> None:
+    """Have a signed URL itself say who pays: by botocore's, whoever reads would have to send the header, too."""
+    if str(signature_version).endswith("-query") and _PAYER in request.headers:
+        request.params[_PAYER] = request.headers[_PAYER]
+        del request.headers[_PAYER]
 
 
 class _Shifted:

@@ -2,7 +2,7 @@
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -72,7 +72,8 @@ def _rest(access: Access, key: str, first: Piece, at: int, end: int) -> Iterator
     with closing(_Threads(most)) as threads:
         for start in range(at, end, size):
             length = min(size, end - start)
-            asked.append(threads.pool.submit(access, partial(access.bucket.get, key, start, length, first.tag)))
+            get = partial(access.bucket.get, key, start, length, first.tag)
+            asked.append(threads.pool.submit(access, partial(threads.call, get)))
             if len(asked) >= most:
                 yield _data(access, key, asked.popleft())
         while asked:
@@ -84,8 +85,15 @@ class _Threads:
 
     def __init__(self, most: int) -> None:
         self.pool = ThreadPoolExecutor(most, "jobsys-download")
+        self._over = False
+
+    def call(self, get: Callable[[], Piece]) -> Piece:
+        if self._over:  # nobody waits for it any more, nor shall it be tried again
+            raise StorageError("it is not read any further")
+        return get()
 
     def close(self) -> None:
+        self._over = True
         self.pool.shutdown(cancel_futures=True)
 
 
@@ -101,6 +109,7 @@ class ObjectReader(io.RawIOBase):
 
     def __init__(self, access: Access, key: str, tag: str = "") -> None:
         """Ask for the beginning, of one version where a tag is given, and wait for it."""
+        self._failed: StorageError | None = None
         self._pieces = pieces(access, key, tag=tag)
         self._piece = memoryview(next(self._pieces))
 
@@ -111,8 +120,14 @@ class ObjectReader(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Read into a buffer."""
         view = memoryview(buffer).cast("B")
+        if self._failed is not None:  # the end was not reached, however often one asks
+            raise self._failed
         while not self._piece and view:
-            piece = next(self._pieces, None)
+            try:
+                piece = next(self._pieces, None)
+            except StorageError as error:
+                self._failed = error
+                raise
             if piece is None:
                 return 0
             self._piece = memoryview(piece)

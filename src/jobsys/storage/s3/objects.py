@@ -5,21 +5,21 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, NamedTuple, cast
 
 from jobsys.errors import StorageError
 from jobsys.storage.s3.access import Access
-from jobsys.storage.s3.bucket import Bucket, Found, Source, Upload
+from jobsys.storage.s3.bucket import Bucket, Found, Part, Source, Upload
 from jobsys.storage.s3.download import BUFFER, ObjectReader
 from jobsys.storage.s3.options import Options
-from jobsys.storage.s3.upload import ObjectWriter, even_part_size
+from jobsys.storage.s3.upload import ObjectWriter, complete, even_part_size
 
 ONE_COPY: Final = 5 << 30
 """The most bytes that one request copies."""
 PART_COPY: Final = 1 << 29
 """The least bytes of a part that is copied."""
-_URL: Final = re.compile(r"s3://([^/]+)/(.+)", re.IGNORECASE | re.DOTALL)
+_URL: Final = re.compile(r"s3://(arn:[^/]+:accesspoint[/:][^/]+|(?!arn:)[^/]+)/(.+)", re.IGNORECASE | re.DOTALL)
 
 
 class Place(NamedTuple):
@@ -99,11 +99,12 @@ def copy(source: Source, target: Place) -> None:
     try:
         size = max(even_part_size(source.size), PART_COPY)
         starts = range(0, source.size, size)
-        parts = [
+        parts: list[Part] = [
             access(functools.partial(access.bucket.copy_part, upload, number, source, start, min(size, source.size - start)))
             for number, start in enumerate(starts, 1)
         ]
-        access(lambda: access.bucket.finish(upload, parts))
+        access(lambda: complete(access.bucket, upload, parts, source.size))
     except BaseException:
-        access.bucket.abort(upload)
+        with suppress(StorageError):  # it matters less than what it fails after
+            access.bucket.abort(upload)
         raise

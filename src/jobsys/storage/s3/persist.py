@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from jobsys.storage.s3.answers import PassingError
+from jobsys.storage.s3.answers import BusyError, PassingError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class Persistence:
                 done = attempt()
             except PassingError as error:
                 failures += 1
+                self.answered |= isinstance(error, BusyError)
                 began = began or self._clock()
                 if self._spent(failures, self._clock() - began) or not mend(error):
                     raise

@@ -38,7 +38,7 @@ def _race(access: Access, key: str, threads: ThreadPoolExecutor) -> None:
     won = [number for number, wins in enumerate(threads.map(lambda number: _write(access, key, number, gate), range(_WRITERS))) if wins]
     found = access(lambda: access.bucket.get(key)).data
     if not agree(won, found) or _write(access, key, _WRITERS, Barrier(1)):
-        kept = " (this one keeps versions; without, the same server may do better)" if access.bucket.keeps_versions() else ""
+        kept = " (this one keeps versions; without, the same server may do better)" if access(access.bucket.keeps_versions) else ""
         raise StorageError(
             f"the server of {access.bucket.place(key)} does not keep 'If-None-Match: *' when several write at once (of {_WRITERS} writers "
             f"{len(won)} were told that they made the object): two leaders could both go on with a run there. Use another server or "

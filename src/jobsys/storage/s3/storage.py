@@ -211,15 +211,17 @@ class S3Storage(Storage):
         prove(self.access, self.prefix)
 
     def destroy(self) -> None:
-        """Delete every object with its older versions, and what was begun to be sent."""
-        self.delete(list(self.list("")))
+        """Delete what was begun to be sent, and every object with its older versions; those still to be seen go last."""
         for begun in self.access(lambda: list(self.bucket.uploads(self.prefix))):
             if self._is_own(begun.key):
                 self.access(partial(self.bucket.abort, begun))
-        if self.bucket.keeps_versions():
+        if self.access(self.bucket.keeps_versions):
+            there = set(self.list(""))
             found = self.access(lambda: [each for each in self.bucket.versions(self.prefix) if self._is_own(each[0])])
+            found.sort(key=lambda each: each[0][len(self.prefix) :] in there)
             for start in range(0, len(found), PAGE):
                 self.access(partial(self.bucket.delete_versions, found[start : start + PAGE]))
+        self.delete(list(self.list("")))
 
     def _is_own(self, place: str) -> bool:
         return self._own(place[len(self.prefix) :])

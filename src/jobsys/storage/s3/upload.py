@@ -2,7 +2,7 @@
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.storage.s3.access import Access
-from jobsys.storage.s3.bucket import Part, Upload
+from jobsys.storage.s3.bucket import Bucket, Part, Upload
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -34,6 +34,20 @@ def even_part_size(size: int) -> int:
     """Give the size in bytes of each part of an object of a known size."""
     least = -(-size // (MOST - 1))
     return max(PART, -(-least // (1 << 20)) << 20)
+
+
+def complete(bucket: Bucket, upload: Upload, parts: Sequence[Part], size: int) -> None:
+    """Make parts one object of so many bytes; may be called again after an answer was lost.
+
+    Raises:
+        NotFoundError: the upload is not known, and what is there is not what it would have made.
+    """
+    try:
+        bucket.finish(upload, parts)
+    except NotFoundError:
+        found = bucket.head(upload.key)
+        if found.size != size or not found.tag.strip('"').endswith(f"-{len(parts)}"):
+            raise
 
 
 class Parts:
@@ -73,7 +87,7 @@ class Parts:
         while self._sent:
             self._collect()
         self._threads.shutdown()
-        self._access(self._complete)
+        self._access(lambda: complete(self._bucket, self._upload, self._parts, self._size))
 
     def abort(self) -> None:
         """Forget it; what can't be deleted now is left to the clean-up of the run, or a rule of the bucket."""
@@ -89,18 +103,6 @@ class Parts:
 
     def _collect(self) -> None:
         self._parts.append(self._sent.popleft().result())
-
-    def _complete(self) -> None:
-        try:
-            self._bucket.finish(self._upload, self._parts)
-        except NotFoundError:
-            # it was finished before, and the answer was lost, if what is there has its size and as many parts
-            if not self._is_there():
-                raise
-
-    def _is_there(self) -> bool:
-        found = self._bucket.head(self._upload.key)
-        return found.size == self._size and found.tag.strip('"').endswith(f"-{len(self._parts)}")
 
 
 class ObjectWriter(io.BufferedIOBase):
