@@ -154,3 +154,14 @@ def test_an_interrupt_while_the_rest_is_loaded_leaves_no_host(tmp_path):
         interrupted()
     assert list(tmp_path.iterdir()) == []
     assert hosts() == []
+
+
+def test_jobs_of_a_store_elsewhere_find_the_server_of_s3_that_was_named(tmp_path):
+    plain, options = Config.of(str(tmp_path)), {"s3_endpoint_url": "http://h:1/", "s3_requester_pays": True}
+    assert early.environment(plain) == {}
+    assert early.environment(Config.of(str(tmp_path), **options)) == {
+        "JOBSYS_S3_ENDPOINT_URL": "http://h:1",
+        "JOBSYS_S3_REQUESTER_PAYS": "1",
+    }
+    with pytest.raises(UsageError, match="no endpoint of an S3 server"):
+        early.environment(Config.of(str(tmp_path), s3_endpoint_url="h:1"))

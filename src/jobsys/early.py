@@ -57,7 +57,10 @@ def environment(config: Config) -> dict[str, str]:
         UsageError: one can't be given.
     """
     s3 = s3_options(config)
-    return surroundings.asked_for(config.env, os.environ) | ({} if s3 is None else s3.environment())
+    if s3 is None:  # what jobs import and export may lie in S3 all the same
+        s3 = Options(endpoint_url=(config.s3_endpoint_url or "").rstrip("/"), requester_pays=config.s3_requester_pays)
+        s3.check()
+    return surroundings.asked_for(config.env, os.environ) | s3.environment()
 
 
 def s3_options(config: Config) -> Options | None:

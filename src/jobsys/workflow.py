@@ -99,7 +99,8 @@ def _open(config: Config) -> JobStore:
             raise UsageError(f"the run in {store.locator} was begun with --s3-unfenced, which its server needs: give it again")
         return store
     command = tuple(printable(word) for word in without_values((sys.executable, *_command())))
-    info = StoreInfo(FORMAT, time.time(), VERSION, config=_stored(config), command=command, directory=printable(working_directory()))
+    asked = _stored(config) | ({"s3_unfenced": True} if s3 is not None and s3.unfenced else {})  # the environment may have said so
+    info = StoreInfo(FORMAT, time.time(), VERSION, config=asked, command=command, directory=printable(working_directory()))
     return create(config.job_store, info, durable, config.key_file, s3)
 
 

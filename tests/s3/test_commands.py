@@ -136,3 +136,25 @@ def test_a_rule_that_the_server_takes(say: Callable[[str], Said], ceph: "servers
         ]
     said = say(f"jobsys lifecycle s3://{name}/runs --days 0")
     assert (said.status, "whole days, from 1 on" in said.err) == (2, True)
+
+
+def test_a_run_that_was_begun_unfenced_is_not_resumed_otherwise(say: Callable[[str], Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "python squares.py s3://my-bucket/runs/three --n 2"
+    with monkeypatch.context() as patch:
+        patch.setenv("JOBSYS_S3_UNFENCED", "1")
+        assert say(command).status == 0
+    refused = say(f"{command} --restart")
+    assert (refused.status, "was begun with --s3-unfenced" in refused.err) == (2, True)
+    assert say(f"{command} --restart --s3-unfenced").status == 0
+
+
+def test_the_key_of_the_server_s_encryption_does_not_travel(say: Callable[[str], Said], tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(bytes(32))
+    refused = say("python squares.py s3://my-bucket/runs/four --n 2 --s3-sse-key-file key")
+    assert (refused.status, "would travel with the code" in refused.err) == (2, True), refused.err
+    (tmp_path / ".jobsysignore").write_text("key\n")
+    said = say("python squares.py s3://my-bucket/runs/five --n 2 --s3-sse-key-file key")
+    assert said.status == 0, said.err
+    wrong = tmp_path.parent / "wrong"
+    wrong.write_bytes(b"x" * 32)
+    assert "encrypted with another key" in say(f"jobsys status s3://my-bucket/runs/five --s3-sse-key-file {wrong}").err

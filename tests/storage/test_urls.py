@@ -134,6 +134,14 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
     assert caught.value.__cause__.errno in (errno.ENOTDIR, errno.EEXIST)
 
 
+def test_s3_on_a_host_without_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("jobsys.storage.s3.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(StorageError, match="s3:// needs boto3, which this host does not have"):
+        read_url("s3://bucket/key")
+
+
 # ── by fsspec ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

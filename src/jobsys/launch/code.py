@@ -1,5 +1,6 @@
 """Ships a run's code and tells the person what was sent, and what changed since the last start."""
 
+import os
 from collections.abc import Callable
 from typing import cast
 
@@ -10,7 +11,7 @@ from jobsys.archives import Archives
 from jobsys.cache import Cache
 from jobsys.changes import changes
 from jobsys.config import Config
-from jobsys.errors import FormatError, IntegrityError, NotFoundError, StorageError
+from jobsys.errors import FormatError, IntegrityError, NotFoundError, StorageError, UsageError
 from jobsys.jobstores import JobStore
 from jobsys.launch.base import Launch
 from jobsys.requirements import format_bytes
@@ -43,6 +44,7 @@ def ship(launch: Launch, place: Callable[[str], str] | None = None) -> tuple[Shi
         made = sending.again(sender, last, remote=remote)
     else:
         plan = make_plan(main.start, _options(config, remote=remote))
+        _keep_key(config.s3_sse_key_file, plan)
         if plan.system_site and (staying := _staying(plan)):
             say(f"{', '.join(staying)}: imported, but not sent; hosts must have it installed, or give --ship-env always")
         made = sending.make(sender, plan, main, remote=remote, say=say)
@@ -56,6 +58,19 @@ def ship(launch: Launch, place: Callable[[str], str] | None = None) -> tuple[Shi
         say(_told(made, sender.sent))
     shipment.name_script()
     return made, shipment.write(store, launch.lease.epoch, made)
+
+
+def _keep_key(path: str | None, plan: Plan) -> None:
+    """Refuse to send the key by which the server encrypts: it must be on no worker, and what lies in the job store may be copied.
+
+    Raises:
+        UsageError: it lies in a directory of own code.
+    """
+    key = path and os.path.realpath(os.path.expanduser(path))
+    for root in plan.roots if key else ():
+        if any(member.kind == "file" and os.path.realpath(member.source) == key for member in root.members()):
+            way = "keep it elsewhere, or list it in a .jobsysignore"
+            raise UsageError(f"the key {path} lies in {root.directory}, and would travel with the code: {way}")
 
 
 def _staying(plan: Plan) -> list[str]:

@@ -129,7 +129,10 @@ def refer(url: str) -> tuple[str, int]:
 
 def _s3() -> ModuleType:
     """Load boto3 at its first use: it takes longer to import than all of a worker's own code."""
-    return importlib.import_module("jobsys.storage.s3.objects")
+    try:
+        return importlib.import_module("jobsys.storage.s3.objects")
+    except ImportError as error:
+        raise StorageError(f"s3:// needs boto3, which this host does not have: {error}") from error
 
 
 def _split(url: str) -> tuple[str, str]:

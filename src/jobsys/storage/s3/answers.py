@@ -114,6 +114,8 @@ def _answered(response: Mapping[str, Any], doing: str, place: str, now: float) -
         return StorageError(f"can't {doing} {place}: it lies in an archive ({said}): restore it first (aws s3api restore-object)")
     if status == 403:
         return StorageError(f"can't {doing} {place}: no permission: {said}; {_permission(doing)}")
+    if "hash of the key did not match" in message:
+        return StorageError(f"can't {doing} {place}: it is encrypted with another key than that of --s3-sse-key-file ({said})")
     if "Server Side Encryption" in message:
         return StorageError(f"can't {doing} {place}: it is encrypted with a key of the user's own: give --s3-sse-key-file ({said})")
     if code in _PASSING or status in _PASSING_STATUS:

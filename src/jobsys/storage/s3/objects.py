@@ -29,8 +29,8 @@ class Place(NamedTuple):
     key: str
 
 
-def at(url: str) -> Place:
-    """Find the way to an object.
+def at(url: str, options: Options | None = None) -> Place:
+    """Find the way to an object: on the server that the options name, else on that of the environment.
 
     Raises:
         StorageError: the URL names none.
@@ -38,7 +38,7 @@ def at(url: str) -> Place:
     match = _URL.fullmatch(url)
     if match is None or match[2].endswith("/"):
         raise StorageError(f"{url} names no object of S3: write s3://bucket/key")
-    options = Options.of(os.environ)
+    options = options or Options.of(os.environ)
     return Place(_access(match[1], options.endpoint_url, options.requester_pays), match[2])
 
 

@@ -188,7 +188,8 @@ class S3Storage(Storage):
         """Have the server copy another object; give its size. None where the URL is none of S3."""
         if not is_here(url):
             return None
-        place, found = objects.at(url), objects.look(url)
+        place = objects.at(url, self.bucket.options)
+        found = place.access(lambda: place.access.bucket.head(place.key))
         objects.copy(Source(place.access.bucket.name, place.key, found.tag, found.size), objects.Place(self.access, self.place(key)))
         return found.size
 
@@ -199,7 +200,7 @@ class S3Storage(Storage):
         place, options = self.place(key), self.bucket.options
         found = self.access(lambda: self.bucket.head(place))
         secret = options.key() if options.sse == CUSTOMER else b""
-        objects.copy(Source(self.bucket.name, place, found.tag, found.size, secret), objects.at(url))
+        objects.copy(Source(self.bucket.name, place, found.tag, found.size, secret), objects.at(url, options))
         return True
 
     def prove(self) -> None:
