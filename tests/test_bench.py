@@ -347,6 +347,6 @@ def test_what_more_jobs_would_take_is_told_from_two_sizes(modules):
 
 
 def test_without_the_script_that_starts_ceph_it_says_what_to_set(modules, tmp_path, monkeypatch):
-    monkeypatch.setenv("TEST_S3_CEPH_SCRIPT", str(tmp_path / "none"))
-    with pytest.raises(modules("contest").ContestError, match="set TEST_S3_CEPH_SCRIPT"), modules("ceph").ceph(tmp_path):
+    monkeypatch.setenv("TEST_SERVERS", str(tmp_path / "none"))
+    with pytest.raises(modules("contest").ContestError, match="set TEST_SERVERS"), modules("ceph").ceph(tmp_path):
         pytest.fail("it began")

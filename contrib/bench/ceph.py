@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from contest import HERE, ContestError, call, say, with_bytecode
 
-SCRIPT = "infra/servers/s3-ceph.sh"
-NAMED = "TEST_S3_CEPH_SCRIPT"
+SERVERS = "infra/servers"
+NAMED = "TEST_SERVERS"
 REGION = "us-east-1"
+DISK_GB = 100  # of a sparse file: the gateway keeps for hours what was deleted, and a full disk answers nothing
 _BESIDE = (0, 1, *range(10, 30))  # the ports that the script takes, from the first one on
 
 
@@ -61,11 +62,11 @@ def ceph(directory: Path) -> Iterator[Server]:
 
 def _script() -> Path:
     """Find the script by the environment variable, or below a directory ``shared`` beside the repository or one of its parents."""
-    beside = [parent / "shared" / SCRIPT for parent in HERE.parents]
     named = os.environ.get(NAMED)
-    found = next((path for path in ([Path(named)] if named else beside) if path.is_file()), None)
+    folders = [Path(named)] if named else [parent / "shared" / SERVERS for parent in HERE.parents]
+    found = next((folder / "s3-ceph.sh" for folder in folders if (folder / "s3-ceph.sh").is_file()), None)
     if found is None:
-        raise ContestError(f"there is no {SCRIPT} in a directory shared/ beside the repository: set {NAMED} to its path")
+        raise ContestError(f"there is no {SERVERS} in a directory shared/ beside the repository: set {NAMED} to its path")
     return found
 
 
@@ -74,7 +75,12 @@ def _run(script: Path, verb: str, state: Path, port: int) -> None:
     log = state / f"{verb}.out"
     with log.open("w") as stream:
         ended = subprocess.run(
-            [str(script), verb, str(state), str(port)], stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, check=False
+            [str(script), verb, str(state), str(port)],
+            env={**os.environ, "CEPH_DISK_GB": str(DISK_GB)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if ended.returncode:
         raise ContestError(f"{script.name} {verb} ended with {ended.returncode}: {log.read_text().strip()[-500:]}")

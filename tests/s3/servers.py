@@ -113,8 +113,8 @@ def scripted(name: str, state: Path, *arguments: str, ports: int = 2) -> Iterato
     script, port = scripts / NAMED_SO.get(name, f"{name}.sh"), free_ports(ports)
     environment = {**os.environ, "PATH": SEARCHED, "PYTHON": sys.executable, "CEPH_STORE": "memstore", "NO_PROXY": "127.0.0.1,localhost"}
     state.mkdir(parents=True, exist_ok=True)
-    run_script(script, "start", *arguments, str(state), str(port), environment=environment, log=state / "start.out")
     try:
+        run_script(script, "start", *arguments, str(state), str(port), environment=environment, log=state / "start.out")
         yield port
     finally:
         run_script(script, "stop", str(state), str(port), environment=environment, log=state / "stop.out")

@@ -101,6 +101,25 @@ class FaultyStorage(Storage):
         with self._call("stat", key):
             return self.inner.stat(key)
 
+    def copy_in(self, url: str, key: str) -> int | None:
+        """Have the server of the storage within copy, or fail."""
+        with self._call("copy_in", key):
+            return self.inner.copy_in(url, key)
+
+    def copy_out(self, key: str, url: str) -> bool:
+        """Have the server of the storage within copy, or fail."""
+        with self._call("copy_out", key):
+            return self.inner.copy_out(key, url)
+
+    def prove(self) -> None:
+        """Try out the storage within, or fail."""
+        with self._call("prove", ""):
+            self.inner.prove()
+
+    def signed(self, key: str) -> str | None:
+        """Make the signed URL of the storage within."""
+        return self.inner.signed(key)
+
     def url(self, key: str) -> str:
         """Make the URL of the storage within."""
         return self.inner.url(key)

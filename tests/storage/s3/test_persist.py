@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobsys.errors import StorageError
-from jobsys.storage.s3.answers import BusyError, PassingError
+from jobsys.errors import NotFoundError, StorageError
+from jobsys.storage.s3.answers import BusyError, PassingError, RangeError, RefusedError
 from jobsys.storage.s3.persist import Persistence, pause
 
 
@@ -78,6 +78,18 @@ def test_one_waits_longer_for_a_server_that_has_answered() -> None:
         waited.append(time.now - 100.0)
     assert 5 < waited[0] < 16
     assert 60 < waited[1] < 71
+
+
+@pytest.mark.parametrize("said", [NotFoundError, RefusedError, RangeError])
+def test_that_something_is_not_there_is_an_answer_too(said: type[StorageError]) -> None:
+    persist = Time().persistence()
+
+    def attempt() -> None:
+        raise said("none")
+
+    with pytest.raises(said):
+        persist(attempt)
+    assert persist.answered
 
 
 def test_a_server_that_hangs_is_asked_more_than_once() -> None:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from jobsys.storage.s3.answers import BusyError, PassingError
+from jobsys.errors import NotFoundError
+from jobsys.storage.s3.answers import BusyError, PassingError, RangeError, RefusedError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -75,6 +76,9 @@ class Persistence:
                     told = True
                     logger.warning("Trying again for up to %.0f minutes: %s", self._patience / 60, error)
                 self._sleep(pause(failures, self._chance()))
+            except (NotFoundError, RefusedError, RangeError):
+                self.answered = True
+                raise
             else:
                 self.answered = True
                 return done
