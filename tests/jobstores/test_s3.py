@@ -64,3 +64,8 @@ def test_a_prefix_leaves_room_for_the_longest_key() -> None:
 def test_only_keys_of_a_job_store_are_its_own() -> None:
     assert keys.is_own(keys.journal(1))
     assert not keys.is_own("other-run/journal/1")
+
+
+def test_a_bucket_that_lists_nothing_in_order_is_refused() -> None:
+    with pytest.raises(LocatorError, match="is a directory bucket of S3 Express"):
+        s3.parse("s3://mine--use1-az4--x-s3/runs/one")

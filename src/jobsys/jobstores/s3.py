@@ -42,6 +42,10 @@ def parse(locator: str) -> Place:
     found = _BUCKET.match(rest, 2) if rest.startswith("//") else None
     if found is None or rest[found.end() :][:1] not in {"", "/"}:
         raise LocatorError(f"{locator!r} names no bucket; write s3://bucket or s3://bucket/prefix")
+    if found[0].endswith("--x-s3"):
+        raise LocatorError(
+            f"{locator!r} is a directory bucket of S3 Express, which lists no keys in order: choose a general purpose bucket"
+        )
     prefix = rest[found.end() :].strip("/")
     parts = prefix.split("/") if prefix else []
     if any(part in {"", ".", ".."} or not part.isprintable() for part in parts):
