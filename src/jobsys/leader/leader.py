@@ -1,8 +1,8 @@
 """The leader's loop: submit what is ready, take in what came back, journal it, and only then act on it."""
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -80,7 +80,8 @@ class Leader:
         if first is not None:
             self._commit(*first)
         self._flush()
-        self._adopt_commits()
+        with self._unless_replaced():
+            self._adopt_commits()
 
     def run(self) -> None:
         """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``).
@@ -88,16 +89,27 @@ class Leader:
         Raises:
             LeaseLostError: another leader took the run over.
         """
-        while not self._at_end():
-            self._submit()
-            for update in self._batch.updates(self._timeout()):
-                self._take(update)
-            self._flush()
-            self._tick()
+        with self._unless_replaced():
+            while not self._at_end():
+                self._submit()
+                for update in self._batch.updates(self._timeout()):
+                    self._take(update)
+                self._flush()
+                self._tick()
         self._stop_services()
         if self.canceled:
             self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
+
+    @contextmanager
+    def _unless_replaced(self) -> Iterator[None]:
+        """Tell a leader that comes back late what has happened: a later one has deleted what it would have read."""
+        try:
+            yield
+        except IntegrityError:
+            if self.store.replaced(self._lease.epoch):
+                raise lease_lost(self.store, f"after epoch {self._lease.epoch}") from None
+            raise
 
     def cancel(self, reason: str) -> None:
         """Ask the loop to end; safe to call from a signal handler."""
