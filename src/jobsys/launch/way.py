@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from jobsys import early
 from jobsys.errors import UsageError
@@ -36,7 +37,7 @@ def way_to_store(launch: Launch, hosts: Sequence[str]) -> Way:
         StorageError: the server can't be started.
     """
     config, store = launch.config, launch.store
-    if store.locator.startswith(("http:", "https:")):
+    if store.locator.startswith(("http:", "https:")) and config.s3_workers != "direct":
         base = store.locator
         environment = {wire.URL_VARIABLE: base, wire.TOKEN_VARIABLE: os.environ[wire.TOKEN_VARIABLE]}
         return Way(base, environment, lambda name: base + wire.object_path(store.shared_file_key(name)), _below(base))
@@ -46,10 +47,15 @@ def way_to_store(launch: Launch, hosts: Sequence[str]) -> Way:
         if store.storage.signed(keys.STORE) is None:
             raise UsageError("--s3-workers direct: with this encryption, or a requester who pays, hosts can't fetch code; leave it out")
         return Way(store.locator, settings, store.shared_file_url, store.storage.url, passes=True)
+    if config.s3_workers == "direct":
+        raise UsageError(f"--s3-workers direct goes with an s3: store, which {store.locator} is not: leave it out")
     address, port = split_store_address(config.store_address or "")
     where, durable = f"{'[::]' if ':' in address else '0.0.0.0'}:{port}", config.durability == "power-cut"
     name = address or _own_address(hosts[0])
     server = launch.stack.enter_context(StoreServer(store.locator, address=name, listen=where, durable=durable, environment=settings))
+    place = urlsplit(store.storage.signed(keys.STORE) or "")
+    if wire.is_loopback(place.hostname) and not wire.is_loopback(name):
+        launch.say(f"hosts can't reach S3 at {place.netloc}, which is to each of them itself: all they read comes through the leader")
     environment = {wire.URL_VARIABLE: server.url, wire.TOKEN_VARIABLE: server.token}
     return Way(server.url, environment, lambda name: server.url + wire.shared_path(name), _below(server.url), server.pid)
 

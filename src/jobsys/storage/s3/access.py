@@ -18,6 +18,10 @@ class Access:
         self.bucket = bucket
         self._persist = persistence or Persistence()
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Have less patience."""
+        self._persist.wait_at_most(seconds)
+
     def __call__(self, ask: Callable[[], T]) -> T:
         """Send what may have to be sent again; it may happen twice.
 

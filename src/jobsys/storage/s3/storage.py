@@ -202,6 +202,10 @@ class S3Storage(Storage):
         objects.copy(Source(self.bucket.name, place, found.tag, found.size, secret), objects.at(url))
         return True
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Give up after so many seconds."""
+        self.access.wait_at_most(seconds)
+
     def prove(self) -> None:
         """Find out with racing writers whether create-once holds on this server.
 
