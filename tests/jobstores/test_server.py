@@ -16,12 +16,14 @@ import pytest
 
 from jobsys import processes
 from jobsys.errors import StorageError
-from jobsys.jobstores import JobStore, create, file
+from jobsys.jobstores import JobStore, create, file, s3
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.jobstores.commons import Commons
 from jobsys.jobstores.server import serve
 from jobsys.storage import wire
+from jobsys.storage.base import PassingError
 from jobsys.storage.local import LocalStorage
+from jobsys.storage.s3.options import Options
 from jobsys.storage.served import ServedStorage
 
 TOKEN = "the-token"
@@ -149,6 +151,28 @@ def test_a_shared_file_is_found_by_its_name(tmp_path: Path, shared: bool) -> Non
                 assert caught.value.code == status
                 caught.value.close()
         finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_who_asks_for_a_bucket_that_is_out_of_order_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And soon: requests do not pile up in the server, and none is done long after it was sent once more."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    monkeypatch.setattr("jobsys.jobstores.server.PATIENCE", 0.1)
+    out_of_order = s3.storage("s3://bucket/run", Options(endpoint_url="http://127.0.0.1:1"))
+    with serve(JobStore("s3://bucket/run", out_of_order), TOKEN, "127.0.0.1:0") as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        far = ServedStorage(server.url, TOKEN, (0.0,))
+        try:
+            began = time.monotonic()
+            for call in (lambda: far.get("a", 0, 5), lambda: far.put("a", b"1"), lambda: list(far.list(""))):
+                with pytest.raises(PassingError, match="check the endpoint"):
+                    call()
+            assert time.monotonic() - began < 10
+        finally:
+            far.close()
             server.shutdown()
             thread.join()
 

@@ -12,6 +12,7 @@ from jobsys.config import Config
 from jobsys.errors import NotFoundError, StorageError, UsageError
 from jobsys.jobstores import JobStore, Lease, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
+from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.launch.way import Way, way_to_store
 from jobsys.storage.served import ServedStorage
@@ -88,6 +89,26 @@ def test_hosts_can_t_fetch_code_by_urls_that_open_nothing(stack: contextlib.Exit
     far.signs = False
     with pytest.raises(UsageError, match=r"--s3-workers direct: .* leave it out"):
         way(stack, JobStore(LOCATOR, far), s3_workers="direct")
+
+
+@pytest.mark.parametrize("locator", ["http://node:1", "file:/x"])
+def test_only_a_bucket_has_workers_of_its_own(stack: contextlib.ExitStack, far: Bucket, locator: str) -> None:
+    with pytest.raises(UsageError, match=f"goes with an s3: store, which {locator} is not"):
+        way(stack, JobStore(locator, far), s3_workers="direct")
+
+
+def test_workers_on_this_machine_use_the_bucket_anyway(stack: contextlib.ExitStack, far: Bucket) -> None:
+    config = Config.of(LOCATOR, s3_workers="direct")
+    with pytest.raises(UsageError, match=r"--s3-workers direct goes with --batch-system ssh"):
+        launch(Launch(config, JobStore(LOCATOR, far), Lease(1, "o", "h", 1, 0.0, 0.0), stack, lambda _: None))
+
+
+@pytest.mark.parametrize(("address", "told"), [("127.0.0.1", False), ("node1", True)])
+def test_an_endpoint_that_only_this_machine_reaches_is_told(stack: contextlib.ExitStack, far: Bucket, address: str, told: bool) -> None:
+    said: list[str] = []
+    config = Config.of(LOCATOR, batch_system="ssh", hosts="h", store_address=address)
+    way_to_store(Launch(config, JobStore(LOCATOR, far), Lease(1, "o", "h", 1, 0.0, 0.0), stack, said.append), ["h"])
+    assert [far.origin.removeprefix("http://") in line for line in said] == [True] * told
 
 
 def test_a_server_that_can_not_be_started(stack: contextlib.ExitStack, far: Bucket) -> None:

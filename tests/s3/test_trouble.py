@@ -271,7 +271,7 @@ storage = s3.storage(sys.argv[1])
 assert storage.put("a", b"1", if_absent=True)
 assert not storage.put("a", b"1", if_absent=True)
 assert storage.get("a") == b"1"
-assert urllib.request.build_opener(urllib.request.ProxyHandler({})).open(storage.url("a")).read() == b"1"
+assert urllib.request.build_opener(urllib.request.ProxyHandler({})).open(storage.signed("a")).read() == b"1"
 print("right")
 """
 

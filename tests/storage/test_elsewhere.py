@@ -4,12 +4,13 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from bucket import Bucket, bucket  # type: ignore[import-not-found]
 from jobsys.errors import NotFoundError, StorageError
-from jobsys.storage.base import Storage
+from jobsys.storage.base import PassingError, Storage
 from jobsys.storage.served import ServedStorage
 from jobsys.storage.server import ObjectServer
 
@@ -71,6 +72,12 @@ def test_the_end_of_an_object(storage: ServedStorage, far: Bucket) -> None:
     assert far.statuses() == [416, 416, 416, 206, 206]
 
 
+def test_only_the_server_says_where_an_object_ends(storage: ServedStorage, far: Bucket) -> None:
+    far.plan = [416, 416]
+    assert storage.get("a/b") == read(storage, "a/b") == DATA
+    assert far.statuses() == [416, 416]
+
+
 @pytest.mark.parametrize("key", ["none", "none/at/all"])
 def test_what_is_not_there_is_told_by_the_server(storage: ServedStorage, far: Bucket, key: str) -> None:
     for call in (storage.get, lambda key: read(storage, key)):
@@ -101,6 +108,35 @@ def test_trouble_there(storage: ServedStorage, far: Bucket, plan: list[int | str
     for call in (lambda: storage.get("a/b"), lambda: read(storage, "a/b"), lambda: storage.get("a/b", 7, 2_500_000)):
         far.plan = list(plan)
         assert call() in (DATA, DATA[7:2_500_007])
+
+
+def test_a_place_that_begins_and_never_goes_on(storage: ServedStorage, far: Bucket) -> None:
+    far.plan = ["nothing"] * 9
+    assert storage.get("a/b") == DATA
+    assert far.statuses() == [206] * 2
+
+
+def test_what_may_pass_is_told_as_that(storage: ServedStorage, far: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    get, left = far.get, [3]
+
+    def out_of_order(*arguments: Any) -> bytes:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PassingError("SlowDown")
+        return get(*arguments)
+
+    monkeypatch.setattr(far, "get", out_of_order)
+    assert storage.get("a/b", 5, 10) == DATA[5:15]
+    left[0] = 99
+    with pytest.raises(PassingError, match="SlowDown"):
+        storage.get("a/b", 5, 10)
+    assert left[0] == 99 - len(AT_ONCE) - 1
+
+
+def test_nobody_is_sent_to_his_own_machine(storage: ServedStorage, far: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobsys.storage.handler.Handler._asks_from_here", lambda _: False)
+    assert storage.get("a/b") == DATA
+    assert far.asked == []
 
 
 def test_a_url_that_has_expired_is_asked_for_again(storage: ServedStorage, far: Bucket) -> None:
@@ -140,7 +176,7 @@ def test_a_place_that_minds_no_version_is_found_out(storage: ServedStorage, far:
 def test_what_began_there_goes_on_through_the_server(storage: ServedStorage, far: Bucket) -> None:
     far.plan = ["half"] + [403] * 9
     assert storage.get("a/b") == DATA
-    assert far.statuses() == [206, 403, 403]
+    assert far.statuses() == [206, 403]
 
 
 def test_a_place_that_can_not_be_reached_is_left_alone_for_a_while(
@@ -180,6 +216,9 @@ def test_no_url_is_shown_or_logged(
         with pytest.raises(StorageError) as caught:
             storage.get("a/b")
         shown.append(str(caught.value))
+        behind: BaseException | None = caught.value
+        while (behind := behind and behind.__context__) is not None:
+            shown.append(str(behind))
         monkeypatch.setattr(storage._elsewhere, "_avoided_until", 0.0)
     assert "403" in shown[0]
     logged = [record.getMessage() for record in caplog.records]

@@ -52,3 +52,23 @@ def test_tokens(text: str, is_token: bool) -> None:
 
 def test_paths_are_quoted() -> None:
     assert wire.object_path("shared/a%2Fb=~") == "/o/shared/a%252Fb=~"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("LocalHost", True),
+        ("a.localhost", True),
+        ("10.0.0.1", False),
+        ("fd00::1", False),
+        ("localhost.example.org", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_what_means_the_machine_that_says_it(host: str | None, expected: bool) -> None:
+    assert wire.is_loopback(host) is expected

@@ -35,6 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="HOST:PORT", default=ANYWHERE, help="the address to listen at; port 0 is any free one (default: %(default)s)"
     )
     parser.add_argument("--address", metavar="HOST", help="this host's name in the URL (default: the one to listen at, or the host name)")
+    parser.add_argument("--s3-sse", metavar="HOW", help="how S3 encrypts what others write: AES256, aws:kms, aws:kms:KEY-ID")
+    parser.add_argument("--s3-unfenced", action="store_true", help="the S3 server does not keep create-if-absent, and you know")
     parser.add_argument("--new", action="store_true", help="serve a place that is empty or not there yet, for a run to begin in")
     add_json(parser)
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 from jobsys.errors import JobsysError, StorageError
 from jobsys.jobstores.base import JobStore
@@ -19,6 +20,10 @@ from jobsys.storage import wire
 from jobsys.storage.base import Storage
 from jobsys.storage.server import ANYWHERE, ObjectServer, allow_many_connections
 
+PATIENCE: Final = 40.0
+"""Seconds for which a request waits for a store that is out of order. Who asks waits a minute for an answer, and comes again: more
+patience would only leave requests here that nobody waits for, and writes that are done long after they were sent once more."""
+
 
 def serve(store: JobStore, token: str, listen: str) -> ObjectServer:
     """Make the server of a store, which listens but answers nothing before ``serve_forever``.
@@ -27,12 +32,15 @@ def serve(store: JobStore, token: str, listen: str) -> ObjectServer:
         StorageError: that address can't be had.
         UsageError: it is none.
     """
+    store.storage.wait_at_most(PATIENCE)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # more requests at a time than connections are kept is no fault
     found: dict[str, tuple[Storage, str]] = {}  # a run's files stay where they are as long as it lives
 
     def shared(name: str) -> tuple[Storage, str]:
         place = found.get(name)
         if place is None:
             place = found[name] = store.shared_file_place(name)
+            place[0].wait_at_most(PATIENCE)
         return place
 
     return ObjectServer(store.storage, token, listen, shared)

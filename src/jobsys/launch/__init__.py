@@ -24,5 +24,7 @@ def launch(what: Launch) -> BatchSystem:
         raise UsageError(f"there is no batch system {config.batch_system!r}: there are {', '.join(map(repr, MAKERS))}")
     if config.same_code and not config.restart:
         raise UsageError("--same-code goes with --restart: a new run has no other code than what is there now")
+    if config.s3_workers != "leader" and config.batch_system != "ssh":
+        raise UsageError(f"--s3-workers {config.s3_workers} goes with --batch-system ssh: workers on this machine use the bucket anyway")
     made: BatchSystem = importlib.import_module(module).make(what)
     return made

@@ -37,7 +37,7 @@ def make(launch: Launch) -> BatchSystem:
     launch.check_seen()
     asked = surroundings.asked_for(config.env, os.environ)
     way = way_to_store(launch, hosts)
-    shipped, data = ship(launch, way.place)
+    shipped, data = ship(launch, way.lasting or way.place)
     core_name, core_digest = _send_core(store)
     code = hashlib.sha256(data).hexdigest()
     python = config.worker_python or f"python{sys.version_info[0]}.{sys.version_info[1]}"

@@ -36,6 +36,10 @@ _IN_PLAIN_WORDS = {
 }
 
 
+class PassingError(StorageError):
+    """Something was out of order or a connection broke; another try may succeed."""
+
+
 class Stat(msgspec.Struct, frozen=True):
     """What a storage knows of one object: its size in bytes and when it was written (seconds since the epoch)."""
 
@@ -128,7 +132,7 @@ class Storage(ABC):
 
     @abstractmethod
     def url(self, key: str) -> str:
-        """Make a URL from which a worker can fetch the object (``file:///…`` percent-encoded, ``https://…``)."""
+        """Make a URL from which a worker can fetch the object (``file:///…`` percent-encoded, ``https://…``, ``s3://…``)."""
 
     def copy_in(self, url: str, key: str) -> int | None:  # noqa: ARG002
         """Have the server of this storage copy what is at a URL; give its size in bytes. None where it can't, and nothing changes."""
@@ -151,6 +155,9 @@ class Storage(ABC):
         Less comes where the object ends before, and nothing where it ends before the stretch begins.
         """
         return None
+
+    def wait_at_most(self, seconds: float) -> None:  # noqa: B027 - what does not try again waits for nothing
+        """Give up on what is out of order after so many seconds: whoever asks here comes again by himself."""
 
     def prove(self) -> None:  # noqa: B027 - what is known to keep its promises has nothing to find out
         """Find out whether create-once holds here, before a run begins to rely on it.

@@ -34,6 +34,7 @@ class Download(io.RawIOBase):
         self._left: int | None = wanted.length  # None until the size is known
         self._tag: str | None = None
         self._misses = 0
+        self._is_elsewhere = False
         self._response: Response | None = None
         self._stack = ExitStack()
         exchange.persist(self._open)
@@ -69,6 +70,7 @@ class Download(io.RawIOBase):
         try:
             data = self._exchange.read_some(response, size)
         except PassingError:
+            self._misses += self._is_elsewhere  # else a place that begins and never brings anything would be asked until all tries are over
             self._response = None
             self._stack.close()
             raise
@@ -96,6 +98,7 @@ class Download(io.RawIOBase):
 
     def _ask(self, wanted: Range) -> Part:
         headers = {"Range": wanted.header()} if wanted != (0, None) else {}
+        self._is_elsewhere = False
         if self._misses < _MISSES and self._elsewhere.usable:
             headers[wire.ELSEWHERE] = "1"
         expected: tuple[int, ...] = (200, 206, _BEHIND_THE_END, _SENT_ON)
@@ -120,7 +123,14 @@ class Download(io.RawIOBase):
 
     def _go(self, url: str, wanted: Range) -> Part:
         try:
-            return self._elsewhere.open(url, wanted, self._tag, self._stack)
-        except PassingError as error:
-            self._misses += _MISSES if isinstance(error, Gone) else 1
+            part = self._elsewhere.open(url, wanted, self._tag, self._stack)
+        except Gone:
+            self._misses += _MISSES
+            self._stack.close()
+        except PassingError:
+            self._misses += 1
             raise
+        else:
+            self._is_elsewhere = True
+            return part
+        return self._ask(wanted)  # the server itself, at once

@@ -26,7 +26,7 @@ _STRETCH: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class Gone(PassingError):
-    """There is nothing at that place; only the server knows what that means."""
+    """There is nothing at that place, or nothing any more there; only the server knows what that means."""
 
 
 class Part(NamedTuple):
@@ -89,10 +89,8 @@ class Elsewhere:
         status = response.status_code
         if status in {412, 416} and tag is not None:
             raise Replaced
-        if status == 416:
-            return Part(None, "", 0)
-        if status == 404:
-            raise Gone(f"{_place(url)} has no such object")
+        if status in {404, 416}:
+            raise Gone(f"{_place(url)} has no such object, or it ends before")
         if status != 206:
             raise PassingError(f"{_place(url)} answered with status {status}")
         found = response.headers.get("ETag", "")
@@ -114,12 +112,14 @@ class Elsewhere:
         session = stack.enter_context(sessions.borrow())
         headers = {"Range": wanted.header()} | ({} if tag is None else {"If-Match": tag})
         try:
-            answer = session.get(url, headers=headers, timeout=(_CONNECT, _ANSWER), stream=True, allow_redirects=False)
+            return stack.enter_context(
+                closing(session.get(url, headers=headers, timeout=(_CONNECT, _ANSWER), stream=True, allow_redirects=False))
+            )
         except requests.RequestException as error:
             if _is_unreachable(error):
                 self.failed(_FAILURES)
-            raise PassingError(f"can't read at {_place(url)} ({type(error).__name__})") from None  # the error's text has the URL
-        return stack.enter_context(closing(answer))
+            problem = f"can't read at {origin} ({type(error).__name__})"
+        raise PassingError(problem)  # out here, for the library's error has the URL in its text
 
 
 def _is_unreachable(error: Exception) -> bool:

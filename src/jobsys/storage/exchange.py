@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeVar, cast
 
 from jobsys.errors import StorageError
 from jobsys.storage import wire
+from jobsys.storage.base import PassingError as PassingError
 from jobsys.storage.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ _SLOWEST: Final = 4 << 20  # bytes a second that a server syncs to its disk
 _UNAUTHORIZED: Final = 401
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _PASSING: Final = {408, 425, 429, 500, 502, 503, 504}
-
-
-class PassingError(StorageError):
-    """The server was out of order or the connection broke; another try may succeed."""
 
 
 class View:

@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(206, {"Content-Range": f"bytes {wanted.start}-{wanted.start + len(data) - 1}/*"}, data)
             return
         elsewhere = storage.signed(key) if wire.ELSEWHERE in self.headers else None
-        if elsewhere is not None:
+        if elsewhere is not None and (self._asks_from_here() or not wire.is_loopback(urlsplit(elsewhere).hostname)):
             self._send(307, {"Location": elsewhere})
             return
         stretch = storage.stretch(key, *(wanted or ()))
@@ -140,6 +140,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         with storage.reader(key) as stream:
             self._send_stream(stream, wanted)
+
+    def _asks_from_here(self) -> bool:
+        """Tell whether this machine's own addresses mean the same to who asks."""
+        asks: str = self.client_address[0]
+        return wire.is_loopback(asks) or asks == self.connection.getsockname()[0]
 
     def _head(self) -> None:
         storage, key = self._place()

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from jobsys.errors import IntegrityError, NotFoundError, StorageError
+from jobsys.storage.base import PassingError
 
 TOKEN_VARIABLE: Final = "JOBSYS_STORE_TOKEN"
 URL_VARIABLE: Final = "JOBSYS_STORE_URL"
@@ -35,6 +36,7 @@ SMALL: Final = 1 << 20
 _KINDS: Final[dict[str, tuple[type[StorageError], int]]] = {
     "NotFoundError": (NotFoundError, 404),
     "IntegrityError": (IntegrityError, 409),
+    "PassingError": (PassingError, 503),
     "StorageError": (StorageError, 500),
 }
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
@@ -86,6 +88,12 @@ def object_path(key: str) -> str:
 def shared_path(name: str) -> str:
     """Give the path of a shared file."""
     return SHARED + quote(name, safe="/~=")
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host's name or address means, wherever it is said, that very machine."""
+    name = (host or "").lower().removeprefix("::ffff:")
+    return name in {"localhost", "::1"} or name.endswith(".localhost") or name.startswith("127.")
 
 
 def credentials(token: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 
 from jobsys import shipment
 from jobsys.cache import Cache
@@ -66,18 +67,26 @@ def _localize(store: JobStore, shipped: Shipment) -> tuple[list[str], bool]:
     for root in shipped.roots:
         resource = shipment.resource_of(root)
         resource.register()
-        new = not os.path.lexists(resource.localPath)
-        grown = grown or new
-        if new and store.locator.startswith("s3:"):
-            _download_from_bucket(store, root.shared, resource)
+        grown = grown or not os.path.lexists(resource.localPath)
+        if store.locator.startswith("s3:"):
+            _have_from_bucket(store, root.shared, resource)
         else:
             resource.download()
         places.append(os.path.abspath(resource.localPath))
     return places, grown
 
 
+def _have_from_bucket(store: JobStore, name: str, resource: Resource) -> None:
+    """Use what this host has, if it is whole; else fetch it."""
+    if os.path.lexists(resource.localPath):
+        with suppress(ResourceException):  # it is damaged, and its URL is for who has access to the bucket
+            resource.download()
+            return
+    _download_from_bucket(store, name, resource)
+
+
 def _download_from_bucket(store: JobStore, name: str, resource: Resource) -> None:
-    """Download by this host's own access: the URL that was signed when the code was shipped may have run out, or need a key beside it."""
+    """Download by this host's own access to the bucket."""
     with tempfile.TemporaryFile(prefix="jobsys-") as spool:
         with store.read_shared_file(name) as stream:
             shutil.copyfileobj(stream, spool, 1 << 20)

@@ -1,6 +1,8 @@
 """What boto3's client sends, as jobsys makes it; nothing leaves the process."""
 
+import base64
 import io
+import logging
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -40,6 +42,16 @@ def test_only_before_a_large_body_is_the_server_asked_whether_it_takes_it(client
     client.put_object(Bucket="bucket", Key="key", Body=bytes(size))
     assert ("expect" in sent[0]) == asks
     assert int(sent[0]["content-length"]) == size
+
+
+def test_a_key_of_one_s_own_and_signed_urls_are_in_no_log(client, sent, caplog):
+    caplog.set_level(logging.DEBUG)
+    key = base64.b64encode(b"k" * 32).decode()
+    client.put_object(Bucket="bucket", Key="key", Body=b"", SSECustomerAlgorithm="AES256", SSECustomerKey=b"k" * 32)
+    url = client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key"})
+    assert sent[0]["x-amz-server-side-encryption-customer-key"].decode() == key
+    assert key not in caplog.text
+    assert url.rpartition("=")[2] not in caplog.text
 
 
 def test_it_says_who_it_is(client, sent):

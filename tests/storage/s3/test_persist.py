@@ -113,6 +113,11 @@ def test_a_person_is_told_once_why_nothing_goes_on(caplog: pytest.LogCaptureFixt
     assert not caplog.records
     persist(time.failing(12))
     assert [record.getMessage() for record in caplog.records] == ["Trying again for up to 1 minutes: SlowDown"]
+    persist(time.failing(9))
+    assert len(caplog.records) == 1, "not for each of many that wait"
+    time.now += 120.0
+    persist(time.failing(12))
+    assert len(caplog.records) == 2
 
 
 def test_a_server_that_says_itself_that_it_is_busy_is_there() -> None:
@@ -143,3 +148,16 @@ def test_who_is_in_a_hurry_is_not_kept_waiting() -> None:
     with pytest.raises(PassingError):
         persistence(time.failing(1))
     assert len(time.slept) == slept, "nothing is tried again any more"
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("each", [0.0, 60.0])
+def test_who_is_asked_by_others_has_less_patience(known: bool, each: float) -> None:
+    time = Time()
+    persist = time.persistence()
+    if known:
+        persist(lambda: None)
+    persist.wait_at_most(30.0)
+    with pytest.raises(PassingError):
+        persist(time.failing(10_000, each))
+    assert 30.0 <= time.now - 100.0 - each <= 30.0 + 11.0 + each

@@ -22,6 +22,10 @@ class Access:
         """Give up soon on what fails: see `Persistence.hurry`."""
         self._persist.hurry()
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Have less patience."""
+        self._persist.wait_at_most(seconds)
+
     def __call__(self, ask: Callable[[], T]) -> T:
         """Send what may have to be sent again; it may happen twice.
 

@@ -23,10 +23,7 @@ from botocore.exceptions import (
 )
 
 from jobsys.errors import NotFoundError, StorageError
-
-
-class PassingError(StorageError):
-    """The server was out of order or the connection broke; another try may succeed."""
+from jobsys.storage.base import PassingError as PassingError
 
 
 class BusyError(PassingError):

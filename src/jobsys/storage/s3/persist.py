@@ -20,6 +20,8 @@ HURRIED: Final = 10.0
 """Seconds for which one is asked again where somebody waits for the end."""
 TOLD_AFTER: Final = 10.0
 """Seconds after which a person is told why nothing goes on."""
+TOLD_AGAIN_AFTER: Final = 120.0
+"""Seconds for which that is not said again."""
 _SHORTEST: Final = 0.05
 _LONGEST: Final = 10.0
 _LEAST: Final = 4  # tries, however long each takes
@@ -44,6 +46,8 @@ class Persistence:
         """Take time and chance."""
         self._clock, self._sleep, self._chance = clock, sleep, chance
         self._first, self._patience = patience
+        self._least = _LEAST
+        self._told_at = -TOLD_AGAIN_AFTER
         self.answered = False
         self._latest: float | None = None  # when nothing is tried again any more
 
@@ -51,6 +55,11 @@ class Persistence:
         """Try again for some seconds more, and from then on never; safe to call from a signal handler."""
         if self._latest is None:
             self._latest = self._clock() + HURRIED
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Have so much patience and no more, whether the server has ever answered or not."""
+        self._first = self._patience = seconds
+        self._least = 1
 
     def __call__(self, attempt: Callable[[], T], mend: Callable[[PassingError], bool] = lambda _: True) -> T:
         """Do what may fail in passing until it succeeds or the time is used up.
@@ -62,7 +71,7 @@ class Persistence:
         Raises:
             StorageError: what the last attempt raised.
         """
-        failures, began, told = 0, 0.0, False
+        failures, began = 0, 0.0
         while True:
             try:
                 done = attempt()
@@ -72,9 +81,8 @@ class Persistence:
                 began = began or self._clock()
                 if self._spent(failures, self._clock() - began) or not mend(error):
                     raise
-                if not told and self._clock() - began > TOLD_AFTER:
-                    told = True
-                    logger.warning("Trying again for up to %.0f minutes: %s", self._patience / 60, error)
+                if self._clock() - began > TOLD_AFTER:
+                    self._tell(error)
                 self._sleep(pause(failures, self._chance()))
             except (NotFoundError, RefusedError, RangeError):
                 self.answered = True
@@ -83,7 +91,15 @@ class Persistence:
                 self.answered = True
                 return done
 
+    def _tell(self, error: PassingError) -> None:
+        """Say it once, not for each of many that wait."""
+        now = self._clock()
+        if now - self._told_at >= TOLD_AGAIN_AFTER:
+            self._told_at = now
+            wait = f"{self._patience / 60:.0f} minutes" if self._patience >= 60 else f"{self._patience:.0f} seconds"
+            logger.warning("Trying again for up to %s: %s", wait, error)
+
     def _spent(self, failures: int, seconds: float) -> bool:
         if self._latest is not None and self._clock() > self._latest:
             return True
-        return failures >= _LEAST and seconds > (self._patience if self.answered else self._first)
+        return failures >= self._least and seconds > (self._patience if self.answered else self._first)

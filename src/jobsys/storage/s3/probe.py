@@ -14,6 +14,7 @@ FOLDER: Final = "probe/"
 """Where the objects of a probe lie below a prefix; what a killed one has left there means nothing."""
 _WRITERS: Final = 8
 _ROUNDS: Final = 4
+_STARTED: Final = 60.0  # seconds within which all of them have begun, or one of them can't
 
 
 def prove(access: Access, prefix: str) -> None:
@@ -34,7 +35,7 @@ def prove(access: Access, prefix: str) -> None:
 
 
 def _race(access: Access, key: str, threads: ThreadPoolExecutor) -> None:
-    gate = Barrier(_WRITERS)
+    gate = Barrier(_WRITERS, timeout=_STARTED)
     won = [number for number, wins in enumerate(threads.map(lambda number: _write(access, key, number, gate), range(_WRITERS))) if wins]
     found = access(lambda: access.bucket.get(key)).data
     if not agree(won, found) or _write(access, key, _WRITERS, Barrier(1)):

@@ -22,8 +22,6 @@ from jobsys.storage.s3.upload import PART, ObjectWriter, upload
 
 LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
-SIGNED_FOR: Final = 7 * 24 * 3600
-"""Seconds for which a signed URL is good; less where the credentials end before. S3 takes no more."""
 SENT_ON_FOR: Final = 3600
 """Seconds for which one is good that is used at once; a transfer that has begun goes on."""
 
@@ -171,8 +169,8 @@ class S3Storage(Storage):
         return Stat(found.size, found.modified)
 
     def url(self, key: str) -> str:
-        """Make a URL by which anybody can read the object, for a week at most; with a key of the user's own, who has that key."""
-        return self.bucket.signed_url(self.place(key), SIGNED_FOR)
+        """Make a URL for who has access to the bucket; it opens nothing to others, so it may be written down."""
+        return self.bucket.place(self.place(key))
 
     def signed(self, key: str) -> str | None:
         """Make a URL that needs nothing else; None where the reader would have to send the user's own key, or say that he pays."""
@@ -206,6 +204,10 @@ class S3Storage(Storage):
     def hurry(self) -> None:
         """Ask again for some seconds only."""
         self.access.hurry()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Give up after so many seconds."""
+        self.access.wait_at_most(seconds)
 
     def prove(self) -> None:
         """Find out with racing writers whether create-once holds on this server.
