@@ -61,7 +61,7 @@ class Client:
     def _make(self) -> Any:
         log = logging.getLogger("botocore")
         if log.level == logging.NOTSET:  # a job that logs all there is would log requests with the user's own key, and signed URLs
-            log.setLevel(logging.INFO)
+            log.setLevel(logging.WARNING)
         session = botocore.session.Session()
         session.register_component("data_loader", _LOADER)
         config = Config(
