@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 _CONNECT: Final = 10.0
-_ANSWER: Final = 60.0
+_ANSWER: Final = 20.0
 _FAILURES: Final = 4
 _AVOIDED: Final = 60.0
 """Seconds for which nobody is sent on where a place did not answer."""
