@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -165,3 +166,14 @@ def test_jobs_of_a_store_elsewhere_find_the_server_of_s3_that_was_named(tmp_path
     }
     with pytest.raises(UsageError, match="no endpoint of an S3 server"):
         early.environment(Config.of(str(tmp_path), s3_endpoint_url="h:1"))
+
+
+def test_jobs_in_the_leader_s_own_process_find_its_bucket_too(monkeypatch):
+    monkeypatch.setenv("JOBSYS_S3_ENDPOINT_URL", "http://before")
+
+    @jobsys.job
+    def endpoint():
+        return os.environ["JOBSYS_S3_ENDPOINT_URL"]
+
+    found = jobsys.run(endpoint(), f"memory:{uuid.uuid4().hex}", batch_system="inline", s3_endpoint_url="http://asked", progress="off")
+    assert (found, os.environ["JOBSYS_S3_ENDPOINT_URL"]) == ("http://asked", "http://before")
