@@ -28,7 +28,8 @@ COMMAND = [*early.command(Config(job_store="file:store")), "--executor", "jobsys
 
 
 def hosts() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    living = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in living if "jobsys.worker" in each.cmdline()]  # servers of other tests may run, too
 
 
 @pytest.fixture

@@ -65,9 +65,8 @@ def test_a_large_server_of_its_own_kind_is_found_out_too(swift, s3_place, monkey
     assert list(store.storage.list("")) == []
 
 
-@pytest.mark.parametrize("name", ["ceph", "moto"])
-def test_a_server_that_keeps_it_passes_and_nothing_is_left(name, request, s3_place):
-    storage = locators.locate(s3_place(request.getfixturevalue(name))).storage
+def test_a_server_that_keeps_it_passes_and_nothing_is_left(ceph, s3_place):
+    storage = locators.locate(s3_place(ceph)).storage
     storage.prove()
     assert list(storage.list("")) == []
 

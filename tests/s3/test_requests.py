@@ -72,11 +72,16 @@ def test_a_second_run_sends_no_code(ceph: "servers.Server", s3_place: Callable[.
 
 @pytest.mark.parametrize("secret", [False, True])
 def test_workers_find_the_code_in_a_bucket_only(
-    ceph: "servers.Server", s3_place: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: bool
+    ceph: "servers.Server",
+    s3_place: Callable[..., str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    secret: bool,
 ) -> None:
     """Also what is encrypted with a key of the user's own, which a signed URL can't open."""
     locator = s3_place(ceph)
     monkeypatch.setenv("JOBSYS_CACHE", str(tmp_path / "cache"))
-    key = tmp_path / "my key"
+    key = tmp_path_factory.mktemp("apart") / "my key"  # what lies beside the script would travel
     key.write_bytes(os.urandom(32))
     fan_out(tmp_path, locator, *(["--s3-sse-key-file", str(key)] if secret else []))

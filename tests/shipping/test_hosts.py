@@ -18,7 +18,7 @@ def test_a_bare_host_has_nothing_of_the_leader(hosts: Hosts, host: str) -> None:
     assert hosts.run(HEAD, ["cat", f"{hosts.base}/only-here"]).stdout == "leader"
     for place in hosts.hidden():
         found = hosts.run(host, ["sh", "-c", 'ls -A "$0" 2>/dev/null || true', place]).stdout.split()
-        assert found in ([], [".ssh"]), f"{host} has {place}"
+        assert set(found) <= {".ssh", ".cache"}, f"{host} has {place}"  # a cache of its own, if it ran jobs before
 
 
 @pytest.mark.parametrize("host", BARE)

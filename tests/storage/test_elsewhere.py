@@ -205,6 +205,7 @@ def test_no_url_is_shown_or_logged(
     storage: ServedStorage, far: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3.connectionpool")
     far.plan = [500, 403]
     assert storage.get("a/b") == DATA
     monkeypatch.setattr(storage._exchange, "pauses", ())

@@ -116,8 +116,8 @@ JOBS = [
     failing(
         "a URL has an unknown scheme",
         "return jobsys.current().import_file('foo://bucket/reads')",
-        "jobsys.errors.StorageError: can't use foo://bucket/reads: there is no scheme 'foo'; give a path, file:, http:, https:, or what "
-        "fsspec has a driver for, such as s3:, gs:, ftp: and sftp:",
+        "jobsys.errors.StorageError: can't use foo://bucket/reads: there is no scheme 'foo'; give a path, file:, http:, https:, s3:, or "
+        "what fsspec has a driver for, such as gs:, ftp: and sftp:",
         "use one of those",
     ),
     failing(

@@ -159,7 +159,7 @@ STORES = [
         did="the locator has an unknown scheme",
         command="python flow.py s4://bucket/run",
         says="jobsys: error: 's4://bucket/run' names no job store: there is no 's4' store; write file:/path, a plain path, "
-        "http://host:port or memory:name",
+        "s3://bucket/prefix, http://host:port or memory:name",
         way="write a locator of one of these kinds",
         status=2,
     ),
@@ -197,7 +197,7 @@ STORES = [
     Case(
         did="the directory holds something else",
         before="mkdir store; echo mine > store/thesis.txt",
-        says="jobsys: error: file:…/store is not empty and no job store: nothing was written; choose a new or empty directory",
+        says="jobsys: error: file:…/store is not empty and no job store: nothing was written; choose a new or empty place",
         way="name a directory that is new or empty",
         status=1,
         left=Left.AS_IT_WAS,
