@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from urllib3.exceptions import ProtocolError
 
 from jobsys.errors import StorageError
 from jobsys.storage.s3.answers import CredentialsError, PassingError, SkewError
@@ -127,6 +128,15 @@ def test_parts_bear_their_checksums_to_the_end() -> None:
     upload = bucket.begin("k")
     bucket.finish(upload, [bucket.part(upload, 1, b"x")])
     assert client.asked[-1][1]["MultipartUpload"] == {"Parts": [{"PartNumber": 1, "ETag": "e", "ChecksumSHA256": "s"}]}
+
+
+def test_an_answer_that_breaks_off_below_botocore_may_come_whole_the_next_time() -> None:
+    def broken(given: dict[str, Any]) -> None:
+        raise ProtocolError("Connection broken")
+
+    bucket, _ = bucket_over(list_objects_v2=broken)
+    with pytest.raises(PassingError, match="can't list s3://b: ProtocolError"):
+        bucket.page("")
 
 
 def test_a_body_that_is_cut_off_is_not_believed() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.storage.s3.answers import NotOfferedError, PassingError, RangeError, RefusedError, translate
@@ -19,7 +20,7 @@ PAGE: Final = 1000
 """The most keys in one list, and in one deletion."""
 _SMALL: Final = 1 << 20  # larger bodies bear the SHA-256 of the signature, which every server checks, and no MD5 beside it
 _UNEXPLAINED: Final = frozenset({400, 403})  # what an answer to HEAD, which has no body, may mean by it: expired, clock off, no permission
-_FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, OSError, RecursionError)
+_FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError, RecursionError)
 
 
 class Piece(NamedTuple):
