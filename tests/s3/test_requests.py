@@ -85,3 +85,4 @@ def test_workers_find_the_code_in_a_bucket_only(
     key = tmp_path_factory.mktemp("apart") / "my key"  # what lies beside the script would travel
     key.write_bytes(os.urandom(32))
     fan_out(tmp_path, locator, *(["--s3-sse-key-file", str(key)] if secret else []))
+    assert [path.name for path in (tmp_path / "cache").rglob("fan_out.py")], "the code was fetched into this host's cache"

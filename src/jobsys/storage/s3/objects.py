@@ -5,15 +5,15 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import BinaryIO, Final, NamedTuple, cast
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import BinaryIO, Final, NamedTuple
 
 from jobsys.errors import StorageError
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.bucket import Bucket, Found, Part, Source, Upload
 from jobsys.storage.s3.download import BUFFER, ObjectReader
 from jobsys.storage.s3.options import Options
-from jobsys.storage.s3.upload import ObjectWriter, complete, even_part_size
+from jobsys.storage.s3.upload import complete, even_part_size, writing
 
 ONE_COPY: Final = 5 << 30
 """The most bytes that one request copies."""
@@ -71,17 +71,10 @@ def read(url: str, tag: str = "") -> Iterator[BinaryIO]:
         yield stream
 
 
-@contextmanager
-def write(url: str) -> Iterator[BinaryIO]:
+def write(url: str) -> AbstractContextManager[BinaryIO]:
     """Write an object as a stream; nothing is visible before a clean exit."""
     place = at(url)
-    writer = ObjectWriter(place.access, place.key)
-    try:
-        yield cast("BinaryIO", writer)
-        writer.commit()
-    except BaseException:
-        writer.drop()
-        raise
+    return writing(place.access, place.key)
 
 
 def copy(source: Source, target: Place) -> None:

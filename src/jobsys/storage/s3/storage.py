@@ -2,10 +2,10 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from jobsys.errors import StorageError
 from jobsys.storage import blocks
@@ -18,7 +18,7 @@ from jobsys.storage.s3.download import BUFFER, FIRST, ObjectReader, pieces, stre
 from jobsys.storage.s3.options import CUSTOMER
 from jobsys.storage.s3.persist import Persistence
 from jobsys.storage.s3.probe import prove
-from jobsys.storage.s3.upload import PART, ObjectWriter, upload
+from jobsys.storage.s3.upload import PART, upload, writing
 
 LONGEST: Final = 1024
 """The most bytes that S3 takes for prefix and key together."""
@@ -125,16 +125,9 @@ class S3Storage(Storage):
         with ObjectReader(self.access, self.place(key)) as raw, io.BufferedReader(raw, BUFFER) as stream:
             yield stream
 
-    @contextmanager
-    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> Iterator[BinaryIO]:  # noqa: ARG002
+    def writer(self, key: str, *, executable: bool = False, later: list[str] | None = None) -> AbstractContextManager[BinaryIO]:  # noqa: ARG002
         """Send a large object in parts while it is being written, a small one by one request at the end."""
-        writer = ObjectWriter(self.access, self.place(key))
-        try:
-            yield cast("BinaryIO", writer)
-            writer.commit()
-        except BaseException:
-            writer.drop()
-            raise
+        return writing(self.access, self.place(key))
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Ask for one page of keys after the other."""

@@ -4,9 +4,9 @@ import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.storage.s3.access import Access
@@ -172,6 +172,22 @@ class ObjectWriter(io.BufferedIOBase):
         self._buffer = bytearray()
         self._number += 1
         self._wanted = part_size(self._number)
+
+
+@contextmanager
+def writing(access: Access, key: str) -> Iterator[BinaryIO]:
+    """Write an object as a stream; nothing is visible before a clean exit, nothing left after an error.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    writer = ObjectWriter(access, key)
+    try:
+        yield cast("BinaryIO", writer)
+        writer.commit()
+    except BaseException:
+        writer.drop()
+        raise
 
 
 def upload(access: Access, key: str, data: memoryview) -> None:
