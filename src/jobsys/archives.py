@@ -76,7 +76,7 @@ class Archives:
             return
         try:
             with os.fdopen(descriptor, "r+b") as target, open(source, "rb") as stream:
-                shutil.copyfileobj(stream, target, 1 << 20)
+                shutil.copyfileobj(stream, target, 1 << 18)
                 target.seek(0)
                 name = f"{digest}-{file_digest(target, 'sha256').hexdigest()}.zip"
             os.replace(beside, os.path.join(self.directory, name))

@@ -13,6 +13,8 @@ CHUNK = 1 << 20
 LARGE: Final = 1 << 20
 """A file of more bytes than that is told by its BLAKE3."""
 _PIECE: Final = 1 << 20
+_WRITE: Final = 1 << 18
+"""Bytes written at a time: for more, the page cache looks for large pages, and where there are none that took ten times as long."""
 _LEAST_ROOM: Final = 1 << 16
 
 
@@ -125,5 +127,6 @@ def hand_on(source: Readable, size: int, write: Callable[[memoryview], object] =
             if not count:
                 break
             hashed = beside.submit(digest.update, buffer[:count])
-            write(buffer[:count])
+            for at in range(0, count, _WRITE):
+                write(buffer[at : min(at + _WRITE, count)])
     return digest

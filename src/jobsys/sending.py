@@ -99,7 +99,7 @@ class Sender:
         if found is None:
             return False
         with found, self._store.write_shared_file(name) as stream:
-            shutil.copyfileobj(found, stream, 1 << 20)
+            shutil.copyfileobj(found, stream, 1 << 18)
             self.sent += stream.tell()
         return True
 

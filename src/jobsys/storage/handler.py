@@ -21,7 +21,7 @@ from jobsys.storage.wire import Range
 
 logger = logging.getLogger(__name__)
 
-PIECE: Final = 1 << 20
+PIECE: Final = 1 << 18
 IDLE: Final = 120.0
 """After so many seconds without a byte a connection is closed."""
 LARGEST_LIST: Final = 2 << 20

@@ -89,7 +89,7 @@ def _download_from_bucket(store: JobStore, name: str, resource: Resource) -> Non
     """Download by this host's own access to the bucket."""
     with tempfile.TemporaryFile(prefix="jobsys-") as spool:
         with store.read_shared_file(name) as stream:
-            shutil.copyfileobj(stream, spool, 1 << 20)
+            shutil.copyfileobj(stream, spool, 1 << 18)
         spool.flush()
         facts = resource.url.partition("#")[2]
         try:
