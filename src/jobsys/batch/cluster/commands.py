@@ -61,6 +61,7 @@ class CommandScheduler(Scheduler):
         """Take the text functions."""
         self.text = text
         self.name, self.settings, self.most, self.enforces = text.name, text.settings, text.most, text.enforces
+        self.index, self.first = text.index, text.first
         self._run = run
 
     def check(self, requirements: Requirements) -> str:

@@ -106,6 +106,9 @@ class Scheduler(ABC):
     """How many tasks can be asked for at once."""
     enforces: frozenset[str] = frozenset({"walltime"})
     """Which of ``cores memory disk accelerators walltime`` it holds a task to."""
+    index: str
+    """The variable in which a task finds its number, counted from ``first``."""
+    first: int = 0
 
     @abstractmethod
     def check(self, requirements: Requirements) -> str:
