@@ -74,25 +74,13 @@ def make(launch: Launch) -> BatchSystem:
     made = scheduler(config.batch_system, config.batch_option)
     way, adoptable = _way(launch)
     remote = send(launch, way)
-    index, first = (
-        (made.text.index, made.text.first) if isinstance(made, CommandScheduler) else (getattr(made, "index", taskrunner.NUMBER), 0)
-    )
 
     def script(wave: str, requirements: Requirements) -> str:
         """Write the program of a wave's tasks."""
         secret = {taskrunner.SECRET: store.key.wave(wave).hex()}
-        command = [
-            "-m",
-            "jobsys.taskrunner",
-            "--locator",
-            way.locator,
-            "--wave",
-            wave,
-            *_limits(config, requirements),
-            "--",
-            *remote.arguments,
-        ]
-        return task_script(remote, command, secret, index, first)
+        own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements)]
+        command = ["-m", "jobsys.taskrunner", *own, "--", *remote.arguments]
+        return task_script(remote, command, secret, made.index, made.first)
 
     office = Office(store.storage, keys.TASKS, store.key.wave)
     return ClusterBatchSystem(made, office, Tasks(script, config.task_seconds, _log(launch, way), adoptable))

@@ -14,7 +14,10 @@ put words into a task's mouth, nor move or repeat them under another name.
 import hashlib
 import hmac
 import logging
+import os
+import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -116,6 +119,14 @@ class Places:
         return f"{self.letters}{wave}.{task}.{serial:08d}"
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Who runs a task."""
+
+    host: str
+    pid: int
+    time: float  # seconds since the epoch
+
+
 class Office:
     """The leader's end."""
 
@@ -140,6 +151,12 @@ class Office:
         """Write to a task."""
         key = self.places.to(wave, task, serial)
         self._storage.put(key, tagged(self._secret(wave), key, data))
+
+    def claim(self, wave: str, task: int) -> bool:
+        """Begin a task in place of the process that would run it; tell whether it had not been begun. That process then runs nothing."""
+        claim = Claim(socket.gethostname(), os.getpid(), time.time())
+        key, mine = self.places.begun(wave, task), msgspec.json.encode(claim)
+        return self._storage.put(key, mine, if_absent=True) or self._storage.get(key) == mine
 
     def letters(self) -> list[Letter]:
         """Read what tasks have written that was not read before; what is not theirs is passed over."""
@@ -172,8 +189,10 @@ class Office:
         self._known.difference_update(letters)
 
     def close(self, wave: str) -> None:
-        """Delete a wave."""
-        self._storage.delete(list(self._storage.list(self.places.wave(wave))))
+        """Delete a wave, and the letters of its tasks."""
+        letters = list(self._storage.list(f"{self.places.letters}{wave}."))
+        self._storage.delete([*letters, *self._storage.list(self.places.wave(wave))])
+        self._known.difference_update(letters)
 
     # -- what an earlier leader left ---------------------------------------------------------------------------
 
@@ -211,14 +230,6 @@ class Office:
         """List the tasks of a wave that were written to."""
         start = f"{self.places.wave(wave)}to/"
         return sorted({int(key.removeprefix(start).partition("/")[0]) for key in self._storage.list(start)})
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """Who runs a task."""
-
-    host: str
-    pid: int
-    time: float  # seconds since the epoch
 
 
 class Box:

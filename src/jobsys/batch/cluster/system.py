@@ -32,6 +32,7 @@ _GRACE: Final = 3.0  # seconds after a task's end in which its last letter may c
 _MISSES: Final = 3  # times in a row that the scheduler does not know a task, before that counts as its end
 _STILLBORN: Final = 3  # tasks in a row that ended before they said a word
 _END: Final = 60.0  # seconds for all tasks to end when the run does
+_SPARE: Final = 0.6  # seconds after which one that others wait for is told to end
 _IDLE: Final = 1.2  # seconds for which a task without jobs surely reads what is sent to it
 _ENDS: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
 _Shape = tuple[Requirements, bool]
@@ -397,17 +398,51 @@ class ClusterBatchSystem(BatchSystem):
         self._strike(part, list(part.remainder(Seen(TaskState.ENDED))))
 
     def _use_idle(self, now: float) -> None:
-        """Let tasks that have no job go on with what fits them: successors run where their predecessors ran."""
-        if not self._waiting:
-            return
+        """Let tasks that have no job go on with what fits them: successors run where their predecessors ran, and save a start."""
         idle = [part for part in self._parts() if part.idle is not None and now < part.idle + _IDLE and not part.leaving]
-        for part in idle:
-            for (requirements, service), waiting in self._waiting.items():
-                if waiting and not service and fits(requirements, part, now):
-                    expected = self._times.expected(waiting[0].name, requirements)
-                    many = jobs_a_task(-(-len(waiting) // len(idle)), expected, self._tasks.seconds)
-                    self._give(part, [waiting.popleft() for _ in range(min(many, len(waiting)))])
-                    break
+        for number, part in enumerate(idle):
+            jobs = self._fitting(part, len(idle) - number, now) or self._steal(part, len(idle) - number, now)
+            if jobs:
+                self._give(part, jobs)
+            elif (
+                part.idle is not None and now > part.idle + _SPARE and any(not other.since for other in self._parts())
+            ):  # it holds a place that others wait for
+                part.leaving = -1
+                self._write(part, framing.pack(framing.STOP))
+
+    def _fitting(self, part: Part, shares: int, now: float) -> list[BatchJob]:
+        """Take a share of the jobs that are in no task yet."""
+        for (requirements, service), waiting in self._waiting.items():
+            if waiting and not service and fits(requirements, part, now):
+                many = self._share(waiting[0], len(waiting), shares)
+                return [waiting.popleft() for _ in range(min(many, len(waiting)))]
+        return []
+
+    def _steal(self, part: Part, shares: int, now: float) -> list[BatchJob]:
+        """Take jobs out of tasks that still wait in the scheduler's queue: now it is known how long such jobs take."""
+        queued = [other for other in self._parts() if other.since == 0 and other.ended is None and other.jobs and not other.wave.service]
+        able = [other for other in queued if all(fits(job.requirements, part, now) for job in other.jobs.values())]
+        if not able:
+            return []
+        many = self._share(next(iter(able[0].jobs.values())), sum(len(other.jobs) for other in able), shares)
+        taken: list[BatchJob] = []
+        emptied = []
+        for other in reversed(able):
+            if len(taken) + len(other.jobs) > many and taken:
+                break
+            if self._office.claim(other.wave.ask.name, other.number):
+                taken += [job for local, job in other.jobs.items() if local not in other.canceled]
+                self._strike(other, [_canceled(other.jobs[local].id) for local in other.canceled])
+                emptied.append(other)
+            else:  # it begins just now
+                other.since = now
+        if stopping := by_native(emptied):
+            self._desk.cancel(stopping)
+        return taken
+
+    def _share(self, job: BatchJob, jobs: int, shares: int) -> int:
+        expected = self._times.expected(job.name, job.requirements)
+        return jobs_a_task(-(-jobs // shares), expected, self._tasks.seconds)
 
     def _give(self, part: Part, jobs: list[BatchJob]) -> None:
         for job in jobs:
