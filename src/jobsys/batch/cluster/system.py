@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from jobsys import framing
 from jobsys.batch import wire
 from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
@@ -239,12 +241,11 @@ class ClusterBatchSystem(BatchSystem):
             wave = Wave(Ask(name, count, need, self._tasks.script(name, requirements), self._tasks.log, title), service)
             for part in wave.parts:
                 for job in [waiting.popleft() for _ in range(min(each, len(waiting)))]:
-                    part.jobs[job.id] = job
-                    self._places[job.id] = (part, job.id)
+                    self._places[job.id] = (part, part.add(job))
             self._submit(wave)
 
     def _submit(self, wave: Wave) -> None:
-        name, orders = wave.ask.name, [wire.pack_jobs(list(part.jobs.values())) for part in wave.parts]
+        name, orders = wave.ask.name, [_packed(part.jobs) for part in wave.parts]
         self._waves[name] = wave
 
         def before() -> None:
@@ -267,16 +268,14 @@ class ClusterBatchSystem(BatchSystem):
 
     def _answered(self, answer: object) -> None:
         match answer:
-            case Submitted(name, native):
+            case Submitted(name, native) if name in self._waves:  # else its tasks were quicker than the answer
                 wave = self._waves[name]
                 wave.native, wave.asked = native, self._clock()
                 self._poll_at, self._poll_every = wave.asked + _POLL[0], _POLL[0]
-            case Refused(name, text):
+            case Refused(name, text) if name in self._waves:
                 wave = self._waves.pop(name)
                 for part in wave.parts:
-                    self._strike(
-                        part, [BatchUpdate(job.id, BatchState.ENDED, reason=Reason.FAILED, message=text) for job in part.jobs.values()]
-                    )
+                    self._strike(part, [_refused(job, text) for job in part.jobs.values()])
                 self._desk.call(lambda: self._office.close(name))
             case Looked():
                 self._looked(answer)
@@ -383,6 +382,8 @@ class ClusterBatchSystem(BatchSystem):
         if update.state in _ENDS:
             if update.seconds is not None:
                 self._times.learn(job.name, job.requirements, update.seconds)
+            elif update.state is BatchState.RETURNED:  # the task has found it too much
+                self._times.guess(job.name, job.requirements, self._tasks.seconds)
             part.pop(local)
             self._places.pop(job.id, None)
         elif update.state is BatchState.RUNNING:
@@ -399,6 +400,8 @@ class ClusterBatchSystem(BatchSystem):
 
     def _use_idle(self, now: float) -> None:
         """Let tasks that have no job go on with what fits them: successors run where their predecessors ran, and save a start."""
+        if self._tasks.seconds <= 0:
+            return
         idle = [part for part in self._parts() if part.idle is not None and now < part.idle + _IDLE and not part.leaving]
         for number, part in enumerate(idle):
             jobs = self._fitting(part, len(idle) - number, now) or self._steal(part, len(idle) - number, now)
@@ -445,12 +448,10 @@ class ClusterBatchSystem(BatchSystem):
         return jobs_a_task(-(-jobs // shares), expected, self._tasks.seconds)
 
     def _give(self, part: Part, jobs: list[BatchJob]) -> None:
-        for job in jobs:
-            local = job.id
-            part.jobs[local] = job
-            self._places[job.id] = (part, local)
+        given = {part.add(job): job for job in jobs}
+        self._places.update({job.id: (part, local) for local, job in given.items()})
         part.idle = None
-        self._write(part, framing.pack(framing.SUBMIT, payload=wire.pack_jobs(jobs)))
+        self._write(part, framing.pack(framing.SUBMIT, payload=_packed(given)))
         self._mail_every = _MAIL[0]
 
     def _write(self, part: Part, frame: bytes) -> None:
@@ -485,6 +486,11 @@ class ClusterBatchSystem(BatchSystem):
         self._natives.clear()
 
 
+def _packed(jobs: Mapping[int, BatchJob]) -> bytes:
+    """Write jobs under the ids by which their task knows them."""
+    return wire.pack_jobs([msgspec.structs.replace(job, id=local) for local, job in jobs.items()])
+
+
 def _canceled(id: int) -> BatchUpdate:
     return BatchUpdate(id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled")
 
@@ -494,19 +500,4 @@ def _refused(job: BatchJob, text: str) -> BatchUpdate:
 
 
 def _for_leader(update: BatchUpdate, id: int) -> BatchUpdate:
-    if update.id == id:
-        return update
-    return BatchUpdate(
-        id,
-        update.state,
-        update.payload,
-        update.host,
-        update.pid,
-        update.reason,
-        update.exit_status,
-        update.message,
-        update.log,
-        update.memory,
-        update.limit,
-        update.seconds,
-    )
+    return msgspec.structs.replace(update, id=id)
