@@ -9,6 +9,7 @@ import pytest
 from batch.cluster.places import store_at, system_over
 from batch.cluster.pretend import PretendScheduler
 from jobsys.batch.base import BatchState
+from jobsys.batch.cluster import crew
 from jobsys.batch.cluster import system as cluster
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError
@@ -23,8 +24,8 @@ from jobsys.testing.orders import job
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "_GRACE", 0.3)
-    monkeypatch.setattr(cluster, "_POLL", (0.2, 1.0))
+    monkeypatch.setattr(crew, "GRACE", 0.3)
+    monkeypatch.setattr(cluster, "POLL", (0.2, 1.0))
 
 
 @pytest.fixture
@@ -43,9 +44,10 @@ def store(tmp_path: Path) -> JobStore:
 def system(store: JobStore, scheduler: PretendScheduler) -> Iterator[ClusterBatchSystem]:
     made = system_over(store, scheduler)
     yield made
+    made.updates(0)  # as a leader does that has kept everything
     made.shutdown()
     assert [key for key in store.storage.list(keys.TASKS) if "/from/" not in key] == [] or any(
-        part.jobs for wave in made._waves.values() for part in wave.parts
+        part.jobs for wave in made._crew.waves.values() for part in wave.parts
     )
 
 
@@ -139,6 +141,7 @@ def test_the_next_leader_takes_over_what_runs_and_what_waits(store: JobStore, sc
         ends = collect(second, [each.id for each in adopted])
         assert {end.payload for end in ends.values()} == {b"slept"}
         assert scheduler.calls.count("submit") == 1
+        second.updates(0)
     finally:
         second.shutdown()
     assert list(store.storage.list(keys.TASKS)) == []
@@ -208,8 +211,7 @@ def test_tasks_that_end_before_they_say_a_word_end_the_run_with_what_they_printe
     system = ClusterBatchSystem(scheduler, office, Tasks(lambda *_: "echo there is no Python; exit 3", 0, str(log)))
     system.submit([job(id, "echo") for id in range(4)])
     with pytest.raises(BatchSystemError, match=r"end before they can begin a job.*\(exit status 3\); it printed:\nthere is no Python"):
-        while True:
-            system.updates(1)
+        collect(system, range(100))
     system.shutdown()
     scheduler.close()
 
