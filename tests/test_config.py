@@ -46,6 +46,9 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_memory": ("8GiB", 8 * 2**30),
     "max_disk": ("0", 0),
     "isolation": ("process", "process"),
+    "task_seconds": ("120", 120.0),
+    "task_log": ("/tmp/a b", "/tmp/a b"),
+    "file_workers": ("leader", "leader"),
     "ssh": ("ssh -p 22", "ssh -p 22"),
     "worker_python": ("python3.12", "python3.12"),
     "store_address": ("head:8000", "head:8000"),
@@ -67,7 +70,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
 
 
 FLAGS = ("restart", "stop_on_first_failure", "same_code", "s3_requester_pays", "s3_unfenced")
-LISTS = ("hosts", "ship", "env")
+LISTS = ("hosts", "ship", "env", "batch_option")
 
 
 def test_all_options_are_tried_here() -> None:
