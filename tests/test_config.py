@@ -99,7 +99,7 @@ def test_flags(name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_options_that_may_be_repeated(name: str) -> None:
-    words = [f"--{name.replace('_', '-')}", "a", f"--{name}=b"]
+    words = [f"--{name.replace('_', '-')}", "a", f"--{name.replace('_', '-')}=b"]
     on_the_line = Config.of(argument_parser().parse_args(["s", *words]))
     assert getattr(on_the_line, name) == ("a", "b")
     assert Config.of("s", **{name: ["a", Path("b")]}) == Config.of("s", **{name: ("a", "b")}) == on_the_line

@@ -33,7 +33,7 @@ def test_orders_come_back_whole(parts: list[bytes]):
 def test_each_task_reads_its_own_orders(storage: MemoryStorage, office: Office):
     office.write_orders("w", [b"first", b"", b"third" * 1000])
     assert [box(storage, task).orders() for task in range(3)] == [b"first", b"", b"third" * 1000]
-    with pytest.raises(IntegrityError, match="has no orders for task 3"):
+    with pytest.raises(IntegrityError, match="tag|has no orders"):
         box(storage, 3).orders()
 
 
@@ -44,9 +44,10 @@ def test_orders_of_a_wave_that_was_given_up_are_not_there(storage: MemoryStorage
         box(storage).orders()
 
 
-@pytest.mark.parametrize(
-    "change", [lambda data: data[:-1] + b"x", lambda data: data[:-40], lambda _: b"", lambda data: b"\xff" * len(data)]
-)
+CHANGES = (lambda data: data[:-1] + b"x", lambda data: data[:-40], lambda _: b"", lambda data: b"\xff" * len(data))
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_changed_orders_are_refused(storage: MemoryStorage, office: Office, change):
     office.write_orders("w", [b"first" * 100])
     key = office.places.orders("w")
