@@ -13,6 +13,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from dealing import Dealer  # type: ignore[import-not-found]
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,
     fault_port,
@@ -33,6 +34,11 @@ settings.load_profile("default" if os.environ.get("JOBSYS_EXAMPLES") else "repro
 MARK = "JOBSYS_TEST_SESSION"
 GRACE = 5.0
 OWN_TO_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Dealer:
+    """Deal the tests out to processes side by side, where they are asked for, in the units of ``dealing.py``."""
+    return Dealer(config, log)
 
 
 def left_processes(mark: str) -> list[psutil.Process]:
