@@ -79,6 +79,7 @@ def isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("JOBSYS_", "JTRES_", "AWS_", "XDG_"))]:
             patch.delenv(name)
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # thousands of interpreters start: each would compile all that it imports
         for name, folder in (("HOME", "h"), ("TMPDIR", "t")):
             (base / folder).mkdir()
             patch.setenv(name, str(base / folder))
