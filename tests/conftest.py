@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -39,6 +39,21 @@ OWN_TO_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Dealer:
     """Deal the tests out to processes side by side, where they are asked for, in the units of ``dealing.py``."""
     return Dealer(config, log)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Give what keeps a text for the end of the session: how much was covered is worth reading even where all is well."""
+    return lambda text: record_property("told", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests tell, whichever process they ran in."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if getattr(report, "when", "") == "call"]
+    texts = [str(text).strip() for report in reports for name, text in report.user_properties if name == "told"]
+    if texts:
+        terminalreporter.section("told by tests")
+        terminalreporter.write_line("\n".join(texts))
 
 
 def left_processes(mark: str) -> list[psutil.Process]:

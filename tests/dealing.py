@@ -13,12 +13,17 @@ ALONE_AT_LAST: Final = "tests/simulation/test_system.py"
 LONG: Final = (
     "the pretend hosts",
     "the servers of S3",
+    "tests/acceptance/test_chaos.py",
     "tests/leader/test_every_storage_call.py",
-    "tests/leader/test_every_system_call.py",
-    "tests/leader/test_every_worker_call.py",
-    "tests/model/test_model.py",
     "tests/test_bench.py",
+    "tests/model/test_model.py",
     "tests/batch/test_local.py",
+    "tests/leader/test_every_system_call.py",
+    "tests/batch/test_contract.py",
+    "tests/acceptance/errors/test_errors.py",
+    "tests/acceptance/test_trouble.py",
+    "tests/leader/test_power_cuts.py",
+    "tests/leader/test_every_worker_call.py",
 )
 """What begins first, so that nothing long is left when all else is done."""
 
