@@ -1,9 +1,10 @@
-"""A real Grid Engine for tests: qmaster and one execd on this machine, started once if a test asks for it, and taken down with nothing left."""
+"""A real Grid Engine for tests: qmaster and one execd on this machine, started only if a test asks for it, and taken down again."""
 
 import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -53,7 +54,18 @@ def server(state: Path) -> Iterator[dict[str, str]]:
         assert path
         yield {**dict(re.findall(r"\b(SGE_\w+)=(\S+)", text)), "PATH": f"{path[1]}:{os.environ.get('PATH', '')}"}
     finally:
+        _hurry(state)
         _run([str(scripts / "sge-down.sh"), str(state)], environment, state.with_suffix(".down"))
+
+
+def _hurry(state: Path) -> None:
+    """End all jobs and then qmaster, which takes 4 to 9 seconds to end by itself; nothing of what it keeps is needed any more."""
+    shell = '. "$1"/env.sh; qdel -u "*"; for i in 1 2 3 4 5 6 7 8 9; do [ -z "$(qstat -u "*")" ] && break; sleep 0.5; done'
+    subprocess.run(["/bin/sh", "-c", shell, "sh", str(state)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((state / "run/qmaster.pid").read_text())
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "sge_qmaster":
+            os.kill(pid, signal.SIGKILL)
 
 
 def _run(argv: list[str], environment: dict[str, str], log: Path) -> None:

@@ -101,7 +101,7 @@ def test_other_users_cannot_read_a_script_in_a_shared_directory(grid_engine: dic
     while not (tmp_path / "found").exists():
         time.sleep(0.1)
     spool = Path(grid_engine["SGE_ROOT"]).parent / "spool/execd"
-    copies = [path for path in spool.glob(f"*/job_scripts/{native}")]
+    copies = list(spool.glob(f"*/job_scripts/{native}"))
     scheduler.cancel({native: None})
     assert (tmp_path / f"{asked.name}.sh").stat().st_mode & 0o777 == 0o600
     assert [path for path in spool.rglob("*") if path.is_file() and b"secret-word" in path.read_bytes()] == []

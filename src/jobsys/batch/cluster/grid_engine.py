@@ -62,6 +62,18 @@ class GridEngine(TextScheduler):
         self._strange: set[str] = set()
         self._turn = 0
 
+    def learn(self) -> Steps[None]:
+        """Ask how many tasks an array may have, and how complexes are counted."""
+        output = yield from self._run("qconf", "-sconf")
+        match = re.search(r"^max_aj_tasks\s+(\d+)", output.stdout, re.MULTILINE)
+        if match and int(match[1]):
+            self.most = min(self.most, int(match[1]))
+        yield from self._count()
+
+    def _count(self) -> Steps[None]:
+        output = yield from self._run("qconf", "-sc")
+        self._consumables = text.consumables(output.stdout)
+
     def check(self, requirements: Requirements) -> Steps[str]:
         """Let Grid Engine itself see whether an empty cluster could run it."""
         for memory in (self._memory, []):
@@ -110,8 +122,7 @@ class GridEngine(TextScheduler):
                 f" where NAME is one of these: {', '.join(output.stdout.split()) or 'there are none'}"
             )
         if slots > 1 and not self._consumables:
-            output = yield from self._run("qconf", "-sc")
-            self._consumables = text.consumables(output.stdout)
+            yield from self._count()
         return requests(requirements, self.options, memory, self._consumables)
 
     def find(self, name: str) -> Steps[str | None]:
@@ -141,7 +152,7 @@ class GridEngine(TextScheduler):
             elif row.queue and self._earlier.is_lost(row.queue):
                 lost |= dict.fromkeys(found, f"Grid Engine has not heard of its host for long ({row.queue})")
             elif "d" in row.state and found:
-                self._earlier.cancel(row.native, [task.number for task in found])
+                self._earlier.deleted.add(row.native, [task.number for task in found])
             self._tell_strange(row.state)
         ended = yield from self._end(lost)
         ended |= yield from self._accounts({TaskId(native, number) for native in tasks for number in tasks[native]} - alive.keys())
@@ -174,15 +185,14 @@ class GridEngine(TextScheduler):
             for number, seen in text.accounts(output.stdout).items():
                 task = TaskId(native, number - self.first)
                 if task in gone:
-                    canceled = seen.reason is not None and self._earlier.is_canceled(task)
-                    found[task] = seen._replace(reason=Reason.CANCELED) if canceled else seen
+                    found[task] = self._earlier.true_end(task, seen)
         return found
 
     def cancel(self, tasks: Mapping[str, Collection[int] | None]) -> Steps[None]:
         """Cancel tasks."""
         yield from self._delete(tasks)
         for native, numbers in tasks.items():
-            self._earlier.cancel(native, numbers)
+            self._earlier.canceled.add(native, numbers)
 
     def _delete(self, tasks: Mapping[str, Collection[int] | None]) -> Steps[None]:
         words: list[str] = []

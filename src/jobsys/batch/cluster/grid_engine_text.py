@@ -1,5 +1,6 @@
 """What Grid Engine prints: tasks that wait or run, accounts of those that have ended, errors. Text in, meaning out."""
 
+import html
 import re
 from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
@@ -50,7 +51,8 @@ class Row(NamedTuple):
 
 def said(output: Output) -> str:
     """Give what a command complained of, on one line, without what is always there."""
-    lines = (line.strip().removeprefix("Unable to run job: ") for line in f"{output.stderr}\n{output.stdout}".splitlines())
+    listed = re.findall(r"<AN_text>([^<]*)<", output.stdout) if "<?xml" in output.stdout else output.stdout.splitlines()
+    lines = (html.unescape(line).strip().removeprefix("Unable to run job: ") for line in [*output.stderr.splitlines(), *listed])
     kept = [line for line in dict.fromkeys(lines) if not _NOISE.match(line)]
     return "; ".join(kept[:3]) + (f"; and {len(kept) - 3} lines more" if len(kept) > 3 else "")
 
