@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
@@ -22,8 +21,8 @@ from jobsys.batch.cluster.scheduler import (
     TextScheduler,
     ranges,
     whole_cores,
+    words_of,
 )
-from jobsys.errors import UsageError
 from jobsys.events import Reason
 from jobsys.requirements import Requirements
 
@@ -52,10 +51,7 @@ class GridEngine(TextScheduler):
             UsageError: there is no such setting, or a value makes no sense.
         """
         super().__init__(options)
-        try:
-            self._args = shlex.split(self.options["args"])
-        except ValueError as error:
-            raise UsageError(f"--batch-option args={self.options['args']}: {error}") from error
+        self._args = words_of(self.options)
         self._memory = [name.strip() for name in self.options["memory"].split(",") if name.strip()]
         self._consumables: dict[str, str] = {}
         self._earlier = Earlier()
