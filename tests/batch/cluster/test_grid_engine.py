@@ -4,20 +4,19 @@ import logging
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.cluster.commanded import Pretended, go  # type: ignore[import-not-found]
 from jobsys.batch.cluster import grid_engine_text as text
 from jobsys.batch.cluster.commands import drive
 from jobsys.batch.cluster.grid_engine import ACCOUNTS, GridEngine
 from jobsys.batch.cluster.grid_engine_asks import wrapped
 from jobsys.batch.cluster.grid_engine_earlier import PATIENCE, ROUND, ROUNDS
-from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Command, Output, PassingError, Seen, Steps, TaskId, TaskState, ranges
+from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Output, PassingError, Seen, TaskId, TaskState, ranges
 from jobsys.errors import UsageError
 from jobsys.events import Reason
 from jobsys.requirements import Requirements
@@ -95,29 +94,6 @@ def account(
     native: int = 1, task: str = "1", failed: str = "0", status: str = "0", slots: int = 1, maxvmem: str = "0.000B", category: str = "NONE"
 ) -> str:
     return ACCOUNT.format(native=native, task=task, failed=failed, status=status, slots=slots, maxvmem=maxvmem, category=category)
-
-
-class Pretended:
-    """Answers commands by their first words, and writes them down."""
-
-    def __init__(self, answers: Mapping[str, Any]) -> None:
-        self.answers = dict(answers)
-        self.ran: list[Command] = []
-
-    def __call__(self, command: Command) -> Output:
-        self.ran.append(command)
-        words = " ".join(command.argv)
-        begin = max((begin for begin in self.answers if words.startswith(begin)), key=len, default=None)
-        assert begin is not None, f"nobody expected {words}"
-        answer = self.answers[begin]
-        return answer if isinstance(answer, Output) else Output(0, answer)
-
-    def words(self) -> list[str]:
-        return [" ".join(command.argv) for command in self.ran]
-
-
-def go(steps: Steps[Any], **answers: Any) -> Any:
-    return drive(steps, Pretended(answers))
 
 
 def ask(requirements: Requirements = Requirements(), count: int = 4, **more: str) -> Ask:
