@@ -155,8 +155,9 @@ def test_unknown_ones_are_left_out() -> None:
     world = Pretended({"qstat": UNKNOWN})
     assert drive(Pbs().look({"77.pbs01": [0], ARRAY: [3]}), world) == {}
     assert len(world.ran) == 1
-    with pytest.raises(PassingError):
-        go(Pbs().look({ARRAY: [0]}), qstat=DOWN)
+    for answer in (DOWN, Output(2, "", "Unknown option: x\n"), Output(1)):
+        with pytest.raises(PassingError):
+            go(Pbs().look({ARRAY: [0]}), qstat=answer)
 
 
 def test_an_end_of_which_nothing_more_is_known() -> None:

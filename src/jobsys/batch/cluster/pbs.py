@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 WORDS: Final = 1000
 """How many ids one command is given."""
+KNOWN: Final = re.compile(r"unknown job|has finished|invalid state|completed", re.IGNORECASE)
+"""Complaints of jobs that have ended, or never were."""
 
 
 class Pbs(TextScheduler):
@@ -130,8 +132,8 @@ class Pbs(TextScheduler):
         printed = []
         for begin in range(0, len(ids), WORDS):
             output = yield Command(("qstat", *options, *ids[begin : begin + WORDS]))
-            if text.is_passing(output):
-                raise PassingError(f"qstat: {text.said(output)}")
+            if output.status and not KNOWN.search(output.stderr):
+                raise PassingError(f"qstat: {text.said(output) or f'exit status {output.status}'}")
             printed.append(output.stdout)
         return "\n".join(printed)
 
@@ -156,7 +158,7 @@ class Pbs(TextScheduler):
             if text.is_passing(output):
                 raise PassingError(f"qdel: {text.said(output)}")
             for line in output.stderr.splitlines():
-                if not re.search(r"unknown job|has finished|invalid state|completed", line, re.IGNORECASE):
+                if not KNOWN.search(line):
                     logger.warning("%s", line)
 
     def _tell_strange(self, state: str) -> None:
