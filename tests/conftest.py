@@ -13,6 +13,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from cluster.grid_engine_server import grid_engine, grid_engine_server  # type: ignore[import-not-found]  # noqa: F401
 from dealing import Dealer  # type: ignore[import-not-found]
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,
