@@ -5,7 +5,7 @@ import signal
 
 import psutil
 
-from cluster.site import Site
+from cluster.site import Site  # type: ignore[import-not-found]
 
 SQUARES = sum(number * number for number in range(200))
 
