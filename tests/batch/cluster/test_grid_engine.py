@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.cluster.commanded import Pretended, go  # type: ignore[import-not-found]  # type: ignore[import-not-found]
+from batch.cluster.commanded import Pretended, go  # type: ignore[import-not-found]
 from jobsys.batch.cluster import grid_engine_text as text
 from jobsys.batch.cluster.commands import drive
 from jobsys.batch.cluster.grid_engine import ACCOUNTS, GridEngine

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.cluster.commanded import Pretended, go  # type: ignore[import-not-found]  # type: ignore[import-not-found]
+from batch.cluster.commanded import Pretended, go  # type: ignore[import-not-found]
 from jobsys.batch.cluster.commands import drive
 from jobsys.batch.cluster.pbs import Pbs, Torque, short
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Output, PassingError, Seen, TaskId, TaskState
