@@ -18,9 +18,9 @@ _PASSING: Final = re.compile(
 _HARMLESS: Final = re.compile(r"invalid job id specified|already completing or completed|job/step already", re.IGNORECASE)
 _FEWER: Final = "ask for fewer tasks at once: --batch-option most=COUNT"
 _WAYS: Final[Mapping[str, str]] = {
-    r"partition": "choose one of those that sinfo lists: --batch-option partition=NAME",
     r"qos|job submit limit": "ask for less, or choose another quality of service: --batch-option qos=NAME",
-    r"account": "name an account that may use the partition: --batch-option account=NAME",
+    r"account\b": "name an account that may use the partition: --batch-option account=NAME",
+    r"partition": "choose one of those that sinfo lists: --batch-option partition=NAME",
     r"generic resource|gres": "name what the cluster calls its accelerators: --batch-option gres=NAME, or gres=NAME:TYPE",
     r"array": _FEWER,
     r"node configuration|memory specification|cpu count|time limit": "no node has what the job asks for: lower its requirements",
