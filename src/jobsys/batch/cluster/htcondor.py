@@ -1,5 +1,6 @@
 """HTCondor: clusters of jobs by condor_submit, in file transfer mode, so that its hosts need not share a directory with this machine."""
 
+import logging
 import os
 import re
 import shlex
@@ -21,12 +22,15 @@ from jobsys.batch.cluster.scheduler import (
     Setting,
     Steps,
     TaskId,
+    TaskState,
     TextScheduler,
     mebibytes,
     whole_cores,
 )
 from jobsys.errors import UsageError
 from jobsys.requirements import Requirements
+
+logger = logging.getLogger(__name__)
 
 SIZES: Final = ("TotalSlotCpus", "TotalSlotMemory", "TotalSlotDisk", "TotalSlotGPUs")
 """Of a slot and of all that it is divided into: cores, MiB, KiB, accelerators."""
@@ -36,6 +40,7 @@ PASSING: Final = re.compile(
 )
 """What condor_submit says if the same may succeed later."""
 NONE_FOUND: Final = "Couldn't find/remove all jobs"
+NO_HISTORY: Final = "HISTORY is unset"
 LATELY: Final = ("-since", "EnteredCurrentStatus < time() - 604800", "-scanlimit", "200000")
 """How far back the history is read, which has the latest first: a week, and no more than so many jobs."""
 
@@ -72,13 +77,21 @@ class HTCondor(TextScheduler):
         self._schedd = ("-name", self.options["schedd"], *self._pool) if self.options["schedd"] else self._pool
         directory = self.options["directory"] and os.path.abspath(os.path.expanduser(self.options["directory"]))
         self._scripts = Scripts(directory, self._prefix)
+        self._warned = False
+
+    def learn(self) -> Steps[None]:
+        """Ask the schedd how many jobs it takes at once."""
+        output = yield self._tool("condor_config_val", "-schedd", *self._schedd, "MAX_JOBS_PER_SUBMISSION")
+        if output.status == 0 and output.stdout.strip().isdecimal():
+            self.most = max(1, min(HTCondor.most, int(output.stdout)))
 
     def check(self, requirements: Requirements) -> Steps[str]:
         """Say why no host can ever run such a task; nothing can be said of a pool without hosts, or one that grows."""
         if self.options["elastic"] == "yes":
             return ""
         output = yield self._tool("condor_status", *self._pool, "-constraint", 'SlotType =!= "Dynamic"', "-af", *SIZES)
-        slots = [sizes for line in _checked(output).splitlines() if len(sizes := [_size(word) for word in line.split()]) == len(SIZES)]
+        lines = () if output.status else output.stdout.splitlines()
+        slots = [sizes for line in lines if len(sizes := [_size(word) for word in line.split()]) == len(SIZES)]
         memory, disk = mebibytes(requirements.memory or 0), kibibytes(requirements.disk or 0)
         needs = (whole_cores(requirements), memory, disk, requirements.accelerators)
         if not slots or any(all(has >= need for has, need in zip(sizes, needs, strict=True)) for sizes in slots):
@@ -123,14 +136,13 @@ class HTCondor(TextScheduler):
     def look(self, tasks: Mapping[str, Collection[int]]) -> Steps[dict[TaskId, Seen]]:
         """Look at tasks: into the queue, and for those that are no longer there into the history."""
         queue = yield from self._ads("condor_q", dict.fromkeys(tasks))
-        self._scripts.learn(queue.values())
         left = {native: [number for number in numbers if TaskId(native, number) not in queue] for native, numbers in tasks.items()}
-        count = sum(map(len, left.values()))
-        history = yield from self._ads("condor_history", left, *LATELY, "-match", f"{count}")
-        self._scripts.learn(history.values())
-        yield from self._scripts.drop(set(tasks) - {task.native for task in queue})
-        found = {task: seen(ad, ended) for ads, ended in ((history, True), (queue, False)) for task, ad in ads.items()}
-        return {task: what for task, what in found.items() if task.number in tasks[task.native]}
+        history = yield from self._ads("condor_history", left, *LATELY, "-match", f"{sum(map(len, left.values()))}")
+        self._scripts.learn([*queue.values(), *history.values()])
+        known = {task: seen(ad, ended=False) for task, ad in queue.items()}
+        yield from self._scripts.drop(set(tasks) - {task.native for task, what in known.items() if what.state is not TaskState.ENDED})
+        known |= {task: seen(ad, ended=True) for task, ad in history.items()}
+        return {task: what for task, what in known.items() if task.number in tasks[task.native]}
 
     def cancel(self, tasks: Mapping[str, Collection[int] | None]) -> Steps[None]:
         """Cancel tasks."""
@@ -145,8 +157,16 @@ class HTCondor(TextScheduler):
         found: dict[TaskId, Ad] = {}
         for constraint in constraints(tasks):
             output = yield self._tool(tool, *self._schedd, "-json", "-attributes", ",".join(ATTRIBUTES), "-constraint", constraint, *more)
+            if output.status and NO_HISTORY in output.stderr:
+                self._warn_of_no_history()
+                return found
             found |= {TaskId(str(ad.get("ClusterId")), ad["ProcId"]): ad for ad in _decoded(output) if isinstance(ad.get("ProcId"), int)}
         return found
+
+    def _warn_of_no_history(self) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("HTCondor keeps no history here: of tasks that have left its queue nobody can say how they ended")
 
     def _tool(self, *words: str, text: str = "") -> Command:
         return Command((*self._prefix, *words), text)

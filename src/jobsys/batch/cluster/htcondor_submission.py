@@ -38,8 +38,8 @@ def description(ask: Ask, script: str, options: Mapping[str, str]) -> str:
         "executable = /bin/sh",
         "transfer_executable = false",
         f"arguments = {name}",
-        _set("initialdir", _literal(folder + "/")),
-        f"transfer_input_files = {name}",
+        _set("initialdir", _literal((ask.log or folder) + "/")),
+        _set("transfer_input_files", _literal(script) if ask.log else name, ","),
         "should_transfer_files = YES",
         "when_to_transfer_output = ON_EXIT",
         'transfer_output_files = ""',
@@ -58,8 +58,8 @@ def description(ask: Ask, script: str, options: Mapping[str, str]) -> str:
 
 def _outputs(ask: Ask) -> Iterator[str]:
     for command, ending in (("output", "out"), ("error", "err")):
-        place = f"{_literal(ask.log)}/{ask.name}.$(Process).{ending}" if ask.log else "/dev/null"
-        yield _set(command, place)
+        # a name in initialdir: HTCondor takes a path apart at semicolons
+        yield f"{command} = {ask.name}.$(Process).{ending}" if ask.log else f"{command} = /dev/null"
 
 
 def _resources(asked: Requirements) -> Iterator[str]:
@@ -81,10 +81,10 @@ def kibibytes(size: int) -> int:
     return -(-size // 1024)
 
 
-def _set(command: str, value: str) -> str:
-    """Write a line; there is no way to quote its value, which lasts to the end of the line."""
-    if value != value.strip() or not value.isprintable() or value.endswith("\\"):
-        way = "choose another, without line breaks, control characters, and spaces or a backslash at its ends"
+def _set(command: str, value: str, taken: str = "") -> str:
+    """Write a line; there is no way to quote its value, which lasts to the end of the line, or characters that are taken for separators."""
+    if value != value.strip() or not value.isprintable() or value.endswith("\\") or (taken and taken in value):
+        way = f"choose another, without line breaks, control characters, spaces or a backslash at its ends{taken and ', or a comma'}"
         raise AskRefusedError(f"HTCondor can't be told {command} = {value!r}: {way}")
     return f"{command} = {value}"
 
