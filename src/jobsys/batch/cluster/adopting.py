@@ -103,7 +103,7 @@ def _wave(office: Office, each: Record, native: str, ids: Iterator[int]) -> Wave
 
 def _add(part: Part, jobs: list[BatchJob], ids: Iterator[int]) -> None:
     for job in jobs:
-        part.jobs[job.id] = msgspec.structs.replace(job, id=next(ids))
+        part.add(msgspec.structs.replace(job, id=next(ids)), job.id)
 
 
 def cancel_all(office: Office, scheduler: Scheduler) -> int:
