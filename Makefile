@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests; ARGS='tests/test_x.py -k y' runs some
 	$(BIN)/python -m pytest $(ARGS)
+
+test-htcondor: $(STAMP)  ## run the tests that need a real HTCondor, as root; ARGS as for test
+	$(BIN)/python -m pytest -m htcondor tests/cluster/test_htcondor.py $(ARGS)
 
 coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)

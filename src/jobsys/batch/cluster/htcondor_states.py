@@ -137,4 +137,4 @@ def _number(ad: Ad, name: str) -> int:
 
 def _text(ad: Ad, name: str) -> str:
     value = ad.get(name)
-    return value if isinstance(value, str) else ""
+    return value.strip() if isinstance(value, str) else ""
