@@ -40,6 +40,7 @@ class Tasks(NamedTuple):
     seconds: float = 60.0  # that a task should run; 0 gives each job a task of its own
     log: str = ""  # a directory for what tasks print
     adoptable: bool = True  # whether tasks of an earlier leader can still reach the store
+    options: tuple[str, ...] = ()  # with which the scheduler was made
 
 
 class ClusterBatchSystem(BatchSystem):
@@ -241,13 +242,16 @@ class ClusterBatchSystem(BatchSystem):
 
         def before() -> None:
             self._office.write_orders(name, orders)
-            self._office.write_record(name, adopting.record(wave, self._scheduler.name, ""))
+            self._office.write_record(name, self._record(wave, ""))
 
         def after(native: str) -> None:
             self._natives[name] = native
-            self._office.write_record(name, adopting.record(wave, self._scheduler.name, native))
+            self._office.write_record(name, self._record(wave, native))
 
         self._desk.submit(wave.ask, before, after)
+
+    def _record(self, wave: Wave, native: str) -> bytes:
+        return adopting.record(wave, self._scheduler.name, native, self._tasks.options)
 
     def _stop(self, parts: list[Part]) -> None:
         if tasks := by_native(parts):
