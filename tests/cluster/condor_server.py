@@ -24,6 +24,15 @@ SCRIPTS: Final = "infra/schedulers"
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jobsys-tests" / "trixie"
 """Of whoever runs the tests: read before the session has a home of its own."""
 CORES: Final = 4
+QUICK: Final = {
+    "_CONDOR_NEGOTIATOR_INTERVAL": "1",
+    "_CONDOR_NEGOTIATOR_MIN_INTERVAL": "1",
+    "_CONDOR_NEGOTIATOR_CYCLE_DELAY": "0",
+    "_CONDOR_SCHEDD_INTERVAL": "1",
+    "_CONDOR_SCHEDD_MIN_INTERVAL": "1",
+    "_CONDOR_PERIODIC_EXPR_INTERVAL": "2",
+}
+"""Seconds between what a schedd and a negotiator do again and again; a pool for people has a minute here, and for rules about jobs."""
 MAKING: Final = 600  # seconds
 STARTING: Final = 60
 
@@ -94,7 +103,7 @@ def pool(state: Path) -> Iterator[Condor]:
     assert scripts is not None
     tree, up = _make_tree(scripts), str(scripts / "condor-up.sh")
     try:
-        _run(STARTING, up, str(state), str(tree), CPUS=str(CORES), PORT=str(free_ports(1)))
+        _run(STARTING, up, str(state), str(tree), CPUS=str(CORES), PORT=str(free_ports(1)), **QUICK)
         yield Condor(state / "condor", state / "home")
     finally:
         _run(STARTING, up, str(state), str(tree), "down")

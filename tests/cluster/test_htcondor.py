@@ -86,6 +86,18 @@ def test_an_evicted_job_is_not_started_again(make: Callable[..., CommandSchedule
     scheduler.cancel({native: None})
 
 
+def test_a_job_that_runs_for_too_long_is_removed(make: Callable[..., CommandScheduler], condor: Condor, open_folder: Path) -> None:
+    scheduler = make(directory=str(open_folder))
+    native = scheduler.submit(ask("exec sleep 600", walltime=1.0))
+    assert until(scheduler, native, ended)[0].reason is Reason.TIME_LIMIT
+    deadline = time.monotonic() + PATIENCE
+    while condor.run("condor_q", "-af", "ProcId", "-constraint", f"ClusterId == {native}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert scheduler.look({native: [0]})[TaskId(native, 0)].reason is Reason.TIME_LIMIT
+    assert list(open_folder.iterdir()) == []
+
+
 def test_what_people_do_to_jobs(make: Callable[..., CommandScheduler], condor: Condor) -> None:
     scheduler = make()
     native = scheduler.submit(ask("exec sleep 600", count=2))
