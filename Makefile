@@ -10,7 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -27,6 +27,9 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
+
+test-htcondor: $(STAMP)  ## run the tests that need a real HTCondor, as root; ARGS as for test
+	$(BIN)/python -m pytest -m htcondor tests/cluster/test_htcondor.py $(ARGS)
 
 coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
 	$(BIN)/python -m pytest --cov --cov-report=term $(or $(ARGS),-n $(PROCESSES))
