@@ -66,7 +66,7 @@ def test_a_host_that_nobody_takes_is_ended_with_its_directory(begun, tmp_path):
 
 def test_a_batch_system_runs_jobs_on_the_host_that_it_adopts(begun, system):
     (host,) = hosts()
-    system.adopt(begun)
+    system.take_over(begun)
     assert system.updates(0.2) == [], "it waits until it is told by what it loads the code"
     system.prepare([])
     system.submit([job(1, "echo")])
@@ -77,7 +77,7 @@ def test_a_batch_system_runs_jobs_on_the_host_that_it_adopts(begun, system):
 
 
 def test_a_host_that_follows_one_that_died_is_told_the_same(begun, system):
-    system.adopt(begun)
+    system.take_over(begun)
     system.prepare([])
     (host,) = hosts()
     host.kill()

@@ -62,7 +62,7 @@ def _flag(value: Any) -> bool:
 
 LIMIT: Final = 250_000_000
 """Bytes of own code above which nothing is shipped unless asked for."""
-_REPEATED: Final = {"hosts": "HOST", "ship": "PATH", "env": "NAME=VALUE"}
+_REPEATED: Final = {"hosts": "HOST", "ship": "PATH", "env": "NAME=VALUE", "batch_option": "NAME=VALUE"}
 _METAVARS: Final = {_count: "N", _pause: "SECONDS", _patience: "SECONDS", parse_bytes: "SIZE", parse_cores: "CORES", parse_seconds: "TIME"}
 
 
@@ -106,7 +106,25 @@ class Config:
         None, "how far a job that ran out of memory may grow, e.g. 16G (default: the machine's memory)", parse_bytes, "failures"
     )
     batch_system: str = option(
-        "local", "where jobs run: 'local', 'ssh' (on --hosts), or 'inline' (in this process, for pdb)", group="machine"
+        "local",
+        "where jobs run: 'local', 'ssh' (on --hosts), a cluster's scheduler such as 'slurm' or 'grid-engine' (docs/clusters), "
+        "or 'inline' (in this process, for pdb)",
+        group="machine",
+    )
+    batch_option: tuple[str, ...] = option(
+        (), "an option of the scheduler, such as partition=long or args=--exclusive; may be repeated", _texts, "machine"
+    )
+    task_seconds: float = option(
+        60.0, "how long a scheduler's task should run: short jobs share one; 0 gives each its own (default: 60)", _pause, "machine"
+    )
+    task_log: str | None = option(
+        None, "a directory, on all hosts, for what a scheduler's tasks print (default: in a file: store that they share)", group="machine"
+    )
+    file_workers: str = option(
+        "shared",
+        "how a scheduler's tasks reach a file: store: 'shared', by its path on all hosts, or through the 'leader' (default: shared)",
+        group="machine",
+        choices=("shared", "leader"),
     )
     hosts: tuple[str, ...] = option((), "a host that 'ssh' runs jobs on; may be repeated, or several with commas", _texts, "machine")
     ssh: str = option(

@@ -39,6 +39,8 @@ HELLO: Final = 80  # payload: which host this is, and what it has
 UPDATES: Final = 81  # payload: news of jobs
 RUNNING: Final = 82  # payload: all jobs that run there now
 PONG: Final = 83  # the answer to PING
+# task -> leader; HELLO, UPDATES and RUNNING too
+BYE: Final = 84  # number: how many letters of the leader were read; id: the signal that ended the task, or 0; nothing comes behind it
 
 MAGIC: Final = b"\njobsys stream 1\n"  # before an agent's first frame; what a login prints comes before it
 

@@ -23,12 +23,12 @@ _SEALED: Final = len(_HEAD) + 2 * TAG + len(_FOOT)
 class RunKey:
     """The secret of one run. It never travels: not in a pickle, not in a log, not in the job store."""
 
-    __slots__ = ("_attempts", "_documents", "_segments", "_snapshots")
+    __slots__ = ("_attempts", "_documents", "_segments", "_snapshots", "_waves")
 
     def __init__(self, secret: bytes) -> None:
         """Derive from 32 random bytes what signs each kind of thing."""
-        self._segments, self._snapshots, self._attempts, self._documents = (
-            hmac.digest(secret, b"jobsys 2 " + purpose, "sha256") for purpose in (b"segment", b"snapshot", b"attempt", b"document")
+        self._segments, self._snapshots, self._attempts, self._documents, self._waves = (
+            hmac.digest(secret, b"jobsys 2 " + purpose, "sha256") for purpose in (b"segment", b"snapshot", b"attempt", b"document", b"wave")
         )
 
     def __repr__(self) -> str:
@@ -55,6 +55,10 @@ class RunKey:
     def attempt(self, job: int, token: str) -> bytes:
         """Make the key by which a worker signs what it leaves without a leader; it signs for nothing but this attempt."""
         return hmac.digest(self._attempts, _NUMBER.pack(job) + token.encode(), "sha256")[:ATTEMPT_KEY]
+
+    def wave(self, name: str) -> bytes:
+        """Make the key by which a leader and the tasks of a cluster that it asked for at once sign what they write to each other."""
+        return hmac.digest(self._waves, name.encode(), "sha256")
 
     def seal(self, name: str, document: bytes) -> bytes:
         """Sign a JSON object by a last field ``seal``; ``name`` says which document it is, so that none passes for another."""

@@ -48,6 +48,7 @@ class BatchUpdate(msgspec.Struct, frozen=True):
     log: bytes = b""  # the tail of what the job printed
     memory: int | None = None  # peak bytes, where known
     limit: int | None = None  # the limit that was in force, for reason MEMORY
+    seconds: float | None = None  # it ran, where known
 
 
 class RunningJob(msgspec.Struct, frozen=True):
@@ -57,6 +58,8 @@ class RunningJob(msgspec.Struct, frozen=True):
     pid: int | None
     since: float  # seconds since the epoch
     memory: int | None = None  # bytes now, where known
+    native: str = ""  # what the scheduler of a cluster calls the task that it runs in
+    queue: str = ""  # of that scheduler
 
 
 class BatchSystem(ABC):
@@ -64,6 +67,16 @@ class BatchSystem(ABC):
 
     window: int = 4096
     """How many jobs it is given at most before one of them ends: what it can run at once, and as many more as keep it from idling."""
+    enforces: frozenset[str] = frozenset()
+    """Which of ``cores memory disk accelerators walltime`` it holds a job to, rather than only counting what was asked for."""
+
+    def adopt(self) -> list[BatchJob]:
+        """Take over what an earlier leader of the run had submitted and what may still run; called once, before anything is submitted.
+
+        Gives those jobs, with ids of this leader's that are negative, and their orders as they were; whichever the leader does not want it
+        cancels. News of them comes like that of any other.
+        """
+        return []
 
     @abstractmethod
     def check(self, requirements: Requirements) -> None:

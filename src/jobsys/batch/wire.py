@@ -16,7 +16,7 @@ from jobsys.requirements import Requirements
 Unreadable: Final = msgspec.MsgspecError
 
 _Job = tuple[int, str, Requirements, bytes, bool]
-_News = tuple[int, BatchState, bytes, int | None, Reason | None, int | None, str, bytes, int | None, int | None]
+_News = tuple[int, BatchState, bytes, int | None, Reason | None, int | None, str, bytes, int | None, int | None, float | None]
 _Run = tuple[int, int | None, float, int | None]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -60,7 +60,7 @@ def unpack_jobs(payload: bytes) -> list[BatchJob]:
 def pack_updates(updates: Sequence[BatchUpdate]) -> bytes:
     """Write news, all but the host's name."""
     return _encode([
-        (new.id, new.state, new.payload, new.pid, new.reason, new.exit_status, new.message, new.log, new.memory, new.limit)
+        (new.id, new.state, new.payload, new.pid, new.reason, new.exit_status, new.message, new.log, new.memory, new.limit, new.seconds)
         for new in updates
     ])  # fmt: skip
 
@@ -68,8 +68,8 @@ def pack_updates(updates: Sequence[BatchUpdate]) -> bytes:
 def unpack_updates(payload: bytes, host: str) -> list[BatchUpdate]:
     """Read news of a host; the leader's name for it is the one that a person gave."""
     return [
-        BatchUpdate(id, state, data, host, pid, reason, status, message, log, memory, limit)
-        for id, state, data, pid, reason, status, message, log, memory, limit in _updates.decode(payload)
+        BatchUpdate(id, state, data, host, pid, reason, status, message, log, memory, limit, seconds)
+        for id, state, data, pid, reason, status, message, log, memory, limit, seconds in _updates.decode(payload)
     ]
 
 

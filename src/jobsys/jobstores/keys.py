@@ -21,9 +21,13 @@ GRAPHS: Final = "graphs/"
 LOGS: Final = "logs/"
 TOPS: Final = frozenset(
     {STORE, STATUS, KILL, "lease", "journal", "snapshots", "commits", "heartbeat", "code", "values", "graphs", "logs", "files", "shared"}
-    | {"shared-refs", "probe"}
+    | {"shared-refs", "probe", "tasks"}
 )
 """The first parts of all keys."""
+TASKS: Final = "tasks/"
+"""How the keys begin of what a leader and the tasks of a cluster leave for each other."""
+TASK_LOG: Final = f"{TASKS}log"
+"""What tasks print, where the store is a directory that they share."""
 POINTERS: Final = "shared-refs/"  # to what a run refers to in a commons
 RESOURCES: Final = "resources/"
 """How the names of those shared files begin that lie in a commons, where there is one, and all keys of a commons."""

@@ -21,10 +21,16 @@ def launch(what: Launch) -> BatchSystem:
     config = what.config
     module = MAKERS.get(config.batch_system)
     if module is None:
-        raise UsageError(f"there is no batch system {config.batch_system!r}: there are {', '.join(map(repr, MAKERS))}")
+        cluster = importlib.import_module("jobsys.launch.cluster")  # loaded on use: few runs need it
+        if config.batch_system not in cluster.known():
+            there = sorted([*MAKERS, *cluster.known()])
+            raise UsageError(f"there is no batch system {config.batch_system!r}: there are {', '.join(map(repr, there))}")
+        module = "jobsys.launch.cluster"
+    elif config.batch_option:
+        raise UsageError(f"--batch-option goes with a cluster's scheduler, which --batch-system {config.batch_system} is not: leave it out")
     if config.same_code and not config.restart:
         raise UsageError("--same-code goes with --restart: a new run has no other code than what is there now")
-    if config.s3_workers != "leader" and config.batch_system != "ssh":
-        raise UsageError(f"--s3-workers {config.s3_workers} goes with --batch-system ssh: workers on this machine use the bucket anyway")
+    if config.s3_workers != "leader" and config.batch_system in {"local", "inline"}:
+        raise UsageError(f"--s3-workers {config.s3_workers} goes with workers on other hosts: those on this machine use the bucket anyway")
     made: BatchSystem = importlib.import_module(module).make(what)
     return made

@@ -30,6 +30,6 @@ def make(launch: Launch) -> BatchSystem:
     system.environment = early.environment(config)
     launch.stack.callback(system.shutdown)  # also where nothing comes to be submitted
     if launch.begun is not None:
-        system.adopt(launch.begun)
+        system.take_over(launch.begun)
     system.prepare(launch.arguments(launch.store.locator, sha256(data)))
     return system

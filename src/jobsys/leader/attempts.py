@@ -98,6 +98,11 @@ class Attempts:
             if node is not None and self._progress.accepts(node.id) and node.id not in self._by_job:
                 yield node
 
+    def adopt(self, id: int, order: Order) -> None:
+        """Take in an attempt of an earlier leader that may still run."""
+        self.out[id] = Attempt(order.job, order.attempt, order.token, order.name, order.service)
+        self._by_job[order.job] = id
+
     def order(self, node: Node) -> BatchJob:
         """Open an attempt of a job."""
         id = next(self._ids)

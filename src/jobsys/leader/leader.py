@@ -17,7 +17,7 @@ from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
 from jobsys.leader.view import View
-from jobsys.message import STOP, Report, decode_report, decode_said
+from jobsys.message import STOP, Report, decode_order, decode_report, decode_said
 from jobsys.progress import Discard, Node, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.requirements import Requirements
@@ -82,6 +82,7 @@ class Leader:
         self._flush()
         with self._unless_replaced():
             self._adopt_commits()
+            self._adopt_attempts()
 
     def run(self) -> None:
         """Lead until the result is there, nothing more can run, or somebody stops the run (``cancel``).
@@ -379,6 +380,25 @@ class Leader:
             self._lost.append((report.job, report.token))
         self._flush()
         self.store.delete(adopted)
+
+    def _adopt_attempts(self) -> None:
+        """Go on with what an earlier leader has submitted and the batch system still has; what is over by the journal is canceled."""
+        adopted = self._batch.adopt()
+        if not adopted:
+            return
+        over, leaders = attempts_over(self.store, self._journal.segment - 1)
+        unwanted = []
+        for job in adopted:
+            order = decode_order(job.order)
+            node = self.progress.nodes.get(order.job)
+            ours = order.token.rpartition(".")[0] in leaders and order.token not in over
+            if node is not None and ours and self.progress.accepts(order.job) and self._attempts.id_of(order.job) is None:
+                self._attempts.adopt(job.id, order)
+            else:
+                unwanted.append(job.id)
+        if unwanted:
+            self._batch.cancel(unwanted)
+        logger.info("of %d attempts of an earlier leader %d go on", len(adopted), len(adopted) - len(unwanted))
 
     # -- now and then ----------------------------------------------------------------------------------------
 

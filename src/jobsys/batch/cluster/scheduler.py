@@ -74,7 +74,7 @@ class Command(NamedTuple):
 
     argv: Sequence[str]
     input: str = ""
-    environment: Mapping[str, str] = {}  # over that of this process
+    environment: Mapping[str, str | None] = {}  # over that of this process; None: without this variable
 
 
 class Output(NamedTuple):
@@ -109,6 +109,13 @@ class Scheduler(ABC):
     index: str
     """The variable in which a task finds its number, counted from ``first``."""
     first: int = 0
+
+    def learn(self) -> None:  # noqa: B027
+        """Ask the cluster what it allows, and set `most` by that; comes before all else, and may be repeated.
+
+        Raises:
+            PassingError: it can't tell now.
+        """
 
     @abstractmethod
     def check(self, requirements: Requirements) -> str:
@@ -166,6 +173,10 @@ class TextScheduler(ABC):
             UsageError: there is no such setting, or a value makes no sense.
         """
         self.options = settings_of(self.name, self.settings, options or {})
+
+    def learn(self) -> Steps[None]:
+        """Ask the cluster what it allows."""
+        yield from ()
 
     def check(self, requirements: Requirements) -> Steps[str]:  # noqa: ARG002
         """Say why no host can ever run such a task."""

@@ -82,7 +82,7 @@ class LocalBatchSystem(BatchSystem):
         self._closed = False
         self._stirred = False  # something happened on a watched descriptor
 
-    def adopt(self, begun: Begun) -> None:
+    def take_over(self, begun: Begun) -> None:
         """Use a worker host that was started before, by the same command."""
         if (taken := begun.take()) is not None:
             self._host, self._directory = taken
@@ -300,7 +300,7 @@ class LocalBatchSystem(BatchSystem):
         if work.canceled:
             self._news.append(canceled(id))
         elif kind == framing.DONE:
-            self._news.append(worker.completed(id, payload))
+            self._news.append(worker.completed(id, payload, number * 1e-6))
         else:
             self._news.append(worker.failed(id, payload))
 

@@ -71,11 +71,11 @@ class Worker:
         """Hand on what a job said."""
         return BatchUpdate(id, BatchState.MESSAGE, message, HOST, self.row[slots.PID])
 
-    def completed(self, id: int, report: bytes) -> BatchUpdate:
-        """Hand on a report."""
+    def completed(self, id: int, report: bytes, seconds: float) -> BatchUpdate:
+        """Hand on a report, and how long the job ran."""
         row = self.row
         memory = row[slots.PEAK] if row[slots.PEAK_JOB] == id else 0
-        return BatchUpdate(id, BatchState.COMPLETED, report, HOST, row[slots.PID], None, None, "", b"", memory or None)
+        return BatchUpdate(id, BatchState.COMPLETED, report, HOST, row[slots.PID], None, None, "", b"", memory or None, None, seconds)
 
     def failed(self, id: int, text: bytes) -> BatchUpdate:
         """Say that the executor raised."""

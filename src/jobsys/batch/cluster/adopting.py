@@ -1,0 +1,157 @@
+"""What is written down of tasks so that another leader finds them again, and how it takes them over."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from jobsys import framing
+from jobsys.batch import wire
+from jobsys.batch.base import BatchJob
+from jobsys.batch.cluster.book import Part, Wave
+from jobsys.batch.cluster.mail import Office
+from jobsys.batch.cluster.scheduler import Ask, PassingError, Scheduler
+from jobsys.errors import NotFoundError
+from jobsys.framing import FrameReader
+from jobsys.requirements import Requirements
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_TRIES: Final = 6
+_PAUSE: Final = 1.0
+_TAIL: Final = 2000  # characters of what a task has printed, in a message
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What is known of a wave: with an empty native id, it may have been submitted, and its name tells."""
+
+    scheduler: str
+    name: str
+    count: int
+    requirements: Requirements
+    service: bool
+    native: str
+    log: str = ""
+    title: str = ""
+
+
+def record(wave: Wave, scheduler: str, native: str) -> bytes:
+    """Write down a wave."""
+    ask = wave.ask
+    return msgspec.json.encode(Record(scheduler, ask.name, ask.count, ask.requirements, wave.service, native, ask.log, ask.title))
+
+
+def records(office: Office) -> Iterator[Record]:
+    """Go through the waves that leaders have left."""
+    for wave, data in office.waves():
+        try:
+            yield msgspec.json.decode(data, type=Record)
+        except msgspec.DecodeError as error:
+            logger.warning("tasks %s of an earlier leader are passed over: %s", wave, error)
+
+
+def left(office: Office, scheduler: Scheduler, adoptable: bool) -> list[Wave]:
+    """Find the waves that an earlier leader has left; those that can't reach the store any more are canceled.
+
+    Raises:
+        BatchSystemError: the scheduler can't tell.
+    """
+    ids = itertools.count(-1, -1)
+    found = []
+    for each in records(office):
+        if each.scheduler != scheduler.name:
+            logger.warning("tasks %s were left to %s, where nobody looks after them now", each.native or each.name, each.scheduler)
+            continue
+        native = each.native or _insist(lambda name=each.name: scheduler.find(name))  # type: ignore[misc]
+        if native is None:
+            office.close(each.name)
+        elif not adoptable:
+            _insist(lambda native=native: scheduler.cancel({native: None}))  # type: ignore[misc]
+            office.close(each.name)
+        elif (wave := _wave(office, each, native, ids)) is not None:
+            found.append(wave)
+    return found
+
+
+def _wave(office: Office, each: Record, native: str, ids: Iterator[int]) -> Wave | None:
+    wave = Wave(Ask(each.name, each.count, each.requirements, "", each.log, each.title), each.service)
+    wave.native = native
+    try:
+        orders = office.orders(each.name)
+    except NotFoundError:
+        return None
+    begun = office.begun(each.name)
+    for part, payload in zip(wave.parts, orders, strict=True):
+        _add(part, wire.unpack_jobs(payload), ids)
+        if part.number in begun:
+            part.since = time.monotonic()
+    for number in office.told(each.name):
+        letters = office.written(each.name, number)
+        wave.parts[number].written = len(letters)
+        for letter in letters:
+            for kind, _, _, payload in FrameReader().feed(letter):
+                if kind == framing.SUBMIT:
+                    _add(wave.parts[number], wire.unpack_jobs(payload), ids)
+    return wave
+
+
+def _add(part: Part, jobs: list[BatchJob], ids: Iterator[int]) -> None:
+    for job in jobs:
+        part.jobs[job.id] = msgspec.structs.replace(job, id=next(ids))
+
+
+def cancel_all(office: Office, scheduler: Scheduler) -> int:
+    """Cancel what leaders have left to this scheduler, and forget it; return how many waves there were."""
+    count = 0
+    for each in list(records(office)):
+        if each.scheduler == scheduler.name:
+            native = each.native or _insist(lambda name=each.name: scheduler.find(name))  # type: ignore[misc]
+            if native is not None:
+                _insist(lambda native=native: scheduler.cancel({native: None}))  # type: ignore[misc]
+            count += 1
+    return count
+
+
+def _insist(ask: Callable[[], T]) -> T:
+    for _ in range(_TRIES - 1):
+        try:
+            return ask()
+        except PassingError as error:
+            logger.info("%s", error)
+            time.sleep(_PAUSE)
+    return ask()
+
+
+def stillborn(scheduler: str, part: Part) -> str:
+    """Say why tasks end before they say a word, as far as that can be known."""
+    seen = part.seen
+    how = seen.message or ("" if seen.exit_status is None else f"exit status {seen.exit_status}") or "no reason given"
+    where = f" on {seen.host}" if seen.host else ""
+    printed = _printed(part)
+    way = (
+        f"it printed:\n{printed}"
+        if printed
+        else "what it prints is not kept: name a directory that its host has, too, by --task-log, to see that"
+        if not part.wave.ask.log
+        else f"it printed nothing into {part.wave.ask.log}, which its host may not have"
+    )
+    return f"tasks of {scheduler} end before they can begin a job, the last {part.shown()}{where} ({how}); {way}"
+
+
+def _printed(part: Part) -> str:
+    """Find the end of what a task printed, in the newest file of its directory."""
+    if not part.wave.ask.log:
+        return ""
+    try:
+        files = [path for path in Path(part.wave.ask.log).iterdir() if path.is_file() and path.stat().st_size]
+        text = max(files, key=lambda path: path.stat().st_mtime).read_bytes().decode(errors="replace") if files else ""
+    except OSError as error:
+        logger.info("what task %s printed can't be read: %s", part.shown(), error)
+        return ""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()[-_TAIL:]

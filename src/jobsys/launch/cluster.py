@@ -1,0 +1,136 @@
+"""Jobs in tasks of a cluster's scheduler: code, environment and jobsys itself are shipped, the job store is all that joins the hosts."""
+
+import importlib
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from jobsys import taskrunner
+from jobsys.arrival import core
+from jobsys.batch.base import BatchSystem
+from jobsys.batch.cluster.commands import CommandScheduler
+from jobsys.batch.cluster.mail import Office
+from jobsys.batch.cluster.scheduler import Scheduler, TextScheduler
+from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
+from jobsys.config import Config
+from jobsys.errors import UsageError
+from jobsys.jobstores import keys
+from jobsys.launch.base import Launch
+from jobsys.launch.remote import Remote, send
+from jobsys.launch.way import Way, way_to_store
+from jobsys.requirements import Requirements
+
+SCHEDULERS: Final = {
+    "slurm": "jobsys.batch.cluster.slurm:Slurm",
+}
+"""Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
+ENTRY_POINTS: Final = "jobsys.schedulers"
+"""The group of entry points by which other distributions add to them."""
+_END_OF_INPUT: Final = "JOBSYS_END_OF_INPUT"
+
+
+def known() -> dict[str, Callable[[], Any]]:
+    """Give what loads the class of each scheduler, by name."""
+    found: dict[str, Callable[[], Any]] = {point.name: point.load for point in entry_points(group=ENTRY_POINTS)}
+    for name, place in SCHEDULERS.items():
+        found[name] = lambda place=place: _load(place)  # type: ignore[misc]
+    return found
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def scheduler(name: str, words: tuple[str, ...]) -> Scheduler:
+    """Make a scheduler from its options, each ``NAME=VALUE``.
+
+    Raises:
+        UsageError: an option makes no sense.
+    """
+    options = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--batch-option {word!r}: write NAME=VALUE")
+        options[key] = value
+    made = known()[name]()(options)
+    return CommandScheduler(made) if isinstance(made, TextScheduler) else made
+
+
+def make(launch: Launch) -> BatchSystem:
+    """Ship everything, and make the batch system of a scheduler.
+
+    Raises:
+        UsageError: an option makes no sense, or tasks can't reach the store.
+        ResourceException: the code can't be shipped.
+    """
+    config, store = launch.config, launch.store
+    launch.check_seen()
+    made = scheduler(config.batch_system, config.batch_option)
+    way, adoptable = _way(launch)
+    remote = send(launch, way)
+
+    def script(wave: str, requirements: Requirements) -> str:
+        """Write the program of a wave's tasks."""
+        secret = {taskrunner.SECRET: store.key.wave(wave).hex()}
+        own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements)]
+        command = ["-m", "jobsys.taskrunner", *own, "--", *remote.arguments]
+        return task_script(remote, command, secret, made.index, made.first)
+
+    office = Office(store.storage, keys.TASKS, store.key.wave)
+    return ClusterBatchSystem(made, office, Tasks(script, config.task_seconds, _log(launch, way), adoptable))
+
+
+def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int) -> str:
+    """Write a program for /bin/sh: it finds its number, and becomes a Python that is told on its input what it needs."""
+    start = remote.start(command)
+    start["environment"] = {**start["environment"], **secret}
+    program = shlex.join(core.bootstrap_command(remote.python))
+    return (
+        "#!/bin/sh\n"
+        f"{taskrunner.NUMBER}=$((${{{index}:-{first}}} - {first}))\n"
+        f"export {taskrunner.NUMBER}\n"
+        f"exec {program} <<'{_END_OF_INPUT}'\n{json.dumps(start)}\n{_END_OF_INPUT}\n"
+    )
+
+
+def _way(launch: Launch) -> tuple[Way, bool]:
+    """Find how tasks reach the store, and whether those of an earlier leader still can."""
+    config, store = launch.config, launch.store
+    if store.locator.startswith("file:") and config.file_workers == "shared":
+        return Way(store.locator, {}, store.shared_file_url, store.storage.url), True
+    lasting = store.locator.startswith(("http:", "https:")) or config.s3_workers == "direct"
+    return way_to_store(launch, ["localhost"] if config.store_address else _outside()), lasting
+
+
+def _outside() -> list[str]:
+    """Name a host by the way to which this machine's address is found: any that is not here."""
+    return ["192.0.2.1"]
+
+
+def _log(launch: Launch, way: Way) -> str:
+    if launch.config.task_log:
+        path = Path(launch.config.task_log).absolute()
+    elif way.locator.startswith("file:") and (root := launch.store.storage.local_path(keys.STORE)) is not None:
+        path = Path(os.path.dirname(root)) / keys.TASK_LOG
+    else:
+        return ""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--task-log {path} can't be made: {error.strerror}: name a directory that tasks can write to") from error
+    return str(path)
+
+
+def _limits(config: Config, requirements: Requirements) -> list[str]:
+    words = ["--cores", f"{requirements.cores:g}", "--accelerators", str(requirements.accelerators)]
+    for name, size in (("memory", requirements.memory), ("disk", requirements.disk)):
+        if size is not None:
+            words += [f"--{name}", str(size)]
+    words += ["--isolation", config.isolation, "--task-seconds", f"{config.task_seconds:g}"]
+    return [*words, "--work-dir", config.work_dir] if config.work_dir else words
