@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cluster.dask_server import dask_cluster  # type: ignore[import-not-found]  # noqa: F401
 from hypothesis import settings
 
-from cluster.dask_server import dask_cluster  # type: ignore[import-not-found]  # noqa: F401
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,
     fault_port,
