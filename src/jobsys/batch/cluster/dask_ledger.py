@@ -61,9 +61,9 @@ class Ledger(SchedulerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **more: Any) -> None:  # noqa: ARG002
         """See a task change its state."""
-        if not (isinstance(key, str) and key.startswith(PREFIX)):
+        name, _, number = key.removeprefix(PREFIX).rpartition(":") if isinstance(key, str) and key.startswith(PREFIX) else ("", "", "")
+        if not number.isdecimal():
             return
-        _, name, number = key.rsplit(":", 2)
         record = self.asks.setdefault(name, {}).setdefault(int(number), Record())
         if finish == "erred":
             record.end("lost", None, str(more.get("exception_text") or "its worker died"))
