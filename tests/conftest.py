@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster.dask_server import dask_cluster  # type: ignore[import-not-found]  # noqa: F401
+from cluster.tes_server import tes  # type: ignore[import-not-found]  # noqa: F401
 from hypothesis import settings
 
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
