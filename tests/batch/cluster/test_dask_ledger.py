@@ -98,7 +98,7 @@ def test_a_worker_that_goes_loses_what_it_ran_and_nothing_else(scheduler: Schedu
         ("memory", {}, ("ended", "", None, "")),
         ("erred", {}, ("ended", "lost", None, "its worker died")),
         ("erred", {"exception_text": "ValueError('x')"}, ("ended", "lost", None, "ValueError('x')")),
-        ("forgotten", {}, ("ended", "canceled", None, "")),
+        ("forgotten", {}, ("ended", "lost", None, dask_ledger.LET_GO)),
         ("released", {}, ("queued", "", None, "")),
     ],
 )
@@ -122,6 +122,12 @@ def test_cancel(scheduler: Scheduler) -> None:
     assert look(scheduler, 0)[:2] == ("ended", "canceled")
     dask_ledger.cancel({"a:b": None}, dask_scheduler=scheduler)
     assert scheduler.released[1:] == [("c", [key_of("a:b", 1), key_of("a:b", 2)])]
+
+
+def test_who_lets_go_of_a_task_in_another_way_has_lost_it(scheduler: Scheduler) -> None:
+    start(scheduler, 0)
+    end(scheduler, 0, "canceled")
+    assert look(scheduler, 0)[:2] == ("ended", "lost")
 
 
 def test_a_leader_keeps_what_has_come_and_has_not_ended(scheduler: Scheduler) -> None:

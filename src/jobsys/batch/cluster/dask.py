@@ -5,6 +5,7 @@ The leader's end: what it asks is done by functions that run in Dask's scheduler
 
 import importlib
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -78,6 +79,7 @@ class DaskScheduler(Scheduler):
         self._kinds = parse_resources(given["resources"])
         self._seconds = seconds
         self._client: Any = None
+        self._connecting = threading.Lock()  # `check` is asked for by another thread than the rest
 
     def check(self, requirements: Requirements) -> str:
         """Say why no worker of the cluster, as it is now, can run such a task."""
@@ -147,9 +149,9 @@ class DaskScheduler(Scheduler):
             PassingError: Dask's scheduler does not answer.
         """
         try:
-            if self._client is None:
-                self._client = connect(self._place, self._seconds)
-            return do(self._client)
+            with self._connecting:
+                self._client = client = self._client or connect(self._place, self._seconds)
+            return do(client)
         except (OSError, TimeoutError, RuntimeError) as error:  # a client that was closed by the other end says RuntimeError
             self.close()
             raise PassingError(f"Dask's scheduler at {self._place} does not answer: {error}") from error

@@ -12,6 +12,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 NAME: Final = "jobsys-ledger-1"
 PREFIX: Final = "jobsys:"
+LET_GO: Final = "Dask let go of it: the cluster was restarted, or the leader died before the tasks were its"
 KEEP: Final = 3600.0
 """Seconds for which an ask is remembered when all of its tasks have ended."""
 
@@ -26,10 +27,15 @@ class Record:
         self.status: int | None = None
 
     def end(self, reason: str, status: int | None = None, message: str = "") -> None:
-        """Tell how it ended; what is told first counts."""
-        if not self.ended:
-            self.ended = True
-            self.reason, self.status, self.message = "canceled" if self.canceled and reason else reason, status, message
+        """Tell how it ended; what is told first counts, and that a leader canceled it more than what came of that."""
+        if self.ended:
+            return
+        self.ended = True
+        if reason and self.canceled:
+            reason, message = "canceled", ""
+        elif reason == "canceled":
+            reason, message = "lost", LET_GO
+        self.reason, self.status, self.message = reason, status, message
 
 
 class Ledger(SchedulerPlugin):
