@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster.condor_server import condor  # type: ignore[import-not-found]  # noqa: F401
+from cluster.dask_server import dask_cluster  # type: ignore[import-not-found]  # noqa: F401
+from cluster.tes_server import tes  # type: ignore[import-not-found]  # noqa: F401
 from hypothesis import settings
 
 from cluster.grid_engine_server import grid_engine, grid_engine_server  # type: ignore[import-not-found]  # noqa: F401
