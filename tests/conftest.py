@@ -13,6 +13,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from cluster.kubernetes_server import kubernetes_cluster  # type: ignore[import-not-found]  # noqa: F401
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,
     fault_port,

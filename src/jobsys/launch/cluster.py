@@ -25,6 +25,7 @@ from jobsys.launch.way import Way, way_to_store
 from jobsys.requirements import Requirements
 
 SCHEDULERS: Final = {
+    "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
 }
 """Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
