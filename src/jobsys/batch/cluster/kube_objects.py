@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError
@@ -12,6 +12,7 @@ from jobsys.requirements import Requirements
 
 Json = dict[str, Any]
 
+MANAGED: Final = "app.kubernetes.io/managed-by"
 ASK: Final = "jobsys/ask"
 """The label that holds the name of an ask."""
 NUMBER: Final = "batch.kubernetes.io/job-completion-index"
@@ -41,9 +42,7 @@ def secret(ask: Ask, plan: Json) -> Json:
     """
     script = ask.script.encode("utf-8", "surrogateescape")
     if len(script) > _LONGEST:
-        raise AskRefusedError(
-            f"the tasks' script has {len(script)} bytes, and a Secret holds {_LONGEST}: use fewer variables"
-        )
+        raise AskRefusedError(f"the tasks' script has {len(script)} bytes, and a Secret holds {_LONGEST}: use fewer variables")
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -93,6 +92,11 @@ def pod(name: str, number: int, plan: Json, owner: str) -> Json:
     numbered = {**container, "env": [*container["env"], {"name": INDEX, "value": str(number)}]}
     containers = [numbered if one is container else one for one in plan["spec"]["containers"]]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**plan["spec"], "containers": containers}}
+
+
+def among(label: str, values: Iterable[str]) -> str:
+    """Write a selector of objects whose label has one of these values."""
+    return f"{label} in ({','.join(values)})"
 
 
 def reference(kind: str, name: str, uid: str) -> Json:
@@ -210,7 +214,7 @@ def _json(options: Mapping[str, str], name: str) -> Json:
 
 
 def _labels(ask: str) -> Json:
-    return {"app.kubernetes.io/managed-by": "jobsys", ASK: ask}
+    return {MANAGED: "jobsys", ASK: ask}
 
 
 def _metadata(name: str, ask: str, title: str) -> Json:

@@ -165,6 +165,14 @@ def waiting(status: Json) -> Wait | None:
     return None
 
 
+def ended_at(thing: Json) -> float:
+    """Give when a pod ended, in seconds since 1970; where that can't be told, when it was made; of one that goes on: never."""
+    if (thing.get("status") or {}).get("phase") in ("Pending", "Running", "Unknown"):
+        return float("inf")
+    finished = seconds_of(_terminated(thing.get("status") or {}).get("finishedAt"))
+    return finished or seconds_of(thing["metadata"].get("creationTimestamp"))
+
+
 def job_seen(job: Json) -> Callable[[int, Seen | None], Seen | None]:
     """Give what tells what is with a task by its number, from its Job and from what its pod says."""
     status = job.get("status") or {}

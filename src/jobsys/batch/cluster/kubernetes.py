@@ -7,20 +7,15 @@ from typing import Any, Final
 
 from jobsys.batch.cluster import kube_objects as objects
 from jobsys.batch.cluster.kube_api import AnswerError, Api
+from jobsys.batch.cluster.kube_making import JOBS_FROM, QUOTA, Maker
 from jobsys.batch.cluster.kube_states import job_seen, pod_seen, task_of, waiting
-from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError, Scheduler, Seen, Setting, TaskId, TaskState, settings_of
-from jobsys.errors import BatchSystemError
+from jobsys.batch.cluster.scheduler import Ask, Scheduler, Seen, Setting, TaskId, TaskState, settings_of
 from jobsys.events import Reason
-from jobsys.late import Logger
 from jobsys.requirements import Requirements
 
 Json = dict[str, Any]
 Tell = Callable[[int, Seen | None], Seen | None]
 
-logger = Logger(__name__)
-
-JOBS_FROM: Final = (1, 29)
-"""The first version whose Jobs count the failures of each task by itself. Before, one that fails ends all others, or is started again."""
 NAMES: Final = 50
 """How many asks one query names."""
 NUMBERS: Final = 500
@@ -30,7 +25,6 @@ STRETCH: Final = 5.0
 """For so many times as long as a look took, what it found is good enough."""
 _LIVING: Final = "status.phase!=Succeeded,status.phase!=Failed"
 _NOT_DONE: Final = "status.phase!=Succeeded"
-_FULL: Final = "exceeded quota"
 _NOT_ALLOWED: Final = "cannot create resource"
 
 
@@ -70,17 +64,18 @@ class Kubernetes(Scheduler):
         self._unschedulable_seconds = objects.whole(self.options, "unschedulable-seconds")
         objects.job_plan(Ask("", 0, Requirements(), ""), self.options)  # which reads all others
         self._api = api or Api(self.options["kubeconfig"], self.options["context"], self.options["namespace"])
+        self._maker = Maker(self._api, self.options)
         self._clock = clock
         self._seen: dict[TaskId, Seen] = {}
         self._asked: frozenset[str] = frozenset()
         self._good_until = 0.0
         self._given_up: dict[TaskId, Seen] = {}
         self._canceled: set[TaskId] = set()
-        self._short: dict[str, int] = {}  # asks whose pods could not all be made yet, and how many they are
 
     def learn(self) -> None:
-        """Find out which version the server has, and whether it lets us in."""
-        self._api.version()
+        """Find out which version the server has, and whether it lets us in; take away what nobody needs any more."""
+        if self._api.version() < JOBS_FROM:
+            self._maker.sweep(self._clock())
 
     def check(self, requirements: Requirements) -> str:
         """Say what the cluster says to such a pod, without making it: limits of the namespace, policies."""
@@ -88,32 +83,17 @@ class Kubernetes(Scheduler):
         try:
             self._api.create("pods", objects.pod("jobsys-check", 0, plan, "none"), dryRun="All")
         except AnswerError as error:
-            unsure = error.status not in (403, 422) or any(words in str(error) for words in (_FULL, _NOT_ALLOWED))
+            unsure = error.status not in (403, 422) or any(words in str(error) for words in (QUOTA, _NOT_ALLOWED))
             return "" if unsure else str(error)
         return ""
 
     def submit(self, ask: Ask) -> str:
-        """Make a Secret with all that is needed, then what mounts it; whoever finds the Secret can go on from there."""
-        plan = objects.job_plan if self._api.version() >= JOBS_FROM else objects.pod_plan
-        secret = objects.secret(ask, plan(ask, self.options))
-        try:
-            found = self._api.create("secrets", secret) or self._api.get("secrets", ask.name)
-            if found is None:
-                raise PassingError(f"Kubernetes: the Secret {ask.name} was there, and is gone")
-            self._complete(found)
-        except AnswerError as error:
-            self._withdraw(ask.name)
-            way = f"`kubectl auth can-i --list --namespace {self._api.namespace}` tells what you may; see docs/clusters/kubernetes.md"
-            raise AskRefusedError(f"{error}: {way}") from error
-        return ask.name
+        """Make a Secret with all that is needed, then what mounts it."""
+        return self._maker.submit(ask)
 
     def find(self, name: str) -> str | None:
         """Find the Secret of an ask, and make what is missing beside it."""
-        secret = self._api.get("secrets", name)
-        if secret is None:
-            return None
-        self._complete(secret)
-        return name
+        return self._maker.find(name)
 
     def look(self, tasks: Mapping[str, Collection[int]]) -> dict[TaskId, Seen]:
         """List the Jobs and the pods of these asks, or tell what was found a moment ago."""
@@ -130,68 +110,27 @@ class Kubernetes(Scheduler):
         if whole and self._api.version() >= JOBS_FROM:
             for native in whole:  # it makes no more pods, and counts as ended
                 self._api.patch("jobs", native, {"spec": {"activeDeadlineSeconds": 1}})
-        for native in whole:
-            self._short.pop(native, None)
+        self._maker.give_up(whole)
         for names in _portions(whole, NAMES):
-            self._delete(_among(objects.ASK, names))
+            self._delete(objects.among(objects.ASK, names))
         for native, numbers in tasks.items():
             self._canceled.update(TaskId(native, number) for number in numbers or ())
             for some in _portions(map(str, sorted(numbers or ())), NUMBERS):
-                self._delete(f"{objects.ASK}={native},{_among(objects.NUMBER, some)}")
-
-    # ── making ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _complete(self, secret: Json) -> None:
-        """Make what a Secret plans, once: what is there already is left alone."""
-        metadata = secret["metadata"]
-        if objects.MADE in (metadata.get("annotations") or {}):
-            return
-        name, plan, change = metadata["name"], objects.plan_of(secret), {}
-        if "job" in plan:
-            job = self._api.create("jobs", plan["job"]) or self._api.get("jobs", name)
-            if job is None:
-                raise PassingError(f"Kubernetes: the Job {name} was there, and is gone")
-            change = {"ownerReferences": [objects.reference("Job", name, job["metadata"]["uid"])]}
-        elif not self._make_pods(name, plan, metadata["uid"]):
-            return
-        self._api.patch("secrets", name, {"metadata": {**change, "annotations": {objects.MADE: "yes"}}})
-
-    def _make_pods(self, name: str, plan: Json, owner: str) -> bool:
-        """Make the pods of a plan, as far as the namespace has room; tell whether all are there."""
-        for number in range(plan["count"]):
-            try:
-                self._api.create("pods", objects.pod(name, number, plan, owner))
-            except AnswerError as error:
-                if _FULL not in str(error):
-                    raise
-                self._short[name] = plan["count"]
-                return False
-        self._short.pop(name, None)
-        return True
-
-    def _withdraw(self, name: str) -> None:
-        """Leave nothing of an ask that was refused; its pods go with the Secret."""
-        try:
-            self._api.delete("secrets", labelSelector=f"{objects.ASK}={name}")
-        except BatchSystemError as error:
-            logger.warning("the Secret %s is left in %s: %s", name, self._api.namespace, error)
+                self._delete(f"{objects.ASK}={native},{objects.among(objects.NUMBER, some)}")
 
     def _delete(self, selector: str) -> None:
         self._api.delete("pods", grace=GRACE, labelSelector=selector, fieldSelector=_LIVING)
 
-    # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
     def _refresh(self, tasks: Mapping[str, Collection[int]], now: float) -> None:
         self._forget_others(tasks)
-        for name in list(self._short):
-            self.find(name)
+        self._maker.go_on()
         began = time.monotonic()
         jobs = self._jobs(tasks)
         pods = dict(self._list_pods([name for name in tasks if name in jobs], now, fieldSelector=_NOT_DONE))
         pods.update(self._list_pods([name for name in tasks if name not in jobs], now))
         found: dict[TaskId, Seen] = {}
         for native, numbers in tasks.items():
-            tell = jobs.get(native) or _without_job(self._short.get(native, 0))
+            tell = jobs.get(native) or _without_job(self._maker.short.get(native, 0))
             for task in (TaskId(native, number) for number in numbers):
                 seen = self._given_up.get(task) or self._steady(task, tell(task.number, pods.get(task)))
                 if seen is not None:
@@ -208,13 +147,13 @@ class Kubernetes(Scheduler):
     def _jobs(self, names: Iterable[str]) -> dict[str, Tell]:
         if self._api.version() < JOBS_FROM:
             return {}
-        queries = (self._api.list("jobs", labelSelector=_among(objects.ASK, some)) for some in _portions(names, NAMES))
+        queries = (self._api.list("jobs", labelSelector=objects.among(objects.ASK, some)) for some in _portions(names, NAMES))
         return {job["metadata"]["name"]: job_seen(job) for query in queries for job in query}
 
     def _list_pods(self, names: Iterable[str], now: float, **query: str) -> Iterator[tuple[TaskId, Seen]]:
         late: dict[str, list[int]] = {}
         for some in _portions(names, NAMES):
-            for pod in self._api.list("pods", labelSelector=_among(objects.ASK, some), **query):
+            for pod in self._api.list("pods", labelSelector=objects.among(objects.ASK, some), **query):
                 task = task_of(pod)
                 if task is None:
                     continue
@@ -244,10 +183,6 @@ class Kubernetes(Scheduler):
 def _without_job(count: int) -> Tell:
     """Give what tells of tasks that are pods and nothing else, ``count`` of which may be still to be made."""
     return lambda number, seen: seen or (Seen(TaskState.QUEUED, message="the namespace's quota is used up") if number < count else None)
-
-
-def _among(label: str, values: Iterable[str]) -> str:
-    return f"{label} in ({','.join(values)})"
 
 
 def _portions(values: Iterable[str], size: int) -> Iterator[list[str]]:
