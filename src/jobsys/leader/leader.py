@@ -9,7 +9,7 @@ import msgspec
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
 from jobsys.clock import SYSTEM, Clock
-from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
+from jobsys.errors import BatchSystemError, IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import Started, apply, attempts_over, lease_lost, open_commit, write_snapshot
@@ -101,6 +101,8 @@ class Leader:
         if self.canceled:
             self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
+        with suppress(BatchSystemError):  # the outcome is there
+            self._batch.updates(0)  # so that it knows that what it told is kept
 
     @contextmanager
     def _unless_replaced(self) -> Iterator[None]:

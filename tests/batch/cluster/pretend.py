@@ -104,6 +104,8 @@ class PretendScheduler(Scheduler):
             assert process.stdin is not None
             process.stdin.write(ask.script.encode())
             process.stdin.close()
+            if not isinstance(out, int):
+                out.close()
 
     def _seen(self, task: TaskId) -> Seen:
         status = self._processes[task].poll()

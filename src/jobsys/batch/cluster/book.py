@@ -21,6 +21,7 @@ class Part:
         self.wave = wave
         self.number = number
         self.jobs: dict[int, BatchJob] = {}
+        self._last = 0  # of the ids that it knows jobs under
         self.begun: dict[int, RunningJob] = {}
         self.canceled: set[int] = set()
         self.written = 0  # letters to it
@@ -47,6 +48,13 @@ class Part:
         for local, job in running.items():
             if local in self.jobs:
                 self.begun[local] = RunningJob(job.host, job.pid, job.since, job.memory, self.shown(), self.seen.queue)
+
+    def add(self, job: BatchJob, local: int | None = None) -> int:
+        """Put a job in, under an id that no other job of the task had or will have; return that."""
+        local = self._last + 1 if local is None else local
+        self._last = max(self._last, local)
+        self.jobs[local] = job
+        return local
 
     def pop(self, local: int) -> BatchJob | None:
         """Strike out a job."""

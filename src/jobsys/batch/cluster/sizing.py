@@ -22,15 +22,24 @@ class Times:
     def __init__(self) -> None:
         """Know nothing."""
         self._seconds: dict[tuple[str, Requirements], float] = {}
+        self._guessed: set[tuple[str, Requirements]] = set()
 
     def learn(self, name: str, requirements: Requirements, seconds: float) -> None:
         """Take note of how long a job ran."""
         key = (name, requirements)
         known = self._seconds.get(key)
-        if known is not None:
+        if known is not None and key not in self._guessed:
             self._seconds[key] = known + _GAIN * (seconds - known)
-        elif len(self._seconds) < _NAMES:
+        elif known is not None or len(self._seconds) < _NAMES:
             self._seconds[key] = seconds
+            self._guessed.discard(key)
+
+    def guess(self, name: str, requirements: Requirements, seconds: float) -> None:
+        """Take note that such a job seems to run so long, until the first has ended; what is known already counts more."""
+        key = (name, requirements)
+        if key not in self._seconds and len(self._seconds) < _NAMES:
+            self._seconds[key] = seconds
+            self._guessed.add(key)
 
     def expected(self, name: str, requirements: Requirements) -> float | None:
         """Tell how long a job will probably run; None if none like it has."""
@@ -64,9 +73,9 @@ def kept(elapsed: float, finished: int, running: float, waiting: int, task_secon
         waiting: jobs that were not begun.
         task_seconds: that a task should run.
     """
-    if finished == 0 and running < PROBE:
-        return waiting
-    each = max(running, elapsed / finished if finished else running)
+    if finished == 0:
+        return waiting if running < PROBE else 0
+    each = max(running, elapsed / finished)
     return max(0, min(waiting, int(max(0.0, task_seconds - elapsed) / max(each, 1e-6))))
 
 
