@@ -26,6 +26,7 @@ from jobsys.launch.way import Way, way_to_store
 from jobsys.requirements import Requirements
 
 SCHEDULERS: Final = {
+    "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
     "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
 }

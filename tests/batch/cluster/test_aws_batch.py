@@ -24,7 +24,7 @@ ALL = Requirements(cores=1.5, memory=(1 << 30) + 1, accelerators=1, walltime=90.
 
 @pytest.fixture(scope="module")
 def amazon():
-    """Give the clients of an account with a queue and a bucket."""
+    """Give the clients of an account with a queue and a bucket; making clients takes its time."""
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"batch": {"use_docker": False}}):
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
@@ -37,18 +37,23 @@ def amazon():
         yield batch, s3
 
 
+def scheduler_of(amazon, **more):
+    clients = dict(zip(("batch", "s3"), amazon, strict=True))
+    return AwsBatch({**OPTIONS, **more}, clients.__getitem__)
+
+
 def ask(count=3, requirements=ALL, **more):
     return Ask(**{"name": contract.new_name(), "count": count, "requirements": requirements, "script": f"echo {SECRET}\n", **more})
 
 
 @pytest.mark.parametrize("check", [contract.check_one_task, contract.check_two_asks, contract.check_find, contract.check_same_twice])
 def test_as_much_of_the_contract_as_moto_has(check, amazon):
-    check(contract.Bench(lambda: AwsBatch(OPTIONS), requirements=ALL))
+    check(contract.Bench(lambda: scheduler_of(amazon), requirements=ALL))
 
 
 def test_an_array(amazon):
     batch, s3 = amazon
-    scheduler, asked = AwsBatch(OPTIONS), ask()
+    scheduler, asked = scheduler_of(amazon), ask()
     native = scheduler.submit(asked)
     key = f"runs/{asked.name}.sh"
     assert s3.get_object(Bucket="scripts", Key=key)["Body"].read().decode() == asked.script
@@ -56,7 +61,7 @@ def test_an_array(amazon):
     (definition,) = batch.describe_job_definitions(jobDefinitions=[job["jobDefinition"]])["jobDefinitions"]
     assert SECRET not in json.dumps([job, definition], default=str)
     assert job["arrayProperties"]["size"] == 3
-    seen = AwsBatch(OPTIONS).look({native: [0, 2, 3], "unknown": [0]})
+    seen = scheduler_of(amazon).look({native: [0, 2, 3], "unknown": [0]})
     assert {task: what.state for task, what in seen.items()} == {TaskId(native, number): TaskState.ENDED for number in (0, 2)}
     listed = s3.list_objects_v2(Bucket="scripts", Prefix=key).get("Contents", ())
     assert not listed, "a script is still there, which nobody needs any more"
@@ -65,7 +70,7 @@ def test_an_array(amazon):
 def test_one_definition_for_equal_settings(amazon):
     batch, _ = amazon
     for _ in range(2):
-        AwsBatch({**OPTIONS, "image": "registry.example/x:1"}).submit(ask())
+        scheduler_of(amazon, image="registry.example/x:1").submit(ask())
     images = [one["containerProperties"]["image"] for one in batch.describe_job_definitions()["jobDefinitions"]]
     assert images.count("registry.example/x:1") == 1
 
@@ -76,7 +81,7 @@ def test_nobody_knows_how_many_cores_other_peoples_hosts_have(amazon):
 
 def test_a_queue_that_is_nowhere(amazon):
     with pytest.raises(AskRefusedError, match="nowhere"):
-        AwsBatch({**OPTIONS, "queue": "nowhere"}).submit(ask())
+        scheduler_of(amazon, queue="nowhere").submit(ask())
 
 
 @pytest.mark.parametrize(
