@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from cluster.kubernetes_server import kubernetes_cluster  # type: ignore[import-not-found]  # noqa: F401
+from cluster.slurm_server import slurm, slurm_accounts  # type: ignore[import-not-found]  # noqa: F401
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,
     fault_port,
