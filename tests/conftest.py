@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from cluster.grid_engine_server import grid_engine, grid_engine_server  # type: ignore[import-not-found]  # noqa: F401
 from dealing import Dealer  # type: ignore[import-not-found]
+from cluster.kubernetes_server import kubernetes_cluster  # type: ignore[import-not-found]  # noqa: F401
 from cluster.slurm_server import slurm, slurm_accounts  # type: ignore[import-not-found]  # noqa: F401
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,

@@ -29,6 +29,8 @@ SCHEDULERS: Final = {
     "grid-engine": "jobsys.batch.cluster.grid_engine:GridEngine",
     "lsf": "jobsys.batch.cluster.lsf:Lsf",
     "pbs": "jobsys.batch.cluster.pbs:Pbs",
+    "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
+    "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
 }
 """Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
