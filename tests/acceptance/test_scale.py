@@ -63,7 +63,7 @@ class OrderWorker:
 
 def a_cluster(**size: Any) -> Any:
     from clock import SimulatedClock  # type: ignore[import-not-found]
-    from cluster import Cluster, Size  # type: ignore[import-not-found]
+    from pretended import Cluster, Size  # type: ignore[import-not-found]
 
     return Cluster(Size(**{"hosts": 4, "cores": 2, **size}), OrderWorker(), SimulatedClock(), Random(1))
 
@@ -103,8 +103,8 @@ def test_a_host_dies_with_all_that_runs_on_it_and_comes_back_empty():
 
 
 def experiment(tmp_path: Path, **changes: Any) -> Any:
-    from cluster import Size
     from experiment import Experiment, Setting  # type: ignore[import-not-found]
+    from pretended import Size
 
     size = Size(hosts=20, queue=50, lifetime=1000.0)
     return Experiment(Setting(**{"jobs": 300, "mean": 5.0, "size": size, "storage": "memory", "restart": False, **changes}), tmp_path)
