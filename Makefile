@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-grid-engine coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests; ARGS='tests/test_x.py -k y' runs some
 	$(BIN)/python -m pytest $(ARGS)
+
+test-grid-engine: $(STAMP)  ## run whole workflows on a real Grid Engine, which takes minutes
+	$(BIN)/python -m pytest tests/cluster/workflows_grid_engine.py $(ARGS)
 
 coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)

@@ -26,7 +26,11 @@ from jobsys.launch.way import Way, way_to_store
 from jobsys.requirements import Requirements
 
 SCHEDULERS: Final = {
+    "grid-engine": "jobsys.batch.cluster.grid_engine:GridEngine",
+    "lsf": "jobsys.batch.cluster.lsf:Lsf",
+    "pbs": "jobsys.batch.cluster.pbs:Pbs",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
+    "torque": "jobsys.batch.cluster.pbs:Torque",
 }
 """Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
 ENTRY_POINTS: Final = "jobsys.schedulers"
