@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def _out(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-def grid_engine_site(folder: Path) -> Site:
+def grid_engine_site(server: Any, folder: Path) -> Site:
     """Use Grid Engine."""
 
     def queued() -> list[str]:
@@ -32,13 +33,21 @@ def grid_engine_site(folder: Path) -> Site:
     return Site("grid-engine", {}, queued, lambda native: _out("qdel", native), folder=folder)
 
 
-SITES: dict[str, Callable[[Path], Site]] = {"grid_engine": grid_engine_site}
+def slurm_site(server: Any, folder: Path) -> Site:
+    """Use Slurm."""
+
+    def queued() -> list[str]:
+        return sorted(set(server.call("squeue", "--noheader", "--format=%A").split()))
+
+    return Site("slurm", server.environment, queued, lambda native: server.call("scancel", native), folder=folder)
+
+
+SITES: dict[str, Callable[[Any, Path], Site]] = {"grid_engine": grid_engine_site, "slurm": slurm_site}
 
 
 @pytest.fixture(params=SITES)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    request.getfixturevalue(request.param)
-    return SITES[request.param](tmp_path)
+    return SITES[request.param](request.getfixturevalue(request.param), tmp_path)
 
 
 @pytest.mark.parametrize("what", CHECKS, ids=[what.__name__ for what in CHECKS])

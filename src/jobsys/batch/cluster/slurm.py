@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
@@ -22,6 +21,7 @@ from jobsys.batch.cluster.scheduler import (
     TaskId,
     TextScheduler,
     ranges,
+    words_of,
 )
 from jobsys.batch.cluster.slurm_commands import NOT_OURS, Site, arguments, program, read_config
 from jobsys.errors import UsageError
@@ -71,11 +71,11 @@ class Slurm(TextScheduler):
         self._user = str(os.getuid() if user is None else user)
         self._site: Site | None = None
         self._places: list[places.Partition] | None = None
+        self._args = words_of(self.options)
         try:
-            self._args = shlex.split(self.options["args"])
             self._cap = int(self.options["most"] or 0)
         except ValueError as error:
-            raise UsageError(f"--batch-option args or most: {error}") from error
+            raise UsageError(f"--batch-option most: {error}") from error
         if self._cap < 0:
             raise UsageError("--batch-option most: give a number from 1 on")
         if self._cap:
