@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from cluster import check  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
 
