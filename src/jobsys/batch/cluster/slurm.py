@@ -39,7 +39,7 @@ _EVER: Final = "1970-01-01"
 
 
 class Slurm(TextScheduler):
-    """Runs tasks as arrays of Slurm, versions 20.11 and later."""
+    """Runs tasks as arrays of Slurm, versions 22.05 and later."""
 
     name = "slurm"
     index = "SLURM_ARRAY_TASK_ID"
@@ -52,7 +52,7 @@ class Slurm(TextScheduler):
         Setting("gres", "name of what counts as an accelerator, also with its type, as in gpu:a100", "gpu"),
         Setting("preemptible-partition", "where to run what may be preempted"),
         Setting("preemptible-qos", "quality of service of what may be preempted"),
-        Setting("export", "variables that tasks get from here, as for sbatch --export", "ALL"),
+        Setting("export", "variables that tasks get from here, as for sbatch --export", "NIL"),
         Setting("most", "tasks that are asked for at once, at most; without, as many as the cluster takes in one array"),
         Setting("args", "more arguments for sbatch"),
     )
