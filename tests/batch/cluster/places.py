@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from batch.cluster.pretend import PretendScheduler
+from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
 from jobsys.jobstores import JobStore, create, keys

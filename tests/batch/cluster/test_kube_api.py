@@ -23,6 +23,8 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Server
+
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests.append((self.command, self.path, dict(self.headers), json.loads(body) if body else None))
@@ -165,6 +167,6 @@ def test_the_package_is_missing(config, monkeypatch):
     def fail(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(kube_api.importlib, "import_module", fail)
+    monkeypatch.setattr("jobsys.batch.cluster.kube_api.importlib.import_module", fail)
     with pytest.raises(UsageError, match=r"pip install 'jobsys\[kubernetes\]'"):
         Api(config).version()

@@ -33,7 +33,7 @@ def test_orders_come_back_whole(parts: list[bytes]):
 def test_each_task_reads_its_own_orders(storage: MemoryStorage, office: Office):
     office.write_orders("w", [b"first", b"", b"third" * 1000])
     assert [box(storage, task).orders() for task in range(3)] == [b"first", b"", b"third" * 1000]
-    with pytest.raises(IntegrityError, match="tag|has no orders"):
+    with pytest.raises(IntegrityError, match=r"tag|has no orders"):
         box(storage, 3).orders()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.cluster.places import store_at, system_over
-from batch.cluster.pretend import PretendScheduler
+from batch.cluster.places import store_at, system_over  # type: ignore[import-not-found]
+from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
 from jobsys.batch.cluster import crew
 from jobsys.batch.cluster import system as cluster
@@ -149,11 +149,11 @@ def test_the_next_leader_takes_over_what_runs_and_what_waits(store: JobStore, sc
 
 def test_what_was_submitted_without_anybody_hearing_of_it_is_found_too(store: JobStore, scheduler: PretendScheduler):
     first = system_over(store, scheduler)
-    first._desk._sleep = lambda _: _abandon_soon()  # type: ignore[assignment]  # the leader dies while it waits to ask again
 
-    def _abandon_soon() -> None:
+    def die(_: float) -> None:
         raise BatchSystemError("killed")
 
+    first._desk._sleep = die  # the leader dies while it waits to ask again
     scheduler.lost_answer = True
     first.submit([job(1, "echo", text="kept")])
     with pytest.raises(BatchSystemError, match="killed"):

@@ -5,6 +5,7 @@ that means. It starts no process, knows no time, and can be driven by a test wit
 """
 
 import math
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Mapping, Sequence
 from enum import StrEnum
@@ -212,6 +213,18 @@ def settings_of(scheduler: str, settings: Sequence[Setting], given: Mapping[str,
             meant = do_you_mean(name, known) or f"; there are {', '.join(sorted(known)) or 'none'}"
             raise UsageError(f"--batch-option {name}: {scheduler} has no such option{meant}")
     return known | dict(given)
+
+
+def words_of(options: Mapping[str, str], name: str = "args") -> list[str]:
+    """Split a setting into words, as a shell would.
+
+    Raises:
+        UsageError: a quotation mark has no other end.
+    """
+    try:
+        return shlex.split(options[name])
+    except ValueError as error:
+        raise UsageError(f"--batch-option {name}={options[name]}: {error}") from error
 
 
 def whole_cores(requirements: Requirements) -> int:
