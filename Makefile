@@ -10,6 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
+.PHONY: help dev demo test test-htcondor coverage simulate chaos check fix bench bench-compare scale docs clean
 .PHONY: help dev demo test test-kubernetes coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
@@ -19,7 +20,7 @@ dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,kubernetes]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes]' --constraint constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## run a real workflow, kill it, resume it
@@ -27,6 +28,9 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
+
+test-htcondor: $(STAMP)  ## run the tests that need a real HTCondor, as root; ARGS as for test
+	$(BIN)/python -m pytest -m htcondor tests/cluster/test_htcondor.py $(ARGS)
 
 test-kubernetes: $(STAMP)  ## run tasks on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
 	$(BIN)/python -m pytest -m kubernetes tests/cluster $(ARGS)

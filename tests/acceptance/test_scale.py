@@ -22,6 +22,7 @@ ABILITIES = {"limits"}  # it has no processes: none can die, be killed or be lef
 @pytest.fixture(scope="module", autouse=True)
 def modules() -> Iterator[None]:
     """Let the modules of contrib/scale import each other, as they do when they run, and nobody else import them."""
+    namesakes = {path.stem: sys.modules.pop(path.stem) for path in SCALE.glob("*.py") if path.stem in sys.modules}  # tests/cluster
     before = set(sys.modules)
     sys.path.insert(0, str(SCALE))
     yield
@@ -29,6 +30,7 @@ def modules() -> Iterator[None]:
     for name in set(sys.modules) - before:
         if str(SCALE) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+    sys.modules.update(namesakes)
 
 
 class OrderWorker:

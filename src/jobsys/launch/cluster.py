@@ -15,7 +15,7 @@ from jobsys.batch.base import BatchSystem
 from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.commands import CommandScheduler
 from jobsys.batch.cluster.mail import Office
-from jobsys.batch.cluster.scheduler import Scheduler, TextScheduler
+from jobsys.batch.cluster.scheduler import PassingError, Scheduler, TextScheduler
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
 from jobsys.config import Config
 from jobsys.errors import UsageError
@@ -26,6 +26,9 @@ from jobsys.launch.way import Way, way_to_store
 from jobsys.requirements import Requirements
 
 SCHEDULERS: Final = {
+    "grid-engine": "jobsys.batch.cluster.grid_engine:GridEngine",
+    "lsf": "jobsys.batch.cluster.lsf:Lsf",
+    "pbs": "jobsys.batch.cluster.pbs:Pbs",
     "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
     "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
@@ -75,6 +78,10 @@ def make(launch: Launch) -> BatchSystem:
     config, store = launch.config, launch.store
     launch.check_seen()
     made = scheduler(config.batch_system, config.batch_option)
+    try:
+        made.learn()
+    except PassingError as error:
+        launch.say(f"{made.name} does not answer yet: {error}")
     way, adoptable = _way(launch)
     remote = send(launch, way)
 

@@ -155,6 +155,9 @@ class Scheduler(ABC):
             PassingError: it can't now.
         """
 
+    def close(self) -> None:  # noqa: B027
+        """Let go of connections, if it has any; tasks run on, and it may be used again."""
+
 
 class TextScheduler(ABC):
     """A scheduler of the command line, as text functions; see `Scheduler` for what each is to do and raises."""
