@@ -10,8 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-htcondor coverage simulate chaos check fix bench bench-compare scale docs clean
-.PHONY: help dev demo test test-kubernetes coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor test-kubernetes coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
