@@ -12,6 +12,7 @@ from typing import Final
 
 import psutil
 import pytest
+
 from cluster.slurm_server import find_scripts, missing  # type: ignore[import-not-found]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
