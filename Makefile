@@ -10,8 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-htcondor coverage simulate chaos check fix bench bench-compare scale docs clean
-.PHONY: help dev demo test test-kubernetes coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor test-kubernetes coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -20,8 +19,7 @@ dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask]' --constraint constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,kubernetes]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes]' --constraint constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## run a real workflow, kill it, resume it

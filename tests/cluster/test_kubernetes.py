@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 from cluster.kubernetes_server import Cluster  # type: ignore[import-not-found]
+
 from jobsys.batch.cluster.kubernetes import Kubernetes
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Seen, TaskId, TaskState
 from jobsys.events import Reason

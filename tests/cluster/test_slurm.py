@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-
 from cluster.slurm_server import Cluster, wait_until  # type: ignore[import-not-found]
+
 from jobsys.batch.cluster.scheduler import PassingError, Scheduler, TaskId, TaskState
 from jobsys.events import Reason
 from jobsys.requirements import Requirements

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from cluster import check  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
 

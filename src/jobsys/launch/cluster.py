@@ -26,12 +26,16 @@ from jobsys.launch.way import Way, way_to_store
 from jobsys.requirements import Requirements
 
 SCHEDULERS: Final = {
+    "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
+    "dask": "jobsys.batch.cluster.dask:DaskScheduler",
     "grid-engine": "jobsys.batch.cluster.grid_engine:GridEngine",
+    "htcondor": "jobsys.batch.cluster.htcondor:HTCondor",
+    "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
     "lsf": "jobsys.batch.cluster.lsf:Lsf",
     "pbs": "jobsys.batch.cluster.pbs:Pbs",
-    "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
-    "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
+    "tes": "jobsys.batch.cluster.tes:TesScheduler",
+    "torque": "jobsys.batch.cluster.pbs:Torque",
 }
 """Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
 ENTRY_POINTS: Final = "jobsys.schedulers"
