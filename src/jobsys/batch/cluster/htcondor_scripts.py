@@ -54,6 +54,10 @@ class Scripts:
         """Note that the jobs of an ask have this native id."""
         self._known.setdefault(native, set()).update(self._known.pop(name, ()))
 
+    def natives(self) -> list[str]:
+        """List the jobs of which a script is there."""
+        return [key for key in self._known if key.isdecimal()]
+
     def learn(self, ads: Iterable[Ad]) -> None:
         """Note what jobs say of their scripts, which another leader may have written."""
         for ad in ads:
