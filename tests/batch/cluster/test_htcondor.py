@@ -166,6 +166,14 @@ def test_a_script_goes_when_no_task_can_start_any_more() -> None:
     Shell(NOTHING, NO_ADS).play(condor.look(task))  # once only
 
 
+def test_a_script_that_the_history_names_is_deleted_once() -> None:
+    condor = HTCondor()
+    for deleted in (["jobsys-ends"], []):
+        shell = Shell(NOTHING, recorded("history"), *[NOTHING for _ in deleted])
+        assert len(shell.play(condor.look({"12": range(3)}))) == 3
+        assert [words.partition(".")[0] for words in shell.words[2:]] == deleted
+
+
 def test_a_name_that_is_none_of_ours_is_not_deleted() -> None:
     job = '[{"ClusterId": 17, "ProcId": 0, "JobStatus": 4, "JobsysScript": "../../.ssh/id_rsa"}]'
     Shell(NOTHING, Output(0, job)).play(HTCondor().look({"17": [0]}))

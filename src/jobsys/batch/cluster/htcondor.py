@@ -41,7 +41,7 @@ PASSING: Final = re.compile(
 """What condor_submit says if the same may succeed later."""
 NONE_FOUND: Final = "Couldn't find/remove all jobs"
 NO_HISTORY: Final = "HISTORY is unset"
-LATELY: Final = ("-since", "EnteredCurrentStatus < time() - 604800", "-scanlimit", "200000")
+LATELY: Final = ("-since", "EnteredCurrentStatus < time() - 604800", "-scanlimit", "50000")
 """How far back the history is read, which has the latest first: a week, and no more than so many jobs."""
 
 
