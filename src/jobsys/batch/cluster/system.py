@@ -313,3 +313,4 @@ class ClusterBatchSystem(BatchSystem):
                     self._office.close(name)
         except (StorageError, IntegrityError) as error:
             logger.info("what tasks have left was not removed: %s", error)
+        self._scheduler.close()
