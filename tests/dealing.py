@@ -8,11 +8,16 @@ from typing import Final
 from xdist.scheduler import LoadScopeScheduling
 
 HOSTS: Final = ("tests/shipping/test_shapes.py", "tests/shipping/test_hosts.py", "tests/shipping/test_trouble", "tests/s3/test_anywhere.py")
+CLUSTERS: Final = ("slurm", "grid_engine", "htcondor", "kubernetes", "dask", "tes")  # as files and cases in tests/cluster name them
 SERVERS: Final = ("ceph", "moto", "swift", "rclone")  # as the cases of contracts and sweeps name them
 LAST: Final = "tests/simulation/test_system.py::test_random_workflows_on_bad_days_end_as_on_good_ones"  # uses all processors by itself
 LONG: Final = (
     "the pretend hosts",
     "the servers of S3",
+    "slurm",
+    "grid_engine",
+    "kubernetes",
+    "htcondor",
     "tests/acceptance/test_chaos.py",
     "tests/leader/test_every_storage_call.py",
     "tests/test_bench.py",
@@ -35,6 +40,8 @@ def unit_of(test: str) -> str:
     file = test.partition("::")[0]
     if file.startswith(HOSTS):
         return "the pretend hosts"
+    if file.startswith("tests/cluster/"):
+        return next((name for name in CLUSTERS if name in test.removeprefix("tests/cluster/test_")), file)
     case = test.partition("[")[2].lower()
     if file.startswith("tests/s3/") or any(name in case for name in SERVERS):
         return "the servers of S3"
