@@ -81,8 +81,9 @@ def test_tasks_that_were_driven_out_or_whose_node_failed_are_not_to_blame(slurm:
         assert sorted(found) == [Reason.LOST] * 2 + [Reason.PREEMPTED] * 2
     finally:
         wait_until(lambda: "down" not in slurm.call("sinfo", "--noheader", "--format=%T"))  # it comes back by itself
-        slurm.call("scancel", "--partition=main", "--partition=urgent")
-        wait_until(lambda: slurm.call("squeue", "--noheader", "--partition=urgent") == "")
+        scheduler.cancel({native: None})
+        slurm.call("scancel", "--partition=urgent")
+        wait_until(lambda: slurm.call("squeue", "--noheader") == "")
         slurm.call("scontrol", "delete", "partitionname=urgent")
 
 
