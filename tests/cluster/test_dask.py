@@ -155,20 +155,35 @@ def test_tasks_that_have_ended_are_not_run_again_when_their_worker_dies(own_clus
     assert all(what.reason is None for what in scheduler.look({native: range(3)}).values())
 
 
-def test_tasks_outlive_their_leader_who_is_killed(dask_cluster: Cluster, make: Make, tmp_path: Path) -> None:
+LEADER = """
+import os, signal, sys
+from jobsys.batch.cluster.dask import DaskScheduler
+from jobsys.batch.cluster.scheduler import Ask
+from jobsys.requirements import Requirements
+
+class Hasty(DaskScheduler):
+    def _ask(self, what, *arguments):
+        if what == "keep" and sys.argv[4] == "before they are kept":
+            while not super()._ask("find", sys.argv[2]):
+                pass
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._ask(what, *arguments)
+
+Hasty({"scheduler": sys.argv[1]}).submit(Ask(sys.argv[2], 2, Requirements(), sys.argv[3]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("when", "reason"), [("before they are kept", Reason.LOST), ("after that", None)])
+def test_tasks_outlive_their_leader_once_they_are_kept(dask_cluster: Cluster, make: Make, when: str, reason: Reason | None) -> None:
     name = new_name()
-    code = (
-        "import os, signal, sys; from jobsys.batch.cluster.dask import *; from jobsys.batch.cluster.scheduler import *;"
-        "DaskScheduler({'scheduler': sys.argv[1]}).submit(Ask(sys.argv[2], 2, Requirements(), sys.argv[3]));"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(dask_cluster.file), name, "sleep 1"], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", LEADER, str(dask_cluster.file), name, "sleep 1", when], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     scheduler = make(dask_cluster)
     native = scheduler.find(name)
     assert native is not None
     seen = wait(Bench(lambda: scheduler), scheduler, native, 2, ended)
-    assert [what.reason for what in seen.values()] == [None, None]
+    assert [what.reason for what in seen.values()] == [reason, reason]
 
 
 def test_a_scheduler_that_is_stopped_or_gone_may_come_back(own_cluster: Cluster, make: Make, tmp_path: Path) -> None:

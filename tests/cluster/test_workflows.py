@@ -1,7 +1,8 @@
 """Whole workflows on real clusters, as a user runs them."""
 
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +20,32 @@ CHECKS = [
 ]
 
 
-def _out(*words: str) -> str:
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+def _call(environment: Mapping[str, str], *words: str) -> str:
+    done = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def grid_engine_site(server: Any, folder: Path) -> Site:
+def grid_engine_site(environment: dict[str, str], folder: Path) -> Site:
     """Use Grid Engine."""
 
     def queued() -> list[str]:
-        return [line.split()[0] for line in _out("qstat", "-u", "*").splitlines()[2:]]
+        return [line.split()[0] for line in _call(environment, "qstat", "-u", "*").splitlines()[2:]]
 
-    return Site("grid-engine", {}, queued, lambda native: _out("qdel", native), folder=folder)
+    return Site("grid-engine", environment, queued, lambda native: _call(environment, "qdel", native), folder=folder)
 
 
-def slurm_site(server: Any, folder: Path) -> Site:
+def slurm_site(cluster: Any, folder: Path) -> Site:
     """Use Slurm."""
+    environment = cluster.environment
 
     def queued() -> list[str]:
-        return sorted(set(server.call("squeue", "--noheader", "--format=%A").split()))
+        return _call(environment, "squeue", "-h", "-r", "-o", "%i").split()
 
-    return Site("slurm", server.environment, queued, lambda native: server.call("scancel", native), folder=folder)
+    return Site("slurm", environment, queued, lambda native: _call(environment, "scancel", native), folder=folder)
 
 
-SITES: dict[str, Callable[[Any, Path], Site]] = {"grid_engine": grid_engine_site, "slurm": slurm_site}
+SITES: dict[str, Callable[[Any, Path], Site]] = {"slurm": slurm_site, "grid_engine": grid_engine_site}
 
 
 @pytest.fixture(params=SITES)

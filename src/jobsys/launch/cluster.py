@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -110,7 +111,8 @@ def cancel_left(store: JobStore) -> int:
     office = Office(store.storage, keys.TASKS, store.key.wave)
     left = list(adopting.records(office))
     for each in left:
-        adopting.cancel(scheduler(each.scheduler, each.options), each)
+        with closing(scheduler(each.scheduler, each.options)) as made:
+            adopting.cancel(made, each)
         office.close(each.name)
     return len(left)
 

@@ -94,7 +94,7 @@ class DaskScheduler(Scheduler):
         deadline = time.monotonic() + self._seconds
         while self._ask("keep", ask.name, ask.count) < ask.count:
             if futures[0].status == "error":
-                raise AskRefusedError(f"Dask does not take the tasks: {futures[0].exception()!r}")
+                raise AskRefusedError(f"Dask does not take the tasks: {futures[0].exception(timeout=self._seconds)!r}")
             if time.monotonic() > deadline:
                 raise PassingError(f"Dask's scheduler has not taken the tasks within {self._seconds:g} s")
             time.sleep(PAUSE)

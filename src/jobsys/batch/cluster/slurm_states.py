@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -136,6 +137,8 @@ def see(row: Row) -> Seen:
 def _failure(row: Row) -> tuple[Reason, int | None]:
     if row.status == -NOT_SET_UP or (row.status == 0 and row.reason == "JobLaunchFailure"):
         return Reason.LOST, None
+    if row.status == -signal.SIGKILL and row.reason == "JobLaunchFailure":  # so Slurm says, without cgroups, of a task over its memory
+        return Reason.MEMORY, row.status
     if row.status < 0:
         return Reason.KILLED, row.status
     return Reason.FAILED, row.status or None

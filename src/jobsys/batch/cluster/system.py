@@ -159,6 +159,7 @@ class ClusterBatchSystem(BatchSystem):
         self._closed = True
         self._desk.hurry()
         self._desk.call(self._end_all)
+        self._desk.call(self._scheduler.close)
         if not self._desk.close(2 * _END):
             names = ", ".join(sorted(self._natives.values()))
             logger.warning("%s does not answer; tasks that may be left: %s", self._scheduler.name, names)

@@ -118,7 +118,8 @@ class TesClient:
                 )
                 return response.status_code, answer_of(response.text)
         except requests.RequestException as error:
-            raise PassingError(f"{self.url} does not answer: {error}") from error
+            cause = getattr(error.args[0] if error.args else None, "reason", error)  # without the tale of tries around it
+            raise PassingError(f"{self.url} does not answer: {cause}") from error
 
     def _credentials(self) -> dict[str, str]:
         """Give the header that says who asks, read anew each time: tokens are replaced before they expire."""
