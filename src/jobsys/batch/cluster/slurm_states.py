@@ -137,7 +137,7 @@ def see(row: Row) -> Seen:
 def _failure(row: Row) -> tuple[Reason, int | None]:
     if row.status == -NOT_SET_UP or (row.status == 0 and row.reason == "JobLaunchFailure"):
         return Reason.LOST, None
-    if row.status == -signal.SIGKILL and row.reason == "JobLaunchFailure":  # so Slurm says, without cgroups, of a task over its memory
+    if row.status == -signal.SIGKILL and row.reason == "JobLaunchFailure":  # 22.05 without cgroups says no more of one over its memory
         return Reason.MEMORY, row.status
     if row.status < 0:
         return Reason.KILLED, row.status
