@@ -12,7 +12,7 @@ from jobsys.events import Reason
 from jobsys.requirements import Requirements
 from jobsys.testing.scheduler import CHECKS, LONG, Bench, all_ended, all_run, ask, check_find, check_numbers, new_name, wait
 
-ENDS = "case $number in 0) exit 0;; 1) exit 3;; 2) kill -KILL $$;; *) exec sleep 600;; esac"
+ENDS = "case $number in 0) exit 0;; 1) exit 3;; 2) kill -TERM $$;; *) exec sleep 600;; esac"
 
 
 def bench(cluster: "Cluster", **more: str) -> Bench:
@@ -52,7 +52,7 @@ def test_what_the_controller_has_forgotten_is_known_elsewhere(kind: str, request
     wait(a_bench, scheduler, native, 4, lambda seen: all_ended(3)(seen) and all_run(1)(seen))
     scheduler.cancel({native: [3]})
     wait(a_bench, scheduler, native, 4, all_ended(4))
-    expected = [(None, 0), (Reason.FAILED, 3), (Reason.KILLED, -9), (Reason.CANCELED, None)]
+    expected = [(None, 0), (Reason.FAILED, 3), (Reason.KILLED, -15), (Reason.CANCELED, None)]
     assert reasons(scheduler, native, 4) == expected
     if kind == "slurm_accounts":  # which hears of it a little later
         states = ("sacct", "--noheader", "--allocations", f"--jobs={native}", "--format=State")
@@ -81,8 +81,9 @@ def test_tasks_that_were_driven_out_or_whose_node_failed_are_not_to_blame(slurm:
         assert sorted(found) == [Reason.LOST] * 2 + [Reason.PREEMPTED] * 2
     finally:
         wait_until(lambda: "down" not in slurm.call("sinfo", "--noheader", "--format=%T"))  # it comes back by itself
-        slurm.call("scancel", "--partition=main", "--partition=urgent")
-        wait_until(lambda: slurm.call("squeue", "--noheader", "--partition=urgent") == "")
+        scheduler.cancel({native: None})
+        slurm.call("scancel", "--partition=urgent")
+        wait_until(lambda: slurm.call("squeue", "--noheader") == "")
         slurm.call("scontrol", "delete", "partitionname=urgent")
 
 
