@@ -456,7 +456,7 @@ class Leader:
 
     def _watch_services(self, now: float) -> None:
         up = self.progress.up
-        stuck = bool(up) and len(self._attempts.out) > len(up) and self._only_run(up)
+        stuck = bool(up) and not self._batch.shared and len(self._attempts.out) > len(up) and self._only_run(up)
         passed, self._services_seen = now - self._services_seen, now
         if not stuck or self._attempts.next_due() is not None:
             self._only_services_for = 0.0

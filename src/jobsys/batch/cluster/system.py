@@ -52,6 +52,7 @@ class ClusterBatchSystem(BatchSystem):
     """Runs batch jobs in tasks of a scheduler, as many in each as take some time together."""
 
     window = 20_000
+    shared = True
 
     def __init__(self, scheduler: Scheduler, office: Office, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
         """Take the scheduler and the store; nothing is asked for before the first job.
