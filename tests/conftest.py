@@ -11,14 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
+
 from cluster.condor_server import condor  # type: ignore[import-not-found]  # noqa: F401
 from cluster.dask_server import dask_cluster  # type: ignore[import-not-found]  # noqa: F401
 from cluster.grid_engine_server import grid_engine, grid_engine_server  # type: ignore[import-not-found]  # noqa: F401
 from cluster.kubernetes_server import kubernetes_cluster  # type: ignore[import-not-found]  # noqa: F401
 from cluster.slurm_server import slurm, slurm_accounts  # type: ignore[import-not-found]  # noqa: F401
 from cluster.tes_server import tes  # type: ignore[import-not-found]  # noqa: F401
-from hypothesis import settings
-
 from dealing import Dealer  # type: ignore[import-not-found]
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,

@@ -4,6 +4,7 @@ import os
 import signal
 
 import psutil
+
 from cluster.site import Site  # type: ignore[import-not-found]
 
 SQUARES = sum(number * number for number in range(200))

@@ -31,8 +31,9 @@ QUICK: Final = {
     "_CONDOR_SCHEDD_INTERVAL": "1",
     "_CONDOR_SCHEDD_MIN_INTERVAL": "1",
     "_CONDOR_PERIODIC_EXPR_INTERVAL": "2",
+    "_CONDOR_RUNBENCHMARKS": "False",  # a startd that is measuring its host does not end when it is told to
 }
-"""Seconds between what a schedd and a negotiator do again and again; a pool for people has a minute here, and for rules about jobs."""
+"""Mostly seconds between what a schedd and a negotiator do again and again: those of a pool for people are a minute."""
 MAKING: Final = 600  # seconds
 STARTING: Final = 60
 

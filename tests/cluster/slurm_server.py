@@ -64,7 +64,7 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """Give the variables with which Slurm's programs find it."""
-        return {"SLURM_CONF": f"{self.state}/etc/slurm.conf", "PATH": SEARCHED}
+        return {"SLURM_CONF": f"{self.state}/etc/slurm.conf", "MYSQL_UNIX_PORT": f"{self.state}/run/mysql.sock", "PATH": SEARCHED}
 
     def scheduler(self, **more: str) -> CommandScheduler:
         """Give a scheduler that has learnt what the cluster allows; ``more`` variables may be in its environment."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster.dask_server import THREADS, Cluster, cluster  # type: ignore[import-not-found]
 
+from cluster.dask_server import THREADS, Cluster, cluster  # type: ignore[import-not-found]
 from jobsys.batch.cluster.dask import DaskScheduler
 from jobsys.batch.cluster.scheduler import Ask, PassingError, Seen, TaskId, TaskState
 from jobsys.events import Reason

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.condor_server import CORES, Condor  # type: ignore[import-not-found]
 
+from cluster.condor_server import CORES, Condor  # type: ignore[import-not-found]
 from jobsys.batch.cluster.commands import CommandScheduler
 from jobsys.batch.cluster.htcondor import HTCondor
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError, Seen, TaskId, TaskState

@@ -3,15 +3,19 @@
 import time
 
 import pytest
-from cluster.kubernetes_server import Cluster  # type: ignore[import-not-found]
 
+from cluster.kubernetes_server import Cluster  # type: ignore[import-not-found]
 from jobsys.batch.cluster.kubernetes import Kubernetes
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Seen, TaskId, TaskState
 from jobsys.events import Reason
 from jobsys.requirements import Requirements
 from jobsys.testing.scheduler import CHECKS, Bench, new_name
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.filterwarnings("ignore:Unverified HTTPS")]  # as the kubeconfig of our own says
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS"),  # as the kubeconfig of our own says
+]
 
 LEAST = Requirements(cores=0.1, memory=32 << 20, walltime=600.0)
 
@@ -24,6 +28,7 @@ def bench(kubernetes_cluster: Cluster) -> Bench:
         requirements=Requirements(cores=0.25, memory=32 << 20, walltime=600.0),
         large=40,
         unknown="jobsys-never-given",
+        patience=150.0,  # a kubelet of 1.20 that misses a deletion looks again after 90 s
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster.tes_server import Tes  # type: ignore[import-not-found]
 
+from cluster.tes_server import Tes  # type: ignore[import-not-found]
 from jobsys.batch.cluster import tes as tes_module
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError, TaskId, TaskState
 from jobsys.batch.cluster.tes import TesScheduler

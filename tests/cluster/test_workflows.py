@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cluster import check  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
 

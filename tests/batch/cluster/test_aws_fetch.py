@@ -57,7 +57,15 @@ def test_the_signature_is_the_one_that_botocore_makes(key, token, monkeypatch):
     assert mine["x-amz-date"] == request.headers["X-Amz-Date"]
 
 
+class Server(ThreadingHTTPServer):
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[tuple[str, dict]] = []
+
+
 class Handler(BaseHTTPRequestHandler):
+    server: Server
+
     def do_GET(self):
         self.server.asked.append((self.path, dict(self.headers)))
         data = json.dumps(ROLE).encode() if self.path == "/role" else SCRIPT
@@ -72,8 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.asked = []  # type: ignore[attr-defined]
+    with Server() as served:
         thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield served

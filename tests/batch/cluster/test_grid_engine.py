@@ -216,6 +216,7 @@ def test_check() -> None:
     )
     assert go(GridEngine().check(Requirements()), qsub=fits) == ""
     assert go(GridEngine().check(Requirements()), qsub=Output(1, "", DOWN)) == ""
+    assert go(GridEngine().check(Requirements()), qsub=Output(25, "", "Unable to run job: job rejected: only 1 jobs are allowed\n")) == ""
     assert go(GridEngine().check(Requirements()), qsub=slots) == 'Job 19 cannot run in PE "smp" because it only offers 0 slots'
     loaded = GridEngine({"memory": "mem_free"}).check(Requirements(memory=MIB))
     assert drive(loaded, Pretended({"qsub -l mem_free": load, "qsub -w v": fits})) == ""
@@ -373,6 +374,20 @@ def test_what_has_left_the_queue_is_told_of_as_before_until_it_is_in_the_account
         assert [what.state for what in seen.values()] == [TaskState.RUNNING, TaskState.QUEUED]
         assert "no account of it yet" in seen[TaskId("1", 0)].message
     assert go(scheduler.look({"1": [0, 1]}), qstat=listing(), qacct=nothing) == {}
+
+
+def test_accounts_are_read_less_and_less_often() -> None:
+    scheduler = GridEngine()
+    go(scheduler.look({"1": [0]}), qstat=listing(row(1, "r", "1", "all.q@vm")))
+    world = Pretended({"qstat": listing(), "qacct": Output(1, "", "error: job id 1 not found\n")})
+    read = []
+    for look in range(1, PATIENCE + 1):
+        before = world.words().count("qacct -j 1 -t 1-1")
+        drive(scheduler.look({"1": [0]}), world)
+        read += [look] * (world.words().count("qacct -j 1 -t 1-1") - before)
+    assert read == [1, 2, 4, 8, 16]
+    world.answers["qacct"] = account(status="3")
+    assert drive(scheduler.look({"1": [0]}), world)[TaskId("1", 0)].exit_status == 3
 
 
 def test_what_was_canceled_is_not_waited_for() -> None:

@@ -65,7 +65,7 @@ def test_submit() -> None:
 
 
 def test_every_command_goes_through_the_prefix() -> None:
-    shell = Shell(SAVED, TAKEN, NOTHING, NO_ADS, NOTHING, NOTHING, NOTHING, NOTHING)
+    shell = Shell(SAVED, TAKEN, NOTHING, NO_ADS, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
     condor = HTCondor({"prefix": "enter 'the tree'"})
     shell.play(everything(condor))
     assert {command.argv[:2] for command in shell.commands} == {("enter", "the tree")}
@@ -166,6 +166,14 @@ def test_a_script_goes_when_no_task_can_start_any_more() -> None:
     Shell(NOTHING, NO_ADS).play(condor.look(task))  # once only
 
 
+def test_a_script_that_the_history_names_is_deleted_once() -> None:
+    condor = HTCondor()
+    for deleted in (["jobsys-ends"], []):
+        shell = Shell(NOTHING, recorded("history"), *[NOTHING for _ in deleted])
+        assert len(shell.play(condor.look({"12": range(3)}))) == 3
+        assert [words.partition(".")[0] for words in shell.words[2:]] == deleted
+
+
 def test_a_name_that_is_none_of_ours_is_not_deleted() -> None:
     job = '[{"ClusterId": 17, "ProcId": 0, "JobStatus": 4, "JobsysScript": "../../.ssh/id_rsa"}]'
     Shell(NOTHING, Output(0, job)).play(HTCondor().look({"17": [0]}))
@@ -212,7 +220,32 @@ def test_cancel() -> None:
     shell.play(condor.cancel({"17": None}))
     assert shell.words == ["condor_rm", "ask-1.q1w2"]
     with pytest.raises(PassingError, match="can't remove jobs: condor_rm"):
-        Shell(Output(1, "", "condor_rm: (null)\n")).play(condor.cancel({"17": None}))
+        Shell(Output(1, "", "condor_rm: (null)\n")).play(condor.cancel({"17": [0]}))
+
+
+def test_cancel_of_what_another_leader_has_asked_for() -> None:
+    job = '[{"ClusterId": 17, "ProcId": 0, "JobStatus": 1, "JobsysScript": "ask-1.abcd"}]'
+    shell = Shell(Output(0, job), NOTHING, NOTHING)
+    shell.play(HTCondor().cancel({"17": None}))
+    assert shell.words == ["condor_q", "condor_rm", "ask-1.abcd"]
+
+
+def test_a_script_goes_with_the_next_look_at_others_or_at_the_close() -> None:
+    condor = HTCondor()
+    Shell(SAVED, TAKEN).play(condor.submit(ASK))
+    job = '[{"ClusterId": %d, "ProcId": 0, "JobStatus": 2}]'
+    shell = Shell(Output(0, job % 17))
+    shell.play(condor.close())
+    assert "ClusterId == 17" in shell.commands[0].argv[-1]
+    shell = Shell(Output(0, job % 18), NOTHING)
+    assert list(shell.play(condor.look({"18": [0]}))) == [TaskId("18", 0)]
+    assert shell.words == ["condor_q", "ask-1.q1w2"]
+    assert "ClusterId >= 17 && ClusterId <= 18" in shell.commands[0].argv[-1]
+    Shell().play(condor.close())
+    Shell(SAVED, TAKEN).play(condor.submit(ASK))
+    shell = Shell(NOTHING, NOTHING)
+    shell.play(condor.close())
+    assert shell.words == ["condor_q", "ask-1.q1w2"]
 
 
 SLOTS = Output(0, "8 4000 63029764.0 0\n64 undefined 1000.0 4\n")

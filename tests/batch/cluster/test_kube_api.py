@@ -1,16 +1,21 @@
 """The way to an API server: who we are by the official package, against a server of HTTP that answers as it is told."""
 
 import gzip
+import importlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import botocore
 import pytest
 
 from jobsys.batch.cluster import kube_api
 from jobsys.batch.cluster.kube_api import AnswerError, Api
 from jobsys.batch.cluster.scheduler import PassingError
 from jobsys.errors import UsageError
+
+CERTIFICATE = Path(botocore.__file__).with_name("cacert.pem")
 
 
 class Server(ThreadingHTTPServer):
@@ -23,6 +28,8 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Server
+
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests.append((self.command, self.path, dict(self.headers), json.loads(body) if body else None))
@@ -155,6 +162,25 @@ def test_a_token_that_was_replaced(server, config, tmp_path):
         api.request("GET", "/x")
 
 
+def test_in_a_pod(server, tmp_path, monkeypatch):
+    inside = importlib.import_module("kubernetes.config.incluster_config")
+    names = {"SERVICE_TOKEN_FILENAME": "secret-3", "SERVICE_CERT_FILENAME": CERTIFICATE.read_text()}
+    for name, text in names.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(inside, name, str(tmp_path / name))
+    (tmp_path / "namespace").write_text("mine\n")
+    monkeypatch.setattr(kube_api, "_IN_POD", tmp_path / "namespace")
+    nothing = importlib.import_module("kubernetes.config.kube_config")
+    monkeypatch.setattr(nothing, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "nothing"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_port))
+    api = Api()
+    assert api.namespace == "mine"
+    configuration, _ = api._log_in()
+    assert configuration.host == f"https://127.0.0.1:{server.server_port}"
+    assert configuration.auth_settings()["BearerToken"]["value"].endswith("secret-3")
+
+
 def test_no_way_in_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UsageError, match="kubectl get pods"):
@@ -165,6 +191,6 @@ def test_the_package_is_missing(config, monkeypatch):
     def fail(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(kube_api.importlib, "import_module", fail)
+    monkeypatch.setattr("jobsys.batch.cluster.kube_api.importlib.import_module", fail)
     with pytest.raises(UsageError, match=r"pip install 'jobsys\[kubernetes\]'"):
         Api(config).version()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsys.batch.cluster import kube_states as states
+from jobsys.batch.cluster.kube_objects import NUMBER
 from jobsys.batch.cluster.scheduler import Seen, TaskId, TaskState, ranges
 from jobsys.events import Reason
 
@@ -127,8 +128,8 @@ def test_an_unknown_phase_is_told_once(caplog):
 
 def test_what_is_no_task():
     assert states.task_of({"metadata": {}}) is None
-    assert states.task_of({"metadata": {"labels": {"jobsys/ask": "a"}, "annotations": {states.NUMBER: "x"}}}) is None
-    assert states.task_of({"metadata": {"labels": {"jobsys/ask": "a"}, "annotations": {states.NUMBER: "7"}}}) == TaskId("a", 7)
+    assert states.task_of({"metadata": {"labels": {"jobsys/ask": "a"}, "annotations": {NUMBER: "x"}}}) is None
+    assert states.task_of({"metadata": {"labels": {"jobsys/ask": "a"}, "annotations": {NUMBER: "7"}}}) == TaskId("a", 7)
 
 
 def test_a_job():

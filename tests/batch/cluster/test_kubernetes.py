@@ -294,6 +294,18 @@ def test_what_is_over_is_swept_away_after_its_time():
     assert len(place.api.objects["pods"]) == 4
 
 
+def test_who_may_not_list_secrets_sweeps_nothing(caplog):
+    place = Place(OLD)
+
+    def refuse(method, kind, _):
+        if (method, kind) == ("GET", "secrets"):
+            raise AnswerError("secrets is forbidden", 403, "Forbidden")
+
+    place.api.refuse = refuse
+    place.scheduler.learn()
+    assert "secrets is forbidden" in caplog.text
+
+
 def test_what_was_found_is_good_for_a_moment():
     place = Place()
     place.submit()

@@ -87,6 +87,7 @@ def test_a_submission() -> None:
         "--job-name=jobsys-abc",
         "--array=0-2",
         "--no-requeue",
+        "--chdir=/",
         "--output=/dev/null",
         "--error=/dev/null",
         "--nodes=1",
@@ -98,7 +99,7 @@ def test_a_submission() -> None:
         "--time=62",
         "--signal=B:TERM@30",
         "--account=acc",
-        "--export=ALL",
+        "--export=NIL",
         "--partition=gpu",
     ]
     assert shell.ran[-1].input == "#!/bin/sh\n:\n#!/bin/sh\nexec true\n"

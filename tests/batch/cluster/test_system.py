@@ -226,3 +226,22 @@ def test_a_task_that_is_started_twice_runs_once(system: ClusterBatchSystem, sche
     assert "was begun before" in (tmp_path / "1_0").read_text()
     assert collect(system, [1])[1].payload == b"slept"
     twin.close()
+
+
+def test_a_scheduler_that_is_out_of_order_at_the_end_is_asked_again(store: JobStore, scheduler: PretendScheduler):
+    system = system_over(store, scheduler)
+    system.submit([job(1, "sleep", seconds=60)])
+    wait_for(system, 1, BatchState.RUNNING)
+    scheduler.troubles.extend([PassingError("down"), PassingError("down")])
+    system.shutdown()
+    assert not scheduler.running()
+
+
+def test_tasks_that_were_emptied_before_their_submission_was_known_are_canceled(system: ClusterBatchSystem, scheduler: PretendScheduler):
+    scheduler.lost_answer = True
+    system.submit([job(id, "echo", text="x") for id in range(500)])
+    collect(system, range(500))
+    deadline = time.monotonic() + 20
+    while scheduler._queued or scheduler.running():
+        assert time.monotonic() < deadline
+        system.updates(0.1)

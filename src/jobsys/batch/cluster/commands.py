@@ -90,3 +90,7 @@ class CommandScheduler(Scheduler):
         """Cancel tasks."""
         if tasks:
             drive(self.text.cancel(tasks), self._run)
+
+    def close(self) -> None:
+        """Let go of what was kept for tasks that have ended."""
+        drive(self.text.close(), self._run)

@@ -80,7 +80,7 @@ class GridEngine(TextScheduler):
             except PassingError:
                 return ""
             output = yield Command(("qsub", *options, *self._args, "-w", "v", "-b", "y", "true"))
-            if output.status == 0 or text.is_passing(output):
+            if output.status in (0, FULL) or text.is_passing(output):
                 return ""
             # what hosts only measure is not looked at in a verification, which takes it for something that they lack
             if not any(f"unknown resource ({name})" in output.stderr + output.stdout for name in memory):
@@ -151,7 +151,8 @@ class GridEngine(TextScheduler):
                 self._earlier.deleted.add(row.native, [task.number for task in found])
             self._tell_strange(row.state)
         ended = yield from self._end(lost)
-        ended |= yield from self._accounts({TaskId(native, number) for native in tasks for number in tasks[native]} - alive.keys())
+        gone = {TaskId(native, number) for native in tasks for number in tasks[native]} - alive.keys()
+        ended |= yield from self._accounts({task for task in gone if self._earlier.is_due(task)})
         return alive | self._earlier.bridge(tasks, alive, ended) | ended
 
     def _end(self, lost: Mapping[TaskId, str]) -> Steps[dict[TaskId, Seen]]:

@@ -57,6 +57,12 @@ class Earlier:
         """Tell whether an instance has been missed for too long."""
         return self._unheard.get(instance, 0) >= ROUNDS
 
+    def is_due(self, task: TaskId) -> bool:
+        """Tell whether to look up in the accounts what has left the queue: less and less often, since that may take long."""
+        left = self._alive.get(task, (None, PATIENCE))[1]
+        looks = 1 + PATIENCE - left
+        return left == 0 or looks & (looks - 1) == 0
+
     def true_end(self, task: TaskId, seen: Seen) -> Seen:
         """Say that a task was canceled, which the accounts don't tell from other signals."""
         canceled = seen.reason is not None and (task in self.canceled or task in self.deleted)

@@ -9,7 +9,8 @@ from jobsys.batch.cluster.scheduler import Output, Seen, TaskState
 from jobsys.events import Reason
 
 PASSING: Final = re.compile(
-    r"commlib error|(send message to|contact|register at|answer list from|connect to|denied: )\W*(sge_)?qmaster|gdi request|timeout error",
+    r"commlib error|(send message to|contact|register at|answer list from|connect to|denied: )\W*(sge_)?qmaster"
+    r"|gdi request|timeout error|no response",
     re.IGNORECASE,
 )
 """What the commands say when qmaster is down, restarts or is overloaded."""

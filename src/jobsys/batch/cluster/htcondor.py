@@ -41,7 +41,7 @@ PASSING: Final = re.compile(
 """What condor_submit says if the same may succeed later."""
 NONE_FOUND: Final = "Couldn't find/remove all jobs"
 NO_HISTORY: Final = "HISTORY is unset"
-LATELY: Final = ("-since", "EnteredCurrentStatus < time() - 604800", "-scanlimit", "200000")
+LATELY: Final = ("-since", "EnteredCurrentStatus < time() - 604800", "-scanlimit", "50000")
 """How far back the history is read, which has the latest first: a week, and no more than so many jobs."""
 
 
@@ -135,23 +135,32 @@ class HTCondor(TextScheduler):
 
     def look(self, tasks: Mapping[str, Collection[int]]) -> Steps[dict[TaskId, Seen]]:
         """Look at tasks: into the queue, and for those that are no longer there into the history."""
-        queue = yield from self._ads("condor_q", dict.fromkeys(tasks))
+        queue = yield from self._ads("condor_q", dict.fromkeys([*tasks, *self._scripts.natives()]))
         left = {native: [number for number in numbers if TaskId(native, number) not in queue] for native, numbers in tasks.items()}
         history = yield from self._ads("condor_history", left, *LATELY, "-match", f"{sum(map(len, left.values()))}")
         self._scripts.learn([*queue.values(), *history.values()])
         known = {task: seen(ad, ended=False) for task, ad in queue.items()}
-        yield from self._scripts.drop(set(tasks) - {task.native for task, what in known.items() if what.state is not TaskState.ENDED})
+        needed = {task.native for task, what in known.items() if what.state is not TaskState.ENDED}
+        yield from self._scripts.drop(set(self._scripts.natives()) - needed)
         known |= {task: seen(ad, ended=True) for task, ad in history.items()}
-        return {task: what for task, what in known.items() if task.number in tasks[task.native]}
+        return {task: what for task, what in known.items() if task.number in tasks.get(task.native, ())}
+
+    def close(self) -> Steps[None]:
+        """Delete the scripts of tasks that have ended since somebody last looked."""
+        if self._scripts.natives():
+            yield from self.look({})
 
     def cancel(self, tasks: Mapping[str, Collection[int] | None]) -> Steps[None]:
         """Cancel tasks."""
+        whole = {native for native, numbers in tasks.items() if numbers is None}
+        strange = yield from self._ads("condor_q", dict.fromkeys(whole.difference(self._scripts.natives())))
+        self._scripts.learn(strange.values())  # of those that another leader has asked for
         for constraint in constraints(tasks):
             output = yield self._tool("condor_rm", *self._schedd, "-constraint", constraint)
             words = said(output.stderr) or said(output.stdout)
             if output.status and NONE_FOUND not in words:
                 raise PassingError(f"HTCondor can't remove jobs: {words}")
-        yield from self._scripts.drop({native for native, numbers in tasks.items() if numbers is None})
+        yield from self._scripts.drop(whole)
 
     def _ads(self, tool: str, tasks: Mapping[str, Collection[int] | None], *more: str) -> Steps[dict[TaskId, Ad]]:
         found: dict[TaskId, Ad] = {}

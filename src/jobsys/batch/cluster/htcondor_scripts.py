@@ -35,6 +35,7 @@ class Scripts:
         """Keep them in a directory, or below ``~/.local/state``; the prefix goes before each command."""
         self._directory, self._prefix = directory, prefix
         self._known: dict[str, set[str]] = {}
+        self._gone: set[str] = set()
 
     def save(self, ask: Ask) -> Steps[str]:
         """Write a script to a new file, and make the directory of the log; return the file's path.
@@ -54,11 +55,15 @@ class Scripts:
         """Note that the jobs of an ask have this native id."""
         self._known.setdefault(native, set()).update(self._known.pop(name, ()))
 
+    def natives(self) -> list[str]:
+        """List the jobs of which a script is there."""
+        return [key for key in self._known if key.isdecimal()]
+
     def learn(self, ads: Iterable[Ad]) -> None:
         """Note what jobs say of their scripts, which another leader may have written."""
         for ad in ads:
             name = ad.get("JobsysScript")
-            if isinstance(name, str) and NAME.fullmatch(name):
+            if isinstance(name, str) and NAME.fullmatch(name) and name not in self._gone:
                 self._known.setdefault(str(ad["ClusterId"]), set()).add(name)
 
     def drop(self, keys: Collection[str]) -> Steps[None]:
@@ -66,6 +71,7 @@ class Scripts:
         names: set[str] = set().union(*(self._known.pop(key, ()) for key in keys))
         if names:
             output = yield self._command(DROP, *sorted(names))
+            self._gone |= names
             if output.status:
                 logger.warning("scripts that HTCondor no longer needs can't be deleted: %s", said(output.stderr))
 

@@ -11,7 +11,10 @@ from jobsys.batch.cluster.kube_making import JOBS_FROM, QUOTA, Maker
 from jobsys.batch.cluster.kube_states import job_seen, pod_seen, task_of, waiting
 from jobsys.batch.cluster.scheduler import Ask, Scheduler, Seen, Setting, TaskId, TaskState, settings_of
 from jobsys.events import Reason
+from jobsys.late import Logger
 from jobsys.requirements import Requirements
+
+logger = Logger(__name__)
 
 Json = dict[str, Any]
 Tell = Callable[[int, Seen | None], Seen | None]
@@ -75,7 +78,10 @@ class Kubernetes(Scheduler):
     def learn(self) -> None:
         """Find out which version the server has, and whether it lets us in; take away what nobody needs any more."""
         if self._api.version() < JOBS_FROM:
-            self._maker.sweep(self._clock())
+            try:
+                self._maker.sweep(self._clock())
+            except AnswerError as error:  # nobody who may not list Secrets needs to: it is for tidiness
+                logger.warning("what is left of earlier runs stays in %s: %s", self._api.namespace, error)
 
     def check(self, requirements: Requirements) -> str:
         """Say what the cluster says to such a pod, without making it: limits of the namespace, policies."""

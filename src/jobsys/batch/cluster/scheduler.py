@@ -156,7 +156,7 @@ class Scheduler(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """Let go of connections, if it has any; tasks run on, and it may be used again."""
+        """Let go of connections, and of what was kept for tasks that have ended; others run on, and it may be used again."""
 
 
 class TextScheduler(ABC):
@@ -202,6 +202,10 @@ class TextScheduler(ABC):
     @abstractmethod
     def cancel(self, tasks: Mapping[str, Collection[int] | None]) -> Steps[None]:
         """Cancel tasks."""
+
+    def close(self) -> Steps[None]:
+        """Let go of what was kept for tasks that have ended."""
+        yield from ()
 
 
 def settings_of(scheduler: str, settings: Sequence[Setting], given: Mapping[str, str]) -> dict[str, str]:

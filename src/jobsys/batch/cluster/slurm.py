@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
@@ -22,6 +21,7 @@ from jobsys.batch.cluster.scheduler import (
     TaskId,
     TextScheduler,
     ranges,
+    words_of,
 )
 from jobsys.batch.cluster.slurm_commands import NOT_OURS, Site, arguments, program, read_config
 from jobsys.errors import UsageError
@@ -39,7 +39,7 @@ _EVER: Final = "1970-01-01"
 
 
 class Slurm(TextScheduler):
-    """Runs tasks as arrays of Slurm, versions 20.11 and later."""
+    """Runs tasks as arrays of Slurm, versions 22.05 and later."""
 
     name = "slurm"
     index = "SLURM_ARRAY_TASK_ID"
@@ -52,7 +52,7 @@ class Slurm(TextScheduler):
         Setting("gres", "name of what counts as an accelerator, also with its type, as in gpu:a100", "gpu"),
         Setting("preemptible-partition", "where to run what may be preempted"),
         Setting("preemptible-qos", "quality of service of what may be preempted"),
-        Setting("export", "variables that tasks get from here, as for sbatch --export", "ALL"),
+        Setting("export", "variables that tasks get from here, as for sbatch --export", "NIL"),
         Setting("most", "tasks that are asked for at once, at most; without, as many as the cluster takes in one array"),
         Setting("args", "more arguments for sbatch"),
     )
@@ -71,11 +71,11 @@ class Slurm(TextScheduler):
         self._user = str(os.getuid() if user is None else user)
         self._site: Site | None = None
         self._places: list[places.Partition] | None = None
+        self._args = words_of(self.options)
         try:
-            self._args = shlex.split(self.options["args"])
             self._cap = int(self.options["most"] or 0)
         except ValueError as error:
-            raise UsageError(f"--batch-option args or most: {error}") from error
+            raise UsageError(f"--batch-option most: {error}") from error
         if self._cap < 0:
             raise UsageError("--batch-option most: give a number from 1 on")
         if self._cap:

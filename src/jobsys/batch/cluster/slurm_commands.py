@@ -43,7 +43,7 @@ def arguments(ask: Ask, place: places.Partition | None, named: Mapping[str, str]
     """
     need = ask.requirements
     yield from ("--parsable", f"--job-name={ask.name}", f"--array=0-{ask.count - 1}", "--no-requeue")
-    yield from ("--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1", f"--cpus-per-task={whole_cores(need)}")
+    yield from ("--chdir=/", "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1", f"--cpus-per-task={whole_cores(need)}")
     if title := " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", ask.title).split())[:_TITLE]:
         yield f"--comment={title}"
     if need.memory is not None:

@@ -131,14 +131,14 @@ def see(row: Row) -> Seen:
     message = row.state + (f": {row.reason}" if row.reason else "")
     if row.status == -NOT_SET_UP:
         message += " (the host could not open its output or its directory; nothing was run)"
+    elif reason is Reason.KILLED and status == -signal.SIGKILL:
+        message += " (where there are no cgroups, Slurm kills so what uses more memory than it asked for; ask for it with memory=)"
     return Seen(ENDED, reason, status, message, row.host, row.queue)
 
 
 def _failure(row: Row) -> tuple[Reason, int | None]:
     if row.status == -NOT_SET_UP or (row.status == 0 and row.reason == "JobLaunchFailure"):
         return Reason.LOST, None
-    if row.status == -signal.SIGKILL and row.reason == "JobLaunchFailure":  # so Slurm says, without cgroups, of a task over its memory
-        return Reason.MEMORY, row.status
     if row.status < 0:
         return Reason.KILLED, row.status
     return Reason.FAILED, row.status or None

@@ -6,7 +6,8 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 from jobsys import framing
 from jobsys.batch.base import BatchJob, BatchSystem, BatchUpdate, RunningJob
@@ -20,6 +21,8 @@ from jobsys.batch.cluster.sizing import jobs_a_task
 from jobsys.errors import BatchSystemError, IntegrityError, RequirementError, StorageError
 from jobsys.requirements import Requirements
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 GATHER: Final = (0.05, 0.5)
@@ -31,6 +34,8 @@ POLL: Final = (1.0, 10.0)
 _SLOWER: Final = 1.2
 _COST: Final = 10.0  # the scheduler is busy with us for a tenth of the time at most
 _END: Final = 60.0  # seconds for all tasks to end when the run does
+_PAUSE: Final = 0.2
+_LEFT: Final = 50  # waves of which tasks that have said goodbye may not quite have ended
 
 
 class Tasks(NamedTuple):
@@ -69,6 +74,7 @@ class ClusterBatchSystem(BatchSystem):
         self._read: list[str] = []  # letters of which the leader was told, and has not yet come back
         self._done: list[str] = []  # those of which it has: they are not needed any more
         self._over: list[str] = []  # waves that are over, and of whose letters the same holds
+        self._left: deque[str] = deque(maxlen=_LEFT)  # native ids of waves that were over lately
         self._gather: tuple[float, float] | None = None
         self._mail_at, self._mail_every = 0.0, MAIL[0]
         self._poll_at, self._poll_every = 0.0, POLL[0]
@@ -159,7 +165,6 @@ class ClusterBatchSystem(BatchSystem):
         self._closed = True
         self._desk.hurry()
         self._desk.call(self._end_all)
-        self._desk.call(self._scheduler.close)
         if not self._desk.close(2 * _END):
             names = ", ".join(sorted(self._natives.values()))
             logger.warning("%s does not answer; tasks that may be left: %s", self._scheduler.name, names)
@@ -206,7 +211,8 @@ class ClusterBatchSystem(BatchSystem):
         self._done += self._read
         self._read.clear()
         for name in self._over:
-            self._natives.pop(name, None)
+            if (native := self._natives.pop(name, None)) is not None:
+                self._left.append(native)
             self._desk.call(lambda name=name: self._office.close(name))  # type: ignore[misc]
         self._over.clear()
 
@@ -260,9 +266,13 @@ class ClusterBatchSystem(BatchSystem):
 
     def _answered(self, answer: object) -> None:
         match answer:
-            case Submitted(name, native) if name in self._crew.waves:  # else its tasks were quicker than the answer
-                self._crew.waves[name].native = native
+            case Submitted(name, native) if name in self._crew.waves:
+                wave = self._crew.waves[name]
+                wave.native = native
+                self._stop([part for part in wave.parts if part.over])  # such as were emptied before this was known
                 self._poll_at, self._poll_every = self._clock() + POLL[0], POLL[0]
+            case Submitted(_, native):  # its tasks were quicker than the answer, or emptied
+                self._desk.cancel({native: None})
             case Refused(name, text) if name in self._crew.waves:
                 self._crew.refuse(name, text)
                 self._over.append(name)
@@ -288,22 +298,15 @@ class ClusterBatchSystem(BatchSystem):
 
     def _end_all(self) -> None:
         """Cancel what there is, wait for it to end, and delete what is not needed any more; in the desk's thread."""
-        waves = self._crew.waves
-        for name in waves:
-            if name not in self._natives and (native := self._scheduler.find(name)) is not None:
-                self._natives[name] = native
-        live = {self._natives[name]: [part.number for part in wave.parts] for name, wave in waves.items() if name in self._natives}
-        if live:
-            self._scheduler.cancel(dict.fromkeys(live))
         deadline = self._clock() + _END
-        while live and self._clock() < deadline:
-            seen = self._scheduler.look(live)
-            there = {task.native for task, what in seen.items() if what.state is not TaskState.ENDED}
-            live = {native: numbers for native, numbers in live.items() if native in there}
-            if live:
-                time.sleep(0.2)
-        if live:
-            logger.warning("%s: tasks that were canceled and have not ended yet: %s", self._scheduler.name, ", ".join(live))
+        waves = self._crew.waves
+        for name in [name for name in waves if name not in self._natives]:
+            if (native := self._insist(partial(self._scheduler.find, name), deadline)) is not None:
+                self._natives[name] = native
+        ours = {native: range(len(waves[name].parts)) for name, native in self._natives.items() if name in waves}
+        if ours:
+            self._insist(lambda: self._scheduler.cancel(dict.fromkeys(ours)), deadline)
+        self._await_ends({**dict.fromkeys(self._left, range(self._scheduler.most)), **ours}, deadline)
         self._natives.clear()
         unread = {key.rpartition("/")[2].partition(".")[0] for key in self._read}
         try:
@@ -313,3 +316,24 @@ class ClusterBatchSystem(BatchSystem):
                     self._office.close(name)
         except (StorageError, IntegrityError) as error:
             logger.info("what tasks have left was not removed: %s", error)
+        self._scheduler.close()
+
+    def _await_ends(self, live: Mapping[str, Collection[int]], deadline: float) -> None:
+        while live and self._clock() < deadline:
+            seen = self._insist(partial(self._scheduler.look, live), deadline)
+            there = {task.native for task, what in seen.items() if what.state is not TaskState.ENDED}
+            live = {native: numbers for native, numbers in live.items() if native in there}
+            if live:
+                time.sleep(_PAUSE)
+        if live:
+            logger.warning("%s: tasks that were canceled and have not ended yet: %s", self._scheduler.name, ", ".join(live))
+
+    def _insist(self, ask: Callable[[], T], deadline: float) -> T:
+        """Ask a scheduler that is out of order again, for some time: what is left in a queue nobody looks after any more."""
+        while True:
+            try:
+                return ask()
+            except PassingError:
+                if self._clock() > deadline:
+                    raise
+                time.sleep(_PAUSE)
