@@ -3,6 +3,10 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+OWN_DISKS: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "f2fs", "jfs", "btrfs", "bcachefs", "zfs", "tmpfs", "overlay"})
+"""File systems to which nobody but one machine's kernel writes."""
 
 
 def mounts() -> str:
@@ -21,3 +25,12 @@ def devices(kinds: frozenset[str], mountinfo: str) -> frozenset[int]:
             major, _, minor = before.split()[2].partition(":")
             found.add(os.makedev(int(major), int(minor)))
     return frozenset(found)
+
+
+def is_own_disk(path: str) -> bool:
+    """Tell whether nobody but this machine's kernel writes to the file system of a file or directory.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    return os.stat(path).st_dev in devices(OWN_DISKS, mounts())

@@ -69,7 +69,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, serve: Callable[[Storag
 
     def loose(root: Path) -> Storage:
         """Its directory is another machine's, as far as it knows."""
-        request.getfixturevalue("monkeypatch").setattr(packs, "devices", lambda kinds, mounts: frozenset())
+        request.getfixturevalue("monkeypatch").setattr(packs, "is_own_disk", lambda _path: False)
         return Within(Alternating(lambda: PackedStorage(root, durable=False, packed="d/")), "d/")
 
     if request.param.startswith("s3-"):

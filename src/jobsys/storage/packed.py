@@ -198,8 +198,8 @@ class PackedStorage(Storage):
 
     def destroy(self) -> None:
         """Delete everything under the root, and the root."""
-        self._beside.destroy()
         self._packs.forget()
+        self._beside.destroy()
 
     def release(self) -> None:
         """Shut the pack that this process appends to."""
