@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-nfs coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests; ARGS='tests/test_x.py -k y' runs some
 	$(BIN)/python -m pytest $(ARGS)
+
+test-nfs: $(STAMP)  ## run the tests on NFS between hosts with kernels of their own (root, a minute or two); ARGS as for test
+	$(BIN)/python -m pytest -m nfs tests/nfs $(ARGS)
 
 coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)

@@ -73,7 +73,9 @@ class LocalStorage(Storage):
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            return self._publish(temporary, path, if_absent)
+            won = self._publish(temporary, path, if_absent)
+            temporary = temporary if if_absent else ""  # a rename leaves nothing
+            return won
         except OSError as error:
             self.fail(error, "write", path)
         finally:
@@ -121,6 +123,7 @@ class LocalStorage(Storage):
                 yield stream
             try:
                 self._publish(temporary, path, if_absent=False, sync=later is None)
+                temporary = ""
             except OSError as error:
                 self.fail(error, "write", path)
         finally:
@@ -322,9 +325,9 @@ class LocalStorage(Storage):
                 return False
         return self._own
 
-    def leads_to(self, path: str, found: os.stat_result) -> bool:
-        """Tell whether a name still leads to a file that was found before, whichever machine has renamed it."""
-        return (is_same if self.is_own_disk() else is_same_now)(path, found)
+    def leads_to(self, path: str, file: Descriptor) -> bool:
+        """Tell whether a name still leads to an open file, whichever machine has renamed that."""
+        return (is_same if self.is_own_disk() else is_same_now)(path, os.fstat(file.number))
 
     def _again(self, error: OSError, key: str, look: Callable[[], Found]) -> Found:
         """Look for a file once more, for as long as NFS fails because that is just being replaced.

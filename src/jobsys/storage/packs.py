@@ -163,11 +163,7 @@ class Packs:
         record = search(read, os.fstat(file.number).st_size if end is None else end, key)
         if record is None or record.gone or not is_whole(read, record):
             return None
-        counts = (
-            record.end <= end
-            if end is not None
-            else is_open and self._beside.leads_to(f"{self._path}/{pack.name}.open", os.fstat(file.number))
-        )
+        counts = record.end <= end if end is not None else is_open and self._beside.leads_to(f"{self._path}/{pack.name}.open", file)
         return record.at if counts else None
 
     def keys(self, after: str = "") -> set[str]:
@@ -398,7 +394,7 @@ class Packs:
                 return True
             fresh = self._whole(pack, read)
             # What was read counts only if nobody had shut the pack before it was.
-            if self._beside.leads_to(f"{self._path}/{pack.name}.open", os.fstat(file.number)):
+            if self._beside.leads_to(f"{self._path}/{pack.name}.open", file):
                 for record in fresh:
                     pack.take(record)
                 return True
