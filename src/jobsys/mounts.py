@@ -34,3 +34,8 @@ def is_own_disk(path: str) -> bool:
         OSError: there is nothing.
     """
     return os.stat(path).st_dev in devices(OWN_DISKS, mounts())
+
+
+def is_file_server() -> bool:
+    """Tell whether the kernel of this machine can give its disks to other hosts, by NFS."""
+    return any(line.partition(" - ")[2].startswith("nfsd ") for line in mounts().splitlines())

@@ -124,7 +124,7 @@ class Hosts:
         """End everything."""
         for host in self._all.values():
             host.storage.close()
-            with contextlib.suppress(BrokenPipeError):
+            with host.agent, contextlib.suppress(BrokenPipeError):
                 host.agent.communicate("", timeout=20)
         self.control("stop")
 

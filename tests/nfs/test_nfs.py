@@ -87,7 +87,7 @@ REPLACE = """
 import sys
 from jobsys.jobstores.file import storage
 there = storage(sys.argv[1])
-for turn in range(200):
+for turn in range(600):
     there.put("status.json", b"%d" % (turn % 10) * 50_000)
     if turn == 0:
         print("begun", flush=True)
@@ -100,21 +100,24 @@ while time.monotonic() < end:
     data = there.get("status.json")
     assert len(data) == 50_000 and len(set(data)) == 1, (len(data), set(data))
     assert there.stat("status.json").size == 50_000
+    with there.reader("status.json") as stream:
+        assert len(stream.read()) == 50_000
+        time.sleep(float(sys.argv[2]))
     seen.add(data[:1])
 print(len(seen))
 """
 
 
-def test_an_object_is_whole_while_it_is_replaced_whoever_reads(hosts: nfs.Hosts) -> None:
-    """A host that replaces what a process of it reads takes the old one away first."""
-    place = f"{nfs.MOUNTED}/{secrets.token_hex(8)}"
-    writer = hosts[1].run(REPLACE, place)
+def test_an_object_is_whole_and_there_while_it_is_replaced_whoever_reads(hosts: nfs.Hosts) -> None:
+    """A host that replaces what a process of it has open takes the old one away first."""
+    name = secrets.token_hex(8)
+    writer = hosts[1].run(REPLACE, f"{nfs.MOUNTED}/{name}")
     assert writer.stdout is not None
     writer.stdout.readline()
-    readers = [hosts[number].run(READ, place) for number in (1, 2, 2)]
+    readers = [hosts[number].run(READ, f"{hosts[number].base}/{name}", pause) for number, pause in ((1, "0.02"), (2, "0"), (0, "0"))]
     said = [reader.communicate(timeout=60)[0] for reader in readers]
-    assert writer.wait(60) == 0
-    assert [reader.returncode for reader in readers] == [0, 0, 0]
+    writer.communicate(timeout=60)
+    assert [each.returncode for each in (writer, *readers)] == [0] * 4
     assert all(int(text) for text in said)
 
 

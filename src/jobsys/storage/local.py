@@ -22,7 +22,7 @@ from urllib.parse import quote
 from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import is_written_by_somebody, sync_directory
-from jobsys.mounts import is_own_disk
+from jobsys.mounts import is_file_server, is_own_disk
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
 from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, named_now, opened, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
@@ -57,7 +57,7 @@ class LocalStorage(Storage):
         self._folders: set[str] = set()
         self._open: dict[str, Descriptor] = {}  # a plain one: threads can't put it out of order
         self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.{processes.namespace()}.", itertools.count())
-        self._own: bool | None = None  # not known yet
+        self._alone: bool | None = None  # not known yet
         self._left: set[str] = set()  # temporary files of this process that could not be deleted
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
@@ -75,11 +75,11 @@ class LocalStorage(Storage):
                 os.close(descriptor)
             won = self._publish(temporary, path, if_absent)
             temporary = temporary if if_absent else ""  # a rename leaves nothing
-            return won
         except OSError as error:
             self.fail(error, "write", path)
         finally:
             self._discard(temporary)
+        return won
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Read a file or a range of it."""
@@ -227,7 +227,7 @@ class LocalStorage(Storage):
         """Tell a file's size and time."""
         path = self.local_path(key)
         try:
-            found = os.lstat(path) if self.is_own_disk() else self._stat_shared(key)
+            found = os.lstat(path) if self.is_alone() else self._stat_shared(key)
         except OSError as error:
             self.fail(error, "find", path)
         if not stat.S_ISREG(found.st_mode):
@@ -316,18 +316,18 @@ class LocalStorage(Storage):
         with opened(self.root, folder) as directory:
             return os.lstat(name, dir_fd=directory)
 
-    def is_own_disk(self) -> bool:
-        """Tell whether nobody but this machine's kernel writes to the file system, so that what it knows of names is true."""
-        if self._own is None:
+    def is_alone(self) -> bool:
+        """Tell whether no other host uses the file system: then what this one knows of names is true, and a replaced file never absent."""
+        if self._alone is None:
             try:
-                self._own = is_own_disk(self.root)
+                self._alone = is_own_disk(self.root) and not is_file_server()
             except FileNotFoundError:  # not yet, or not as far as is known here
                 return False
-        return self._own
+        return self._alone
 
     def leads_to(self, path: str, file: Descriptor) -> bool:
         """Tell whether a name still leads to an open file, whichever machine has renamed that."""
-        return (is_same if self.is_own_disk() else is_same_now)(path, os.fstat(file.number))
+        return (is_same if self.is_alone() else is_same_now)(path, os.fstat(file.number))
 
     def _again(self, error: OSError, key: str, look: Callable[[], Found]) -> Found:
         """Look for a file once more, for as long as NFS fails because that is just being replaced.
@@ -347,8 +347,8 @@ class LocalStorage(Storage):
         raise error
 
     def _may_be_replaced(self, key: str) -> bool:
-        """Tell whether a file was there after all, or another one in its place; on a disk of this machine none is absent meanwhile."""
-        if self.is_own_disk():
+        """Tell whether there is a file after all, or traces of another one in its place."""
+        if self.is_alone():
             return False
         folder, _, name = key.rpartition("/")
         with opened(self.root, folder) as directory:
