@@ -39,3 +39,12 @@ def test_a_disk_is_own_by_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert mounts.is_own_disk(str(tmp_path)) is own
     with pytest.raises(FileNotFoundError):
         mounts.is_own_disk(str(tmp_path / "none"))
+
+
+def test_the_options_of_a_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = os.stat(tmp_path).st_dev
+    table = f"{TABLE}30 22 {os.major(device)}:{os.minor(device)} / /x rw - nfs4 server:/x rw,vers=4.2,nocto,hard\n"
+    monkeypatch.setattr(mounts, "mounts", lambda: table)
+    assert mounts.options(str(tmp_path)) == {"rw", "vers=4.2", "nocto", "hard"}
+    monkeypatch.setattr(mounts, "mounts", lambda: "")
+    assert mounts.options(str(tmp_path)) == frozenset()

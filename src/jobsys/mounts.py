@@ -36,6 +36,18 @@ def is_own_disk(path: str) -> bool:
     return os.stat(path).st_dev in devices(OWN_DISKS, mounts())
 
 
+def options(path: str) -> frozenset[str]:
+    """Find the options with which the file system of a file or directory is mounted; none if it is not in the table.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    found = (line.split() for line in mounts().splitlines())
+    return frozenset(option for parts in found if len(parts) > 2 and parts[2] == wanted for option in parts[-1].split(","))
+
+
 def is_file_server() -> bool:
     """Tell whether the kernel of this machine can give its disks to other hosts, by NFS."""
     return any(line.partition(" - ")[2].startswith("nfsd ") for line in mounts().splitlines())

@@ -559,3 +559,13 @@ def test_a_replaced_object_leaves_no_temporary_file_to_look_for(tmp_path: Path, 
     with storage.writer("a") as stream:
         stream.write(b"1")
     assert not storage._left
+
+
+def test_a_mount_on_which_hosts_do_not_see_each_other_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(tmp_path / "not" / "yet")
+    storage.prove()
+    asked: list[str] = []
+    monkeypatch.setattr(local, "options", lambda path: (asked.append(path), frozenset({"rw", "nocto"}))[1])
+    with pytest.raises(StorageError, match="mounted with nocto"):
+        storage.prove()
+    assert asked == [str(tmp_path)]

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import is_written_by_somebody, sync_directory
-from jobsys.mounts import is_file_server, is_own_disk
+from jobsys.mounts import is_file_server, is_own_disk, options
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
 from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, named_now, opened, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
@@ -237,6 +237,25 @@ class LocalStorage(Storage):
     def url(self, key: str) -> str:
         """Make a ``file://`` URL, percent-encoded."""
         return "file://" + quote(os.fsencode(self.local_path(key)))
+
+    def prove(self) -> None:
+        """Refuse a mount of NFS on which hosts do not see what others do.
+
+        Raises:
+            StorageError: it is mounted with ``nocto``.
+        """
+        place = self.root
+        while not (os.path.isdir(place) or place == os.path.dirname(place)):
+            place = os.path.dirname(place)
+        try:
+            chosen = options(place)
+        except OSError as error:
+            self.fail(error, "find", place)
+        if "nocto" in chosen:
+            raise StorageError(
+                f"{self.root} lies on a file system mounted with nocto, on which hosts do not see in time what others write; "
+                "have it mounted without, or choose another place"
+            )
 
     def local_path(self, key: str) -> str:
         """Give the file's path. Never write to it: its mode is read-only."""
