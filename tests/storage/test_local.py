@@ -565,7 +565,12 @@ def test_a_mount_on_which_hosts_do_not_see_each_other_is_refused(tmp_path: Path,
     storage = LocalStorage(tmp_path / "not" / "yet")
     storage.prove()
     asked: list[str] = []
-    monkeypatch.setattr(local, "options", lambda path: (asked.append(path), frozenset({"rw", "nocto"}))[1])
+
+    def options(path: str) -> frozenset[str]:
+        asked.append(path)
+        return frozenset({"rw", "nocto"})
+
+    monkeypatch.setattr(local, "options", options)
     with pytest.raises(StorageError, match="mounted with nocto"):
         storage.prove()
     assert asked == [str(tmp_path)]
