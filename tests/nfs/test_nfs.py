@@ -75,6 +75,15 @@ def test_what_another_host_has_deleted_can_be_created_once_again(two: tuple[Stor
             other.get("tasks/a/b/1")
 
 
+def test_a_folder_that_another_host_has_deleted_is_made_again(two: tuple[Storage, Storage]) -> None:
+    one, other = two
+    for turn in range(30):
+        for key in ("tasks/x/from/1", "tasks/y/z/from/1"):
+            other.put(key, b"%d" % turn, if_absent=turn % 2 == 0)
+            assert one.get(key) == b"%d" % turn
+            one.delete([key])
+
+
 def test_a_replaced_object_is_read_anew(two: tuple[Storage, Storage]) -> None:
     one, other = two
     for turn in range(20):

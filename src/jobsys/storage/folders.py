@@ -43,10 +43,15 @@ def _open_root(root: str) -> int:
     try:
         return os.open(root, _DIRECTORY)
     except FileNotFoundError:
-        for above in reversed(PurePath(root).parents):
-            with suppress(PermissionError):  # one may pass through it only
-                os.close(os.open(above, _DIRECTORY))
+        look_anew(root)
         return os.open(root, _DIRECTORY)
+
+
+def look_anew(path: str) -> None:
+    """Open all directories above a name: of each NFS then asks the server what has changed in it."""
+    for above in reversed(PurePath(path).parents):
+        with suppress(OSError):  # one may pass through it only, or it is gone
+            os.close(os.open(above, _DIRECTORY))
 
 
 def named_now(path: str) -> os.stat_result | None:
