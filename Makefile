@@ -6,9 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# how many processes run all tests side by side; 0: one after the other, in this one
+PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-nfs coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor test-kubernetes test-nfs coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -17,20 +19,26 @@ dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes]' --constraint constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## run a real workflow, kill it, resume it
 	$(BIN)/python contrib/examples/demo.py $(ARGS)
 
-test: $(STAMP)  ## run all tests; ARGS='tests/test_x.py -k y' runs some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
+	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
+
+test-htcondor: $(STAMP)  ## run the tests that need a real HTCondor, as root; ARGS as for test
+	$(BIN)/python -m pytest -m htcondor tests/cluster/test_htcondor.py $(ARGS)
+
+test-kubernetes: $(STAMP)  ## run tasks on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
+	$(BIN)/python -m pytest -m kubernetes tests/cluster $(ARGS)
 
 test-nfs: $(STAMP)  ## run the tests on NFS between hosts with kernels of their own (root, a minute or two); ARGS as for test
 	$(BIN)/python -m pytest -m nfs tests/nfs $(ARGS)
 
 coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term $(or $(ARGS),-n $(PROCESSES))
 
 simulate: $(STAMP)  ## simulate bad days: SEEDS=N workflows from FIRST=n on, or SEED=n again and made small
 	cd tests && ../$(BIN)/python -m simulation.system $(if $(SEED),--replay $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))

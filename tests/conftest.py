@@ -6,13 +6,20 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from hypothesis import settings
 
+from cluster.condor_server import condor  # type: ignore[import-not-found]  # noqa: F401
+from cluster.dask_server import dask_cluster  # type: ignore[import-not-found]  # noqa: F401
+from cluster.grid_engine_server import grid_engine, grid_engine_server  # type: ignore[import-not-found]  # noqa: F401
+from cluster.kubernetes_server import kubernetes_cluster  # type: ignore[import-not-found]  # noqa: F401
+from cluster.slurm_server import slurm, slurm_accounts  # type: ignore[import-not-found]  # noqa: F401
+from cluster.tes_server import tes  # type: ignore[import-not-found]  # noqa: F401
+from dealing import Dealer  # type: ignore[import-not-found]
 from s3.fixtures import (  # type: ignore[import-not-found]  # noqa: F401
     ceph,
     fault_port,
@@ -33,6 +40,26 @@ settings.load_profile("default" if os.environ.get("JOBSYS_EXAMPLES") else "repro
 MARK = "JOBSYS_TEST_SESSION"
 GRACE = 5.0
 OWN_TO_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Dealer:
+    """Deal the tests out to processes side by side, where they are asked for, in the units of ``dealing.py``."""
+    return Dealer(config, log)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Give what keeps a text for the end of the session: how much was covered is worth reading even where all is well."""
+    return lambda text: record_property("told", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests tell, whichever process they ran in."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if getattr(report, "when", "") == "call"]
+    texts = [str(text).strip() for report in reports for name, text in report.user_properties if name == "told"]
+    if texts:
+        terminalreporter.section("told by tests")
+        terminalreporter.write_line("\n".join(texts))
 
 
 def left_processes(mark: str) -> list[psutil.Process]:
@@ -73,6 +100,7 @@ def isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("JOBSYS_", "JTRES_", "AWS_", "XDG_"))]:
             patch.delenv(name)
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # thousands of interpreters start: each would compile all that it imports
         for name, folder in (("HOME", "h"), ("TMPDIR", "t")):
             (base / folder).mkdir()
             patch.setenv(name, str(base / folder))

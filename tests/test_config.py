@@ -46,6 +46,9 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_memory": ("8GiB", 8 * 2**30),
     "max_disk": ("0", 0),
     "isolation": ("process", "process"),
+    "task_seconds": ("120", 120.0),
+    "task_log": ("/tmp/a b", "/tmp/a b"),
+    "file_workers": ("leader", "leader"),
     "ssh": ("ssh -p 22", "ssh -p 22"),
     "worker_python": ("python3.12", "python3.12"),
     "store_address": ("head:8000", "head:8000"),
@@ -67,7 +70,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
 
 
 FLAGS = ("restart", "stop_on_first_failure", "same_code", "s3_requester_pays", "s3_unfenced")
-LISTS = ("hosts", "ship", "env")
+LISTS = ("hosts", "ship", "env", "batch_option")
 
 
 def test_all_options_are_tried_here() -> None:
@@ -96,7 +99,7 @@ def test_flags(name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_options_that_may_be_repeated(name: str) -> None:
-    words = [f"--{name}", "a", f"--{name}=b"]
+    words = [f"--{name.replace('_', '-')}", "a", f"--{name.replace('_', '-')}=b"]
     on_the_line = Config.of(argument_parser().parse_args(["s", *words]))
     assert getattr(on_the_line, name) == ("a", "b")
     assert Config.of("s", **{name: ["a", Path("b")]}) == Config.of("s", **{name: ("a", "b")}) == on_the_line

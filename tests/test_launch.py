@@ -38,7 +38,8 @@ def refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_system": "slum"}, "there is no batch system 'slum': there are 'inline', 'local', 'ssh'"),
+        ({"batch_system": "slum"}, "there is no batch system 'slum': there are 'aws-batch', "),
+        ({"batch_option": "partition=long"}, "--batch-option goes with a cluster's scheduler"),
         ({"same_code": True}, "--same-code goes with --restart"),
         ({"batch_system": "ssh"}, "--batch-system ssh needs hosts: --hosts NAME"),
         ({"batch_system": "ssh", "hosts": [",", ""]}, "--batch-system ssh needs hosts"),

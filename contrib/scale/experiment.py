@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 from clock import SimulatedClock
-from cluster import Cluster, Size
 from counted import CountedStorage
 from leading import WatchedLeader
+from pretended import Cluster, Size
 from watch import LEADER, SIMULATION, Watch, peak, resident
 from workloads import WORKLOADS, ReportingWorker, Workload
 

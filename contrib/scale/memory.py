@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster import Cluster, Size
 from experiment import Experiment, Setting
 from leading import WatchedLeader
+from pretended import Cluster, Size
 
 import jobsys
 

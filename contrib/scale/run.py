@@ -19,8 +19,8 @@ from pathlib import Path
 import memory
 import paper
 import tables
-from cluster import Size
 from experiment import STORAGES, Experiment, Setting
+from pretended import Size
 from workloads import WORKLOADS
 
 

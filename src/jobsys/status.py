@@ -19,6 +19,14 @@ class RunningStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int | None = None
     memory: int | None = None
     service: bool = False
+    native: str = ""  # what a cluster's scheduler calls the task that it runs in
+    queue: str = ""  # of that scheduler
+
+    @property
+    def place(self) -> str:
+        """Say where it runs: the host, and the task where a scheduler has one."""
+        task = f"task {self.native}" + (f" in {self.queue}" if self.queue else "")
+        return f"{self.host} ({task})" if self.native else self.host
 
 
 class FailureStatus(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -22,6 +22,7 @@ ABILITIES = {"limits"}  # it has no processes: none can die, be killed or be lef
 @pytest.fixture(scope="module", autouse=True)
 def modules() -> Iterator[None]:
     """Let the modules of contrib/scale import each other, as they do when they run, and nobody else import them."""
+    namesakes = {path.stem: sys.modules.pop(path.stem) for path in SCALE.glob("*.py") if path.stem in sys.modules}  # tests/cluster
     before = set(sys.modules)
     sys.path.insert(0, str(SCALE))
     yield
@@ -29,6 +30,7 @@ def modules() -> Iterator[None]:
     for name in set(sys.modules) - before:
         if str(SCALE) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+    sys.modules.update(namesakes)
 
 
 class OrderWorker:
@@ -61,7 +63,7 @@ class OrderWorker:
 
 def a_cluster(**size: Any) -> Any:
     from clock import SimulatedClock  # type: ignore[import-not-found]
-    from cluster import Cluster, Size  # type: ignore[import-not-found]
+    from pretended import Cluster, Size  # type: ignore[import-not-found]
 
     return Cluster(Size(**{"hosts": 4, "cores": 2, **size}), OrderWorker(), SimulatedClock(), Random(1))
 
@@ -101,8 +103,8 @@ def test_a_host_dies_with_all_that_runs_on_it_and_comes_back_empty():
 
 
 def experiment(tmp_path: Path, **changes: Any) -> Any:
-    from cluster import Size
     from experiment import Experiment, Setting  # type: ignore[import-not-found]
+    from pretended import Size
 
     size = Size(hosts=20, queue=50, lifetime=1000.0)
     return Experiment(Setting(**{"jobs": 300, "mean": 5.0, "size": size, "storage": "memory", "restart": False, **changes}), tmp_path)

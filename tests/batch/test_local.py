@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from batch import offspring  # type: ignore[import-not-found]
 from jobsys import processes
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.local.link import Link
@@ -47,7 +48,7 @@ def system(request) -> Iterator[LocalBatchSystem]:
     made = LocalBatchSystem(command(), machine=TWO, isolation=request.param)
     yield made
     made.shutdown()
-    assert no_child_left()
+    assert offspring.left() == []
 
 
 @pytest.fixture
@@ -55,11 +56,7 @@ def warm() -> Iterator[LocalBatchSystem]:
     made = LocalBatchSystem(command(), machine=TWO)
     yield made
     made.shutdown()
-    assert no_child_left()
-
-
-def no_child_left() -> bool:
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE] == []
+    assert offspring.left() == []
 
 
 def host_of(system: LocalBatchSystem) -> int:
@@ -285,7 +282,7 @@ def test_code_that_cannot_be_loaded_is_told_once_and_for_all():
     with pytest.raises(BatchSystemError, match="surely_not_there"):
         collect(system, [1], 10)
     system.shutdown()
-    assert no_child_left()
+    assert offspring.left() == []
 
 
 def test_a_command_that_is_not_there():
@@ -303,7 +300,7 @@ def test_hosts_that_die_at_once_are_not_started_for_ever():
     with pytest.raises(BatchSystemError, match=r"(?s)again and again.*-9.*about to die"):
         collect(system, [1], 20)
     system.shutdown()
-    assert no_child_left()
+    assert offspring.left() == []
 
 
 @pytest.mark.crash
@@ -324,7 +321,7 @@ def test_shutdown_does_not_wait_for_code_that_loads_for_ever():
     began = time.monotonic()
     system.shutdown()
     assert time.monotonic() - began < 2
-    assert no_child_left()
+    assert offspring.left() == []
 
 
 def test_a_shutdown_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):
@@ -339,7 +336,7 @@ def test_a_shutdown_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr("jobsys.batch.local.hosts.processes.wait_for_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
         system.shutdown()
-    assert no_child_left()
+    assert offspring.left() == []
     assert not list(tmp_path.iterdir())
 
 

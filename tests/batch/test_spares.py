@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from batch import offspring  # type: ignore[import-not-found]
 from jobsys import processes, slots
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.local.spares import Spares
@@ -32,7 +32,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalBatchSystem]:
     made = LocalBatchSystem(COMMAND, machine=MACHINE, isolation="process")
     yield made
     made.shutdown()
-    assert [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE] == []
+    assert offspring.left() == []
 
 
 def spares_of(system: LocalBatchSystem) -> list[int]:

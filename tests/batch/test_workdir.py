@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import offspring  # type: ignore[import-not-found]
 from jobsys import processes
 from jobsys.batch.local.system import LocalBatchSystem
 from jobsys.batch.machine import Machine
@@ -228,7 +229,7 @@ def test_a_host_whose_directory_was_removed_is_followed_by_another(tmp_path, pat
         collect(system, [1])
         [before] = tmp_path.iterdir()
         shutil.rmtree(before)
-        [host] = processes.children(os.getpid())
+        [host] = [child.pid for child in offspring.left() if child.ppid() == os.getpid()]
         os.kill(host, signal.SIGKILL)
         deadline = time.monotonic() + 10
         while host in processes.children(os.getpid()) and time.monotonic() < deadline:

@@ -56,6 +56,7 @@ def test_a_leader_elsewhere_is_asked_in_the_store(jobsys, tmp_path):
         "stopped": True,
         "state": "canceled",
         "counts": {"total": 1, "done": 0, "failed": 0, "waiting": 0, "ready": 1},
+        "canceled": 0,
     }
 
 

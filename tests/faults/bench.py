@@ -155,4 +155,4 @@ def forked(run: Callable[[], int]) -> int:
 
 def told(what: str, ends: Counter[str]) -> str:
     """Say how many points were covered and how the runs ended there."""
-    return f"\n{what}: {ends.total()} points {dict(ends)}"
+    return f"{what}: {ends.total()} points {dict(ends)}"

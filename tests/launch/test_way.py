@@ -99,7 +99,7 @@ def test_only_a_bucket_has_workers_of_its_own(stack: contextlib.ExitStack, far: 
 
 def test_workers_on_this_machine_use_the_bucket_anyway(stack: contextlib.ExitStack, far: Bucket) -> None:
     config = Config.of(LOCATOR, s3_workers="direct")
-    with pytest.raises(UsageError, match=r"--s3-workers direct goes with --batch-system ssh"):
+    with pytest.raises(UsageError, match=r"--s3-workers direct goes with workers on other hosts"):
         launch(Launch(config, JobStore(LOCATOR, far), Lease(1, "o", "h", 1, 0.0, 0.0), stack, lambda _: None))
 
 

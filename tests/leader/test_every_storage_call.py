@@ -57,7 +57,7 @@ def left_undisturbed(make, back_end):
 @pytest.mark.slow
 @pytest.mark.parametrize(("effect", "when"), WAYS)
 @pytest.mark.parametrize("back_end", BACK_ENDS)
-def test_every_storage_call(back_end, when, effect, make, capsys):
+def test_every_storage_call(back_end, when, effect, make, tell):
     ends: Counter[str] = Counter()
     least = left_undisturbed(make, back_end)
     way = WAYS.index((effect, when))
@@ -69,13 +69,12 @@ def test_every_storage_call(back_end, when, effect, make, capsys):
         ends[end] += 1
         check_resumed(bench, f"{effect} {when} call {point}", least)
     assert ends.total() * BACK_ENDS[back_end].stride > 45
-    with capsys.disabled():
-        print(told(f"{back_end}: {effect} {when} each storage call", ends))
+    tell(told(f"{back_end}: {effect} {when} each storage call", ends))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_the_process_ends_at_every_storage_call(when, make, capsys):
+def test_the_process_ends_at_every_storage_call(when, make, tell):
     ends: Counter[str] = Counter()
     least = left_undisturbed(make, "file")
     for point in itertools.count(1):
@@ -91,13 +90,12 @@ def test_the_process_ends_at_every_storage_call(when, make, capsys):
         ends[{KILLED: "killed", NO_MATTER: "no matter"}[status]] += 1
         check_resumed(bench, f"exit {when} call {point}", least)
     assert ends.total() > 50
-    with capsys.disabled():
-        print(told(f"file: end of the process {when} each storage call", ends))
+    tell(told(f"file: end of the process {when} each storage call", ends))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, make, ready, monkeypatch, capsys):
+def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, make, ready, monkeypatch, tell):
     monkeypatch.setattr("jobsys.jobstores.served.ServedStorage", partial(ServedStorage, pauses=(0.001, 0.01, 0.1)))
     ends: Counter[str] = Counter()
     for point in itertools.count(1):
@@ -117,8 +115,7 @@ def test_an_answer_that_is_lost_at_every_call_of_a_server_changes_nothing(when, 
         commits = bench.commits()
         assert len(commits) == len(set(commits)) > 10
     assert ends.total() > 40
-    with capsys.disabled():
-        print(told(f"served over HTTP: connection lost {when} each storage call of the server", ends))
+    tell(told(f"served over HTTP: connection lost {when} each storage call of the server", ends))
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

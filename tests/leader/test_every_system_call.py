@@ -23,7 +23,7 @@ def make(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["EIO before", "ENOSPC before", "EIO after", "short", "crash after"])
-def test_every_system_call(way, make, capsys):
+def test_every_system_call(way, make, tell):
     ends: Counter[str] = Counter()
     struck: Counter[str] = Counter()
     bench = make()
@@ -40,5 +40,4 @@ def test_every_system_call(way, make, capsys):
         check_resumed(bench, f"{way}, call {point}, {plan.struck}", least)
         bench.close()
     assert ends.total() >= struck["write"] > 10
-    with capsys.disabled():
-        print(told(f"system calls of files: {way}", ends), dict(struck))
+    tell(f"{told(f'system calls of files: {way}', ends)} {dict(struck)}")

@@ -69,7 +69,7 @@ def serves_this_test(process):
 
 
 @pytest.mark.slow
-def test_every_storage_call_of_workers(make, monkeypatch, capsys):
+def test_every_storage_call_of_workers(make, monkeypatch, tell):
     ends: dict[str, Counter[str]] = {effect: Counter() for effect, _ in WAYS}
     points = ((point, way) for point in itertools.count(1) for way in (WAYS if EVERY_POINT else [WAYS[point % len(WAYS)]]))
     for point, (effect, when) in points:
@@ -82,6 +82,5 @@ def test_every_storage_call_of_workers(make, monkeypatch, capsys):
         check_resumed(bench, f"{effect} {when} call {point}", 0, batch_system="local")
         bench.close()
     assert sum(map(Counter.total, ends.values())) > 20
-    with capsys.disabled():
-        for effect, counted in ends.items():
-            print(told(f"file: {MEANING[effect]} each storage call of workers", counted))
+    for effect, counted in ends.items():
+        tell(told(f"file: {MEANING[effect]} each storage call of workers", counted))

@@ -95,7 +95,7 @@ def check_finished(tree):
 
 
 @pytest.mark.slow
-def test_a_power_cut_at_every_point(make, capsys):
+def test_a_power_cut_at_every_point(make, tell):
     disk, ledger = Disk(), Ledger()
     found = Found(disk, ledger, seed=1)
     bench, root = make(ledger)
@@ -114,9 +114,8 @@ def test_a_power_cut_at_every_point(make, capsys):
     again = 0
     for number, tree in enumerate(chosen[:: len(chosen) // 15]):
         again += check_cut_again(make, tree, number)
-    with capsys.disabled():
-        print(f"\npower cuts: {found.looks} points, {found.count} states, {len(trees)} distinct; {len(chosen)} resumed")
-        print(f"power cuts of runs resumed after a power cut: {again} states")
+    tell(f"power cuts: {found.looks} points, {found.count} states, {len(trees)} distinct; {len(chosen)} resumed")
+    tell(f"power cuts of runs resumed after a power cut: {again} states")
 
 
 def check_cut_again(make, tree, number):
@@ -134,7 +133,7 @@ def check_cut_again(make, tree, number):
 
 
 @pytest.mark.slow
-def test_a_power_cut_after_a_killed_run_was_resumed(make, capsys):
+def test_a_power_cut_after_a_killed_run_was_resumed(make, tell):
     looks = count = 0
     for point in itertools.count(1):
         disk, ledger, plan = Disk(), Ledger(), Plan(point, "crash after")
@@ -150,12 +149,11 @@ def test_a_power_cut_after_a_killed_run_was_resumed(make, capsys):
             check_finished(disk.after_power_cut(Random(point), names, data))
         bench.close()
         looks, count = looks + found.looks, count + found.count + len(EXTREMES)
-    with capsys.disabled():
-        print(f"\npower cuts of resumed runs: {point - 1} kills, {looks} points, {count} states")
+    tell(f"power cuts of resumed runs: {point - 1} kills, {looks} points, {count} states")
 
 
 @pytest.mark.slow
-def test_a_sync_that_fails_acknowledges_nothing(make, capsys):
+def test_a_sync_that_fails_acknowledges_nothing(make, tell):
     ends: Counter[str] = Counter()
     for point in itertools.count(1):
         disk, ledger, plan = Disk(), Ledger(), Plan(point, "no sync")
@@ -170,5 +168,4 @@ def test_a_sync_that_fails_acknowledges_nothing(make, capsys):
             check_finished(disk.after_power_cut(Random(point), 0, 0))
         bench.close()
     assert ends.total() > 40
-    with capsys.disabled():
-        print(told("file: a sync that fails, and then a power cut", ends))
+    tell(told("file: a sync that fails, and then a power cut", ends))

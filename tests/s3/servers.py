@@ -7,7 +7,6 @@ for a session, with a directory and ports of its own; what is missing for one is
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psutil
 import requests
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -153,29 +153,28 @@ def rclone(state: Path) -> Iterator[Server]:
 @contextlib.contextmanager
 def moto(state: Path) -> Iterator[Server]:
     """Run moto in a process of its own: everything in memory, hardly anything checked."""
-    port = free_ports(1)
+    port, log = free_ports(1), state / "moto.log"
     state.mkdir(parents=True, exist_ok=True)
-    with (state / "moto.log").open("w") as log:
-        process = subprocess.Popen(
-            [f"{OUR_BIN}/moto_server", "-H", "127.0.0.1", "-p", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            process_group=0,
-        )
+    command = [f"{OUR_BIN}/moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    # the shell goes, so it is no child of ours: tests of batch systems look at all of these
+    begun = subprocess.run(
+        ["sh", "-c", '"$@" >"$0" 2>&1 </dev/null & echo $!', str(log), *command], process_group=0, stdout=subprocess.PIPE, check=True
+    )
+    process = psutil.Process(int(begun.stdout))
     try:
-        _wait(f"http://127.0.0.1:{port}/moto-api/", process, state / "moto.log")
+        _wait(f"http://127.0.0.1:{port}/moto-api/", process, log)
         yield Server("moto", f"http://127.0.0.1:{port}", "test", "test")
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+        psutil.wait_procs([process], timeout=5)
 
 
-def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait(url: str, process: psutil.Process, log: Path) -> None:
     deadline = time.monotonic() + STARTING
     with requests.Session() as session:
         session.trust_env = False
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_running() and time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
                 if session.get(url, timeout=5).ok:
                     return

@@ -190,7 +190,7 @@ def test_an_upload_that_is_given_up_leaves_nothing(storage, faults, ceph):
     assert uploads(storage) == []
 
 
-def test_a_workflow_of_a_hundred_jobs_under_all_faults_at_once(ceph, faults, s3_place, capsys):
+def test_a_workflow_of_a_hundred_jobs_under_all_faults_at_once(ceph, faults, s3_place, tell):
     place = s3_place(ceph, faults.endpoint)
     faults.set(
         {"do": "lost", "p": 0.05},
@@ -209,8 +209,7 @@ def test_a_workflow_of_a_hundred_jobs_under_all_faults_at_once(ceph, faults, s3_
     assert len(commits) == len(set(commits)) == 100
     assert sum(hits) > 10
     store.destroy()
-    with capsys.disabled():
-        print(f"\n100 jobs, faults made: {hits}")
+    tell(f"100 jobs, faults made: {hits}")
 
 
 # -- credentials and clocks --------------------------------------------------------------------------------------

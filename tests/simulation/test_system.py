@@ -25,7 +25,7 @@ from simulation.system.simulate import IN_BUCKETS, ON_FILES, Case, look, shrink,
 from simulation.system.storage import Disk  # type: ignore[import-not-found]
 
 TESTS = Path(__file__).parent.parent
-SEEDS = 2000  # more: make simulate SEEDS=100000
+SEEDS = 960  # more: make simulate SEEDS=100000, and with FIRST=960 others
 
 
 def command(*arguments, **environment):
@@ -48,10 +48,9 @@ def number(pattern, text):
 
 
 @pytest.mark.timeout(900)
-def test_random_workflows_on_bad_days_end_as_on_good_ones(capsys):
+def test_random_workflows_on_bad_days_end_as_on_good_ones(tell):
     done = command("--seeds", SEEDS)
-    with capsys.disabled():
-        print(f"\n{done.stdout}")
+    tell(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SEEDS} random workflows ({SEEDS // ON_FILES} on files, {SEEDS // IN_BUCKETS} in buckets)" in done.stdout
     for kind in ("checkpoint", "service", "that make jobs"):

@@ -12,6 +12,7 @@ with the last of them; what is left of runs that were removed otherwise is found
 import argparse
 import importlib
 
+from jobsys.cli.left import cancel_left
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import living_leader
@@ -42,6 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
             "" if leader.alive else ", or use --force if you know that it is dead"
         )
         raise LeaderRunningError(f"the leader of the run in {store.locator} (process {leader.pid} on {leader.host}) {seen}: {way}")
+    cancel_left(store)
     counted = _count(store)
     resources, shared = store.destroy()
     objects, size = counted or (None, None)

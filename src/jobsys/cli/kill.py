@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from jobsys.cli.left import cancel_left
 from jobsys.cli.output import print_json
 from jobsys.cli.parser import add_json, add_locator
 from jobsys.cli.standing import LeaderStanding, Standing, look
@@ -42,7 +43,8 @@ def execute(arguments: argparse.Namespace) -> int:
     standing = look(store)
     leader = standing.leader
     if leader is None or leader.left or leader.alive is False:
-        _report(standing, arguments.json, stopped=False)
+        left = cancel_left(store)
+        _report(standing, arguments.json, stopped=False, left=left)
         return 0
     _ask(store, leader)
     deadline = time.monotonic() + arguments.wait
@@ -91,10 +93,10 @@ def _still_there(store: JobStore, leader: LeaderStanding, waited: float) -> str:
     )
 
 
-def _report(standing: Standing, as_json: bool, stopped: bool) -> None:
+def _report(standing: Standing, as_json: bool, stopped: bool, left: int = 0) -> None:
     counts = standing.counts
     if as_json:
-        answer: dict[str, Any] = {"stopped": stopped, "state": standing.state, "counts": msgspec.to_builtins(counts)}
+        answer: dict[str, Any] = {"stopped": stopped, "state": standing.state, "counts": msgspec.to_builtins(counts), "canceled": left}
         print_json(answer)
         return
     leader = standing.leader
@@ -109,9 +111,11 @@ def _report(standing: Standing, as_json: bool, stopped: bool) -> None:
     else:
         end = f"has left, the run is {standing.state}" if leader.left else "died without a word"
         print(colourless(f"there is nothing to stop: the leader (process {leader.pid} on {leader.host}) {end}"))
-    left = counts.total - counts.done
+    if left:
+        print(f"the tasks were canceled that it had left in the queue, asked for {many(left, 'time')}")
+    undone = counts.total - counts.done
     print(
-        f"{counts.done:,} of {many(counts.total, 'job')} done, {left:,} left"
+        f"{counts.done:,} of {many(counts.total, 'job')} done, {undone:,} left"
         + (f", {counts.failed:,} of them failed" if counts.failed else "")
     )
     if standing.state != "done":

@@ -96,7 +96,7 @@ def _tell(store: JobStore, job: JobHistory, attempts: list[Attempt], running: Ru
             yield log if log.endswith("\n") else log + "\n"
         yield from _reason(attempt)
     if running is not None:
-        where = f"on {running.host}" + (f" (process {running.pid})" if running.pid else "")
+        where = f"on {running.place}" + (f" (process {running.pid})" if running.pid else "")
         since = duration(max(0.0, time.time() - running.since))
         number = len(job.attempts) + 1  # a leader numbers from 1 again
         yield f"==> {_title(job)}, attempt {number}: running {where} for {since}; what it prints is kept when it ends\n"

@@ -22,6 +22,7 @@ from jobsys.cli.standing import Standing, look
 from jobsys.errors import UsageError
 from jobsys.history import JobHistory, read_history
 from jobsys.jobstores import JobStore, open_store
+from jobsys.status import RunningStatus
 
 EVERY: Final = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -75,22 +76,24 @@ def _list(store: JobStore, standing: Standing, wanted: list[str], as_json: bool)
     running = {job.job: job for job in standing.running}
     history = read_history(store)
     jobs = find_jobs(history, wanted) if wanted else [job for job in history.jobs.values() if not job.superseded]
-    shown = [_line(job, job.number in running, running[job.number].host if job.number in running else "") for job in jobs]
+    shown = [_line(job, running.get(job.number)) for job in jobs]
     if as_json:
         print_json(shown)
     else:
         view("jobs").show(shown)
 
 
-def _line(job: JobHistory, running: bool, host: str) -> dict[str, Any]:
+def _line(job: JobHistory, running: RunningStatus | None) -> dict[str, Any]:
     last = job.attempts[-1] if job.attempts else None
     return {
         "job": job.number,
         "name": job.name,
-        "state": "running" if running else str(job.state),
-        "attempts": len(job.attempts) + running,
+        "state": "running" if running is not None else str(job.state),
+        "attempts": len(job.attempts) + (running is not None),
         "failed_attempts": job.failures,
-        "host": host or (last.host if last else ""),
+        "host": running.host if running is not None else last.host if last else "",
+        "task": running.native if running is not None else "",
+        "queue": running.queue if running is not None else "",
         "seconds": last.seconds if last else None,
         "memory": last.memory if last else None,
         "requirements": str(job.requirements),

@@ -26,6 +26,8 @@ TOPS: Final = frozenset(
 """The first parts of all keys."""
 TASKS: Final = "tasks/"
 """How the keys begin of what a leader and the tasks of a cluster leave for each other."""
+WAVES: Final = f"{TASKS}wave/"
+"""How the keys begin of what is kept of the tasks that were asked for together."""
 TASK_LOG: Final = f"{TASKS}log"
 """What tasks print, where the store is a directory that they share."""
 POINTERS: Final = "shared-refs/"  # to what a run refers to in a commons

@@ -5,27 +5,38 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from jobsys import taskrunner
+from jobsys import task
 from jobsys.arrival import core
 from jobsys.batch.base import BatchSystem
+from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.commands import CommandScheduler
 from jobsys.batch.cluster.mail import Office
-from jobsys.batch.cluster.scheduler import Scheduler, TextScheduler
+from jobsys.batch.cluster.scheduler import PassingError, Scheduler, TextScheduler
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
 from jobsys.config import Config
 from jobsys.errors import UsageError
-from jobsys.jobstores import keys
+from jobsys.jobstores import JobStore, keys
 from jobsys.launch.base import Launch
 from jobsys.launch.remote import Remote, send
 from jobsys.launch.way import Way, way_to_store
 from jobsys.requirements import Requirements
 
 SCHEDULERS: Final = {
+    "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
+    "dask": "jobsys.batch.cluster.dask:DaskScheduler",
+    "grid-engine": "jobsys.batch.cluster.grid_engine:GridEngine",
+    "htcondor": "jobsys.batch.cluster.htcondor:HTCondor",
+    "kubernetes": "jobsys.batch.cluster.kubernetes:Kubernetes",
+    "lsf": "jobsys.batch.cluster.lsf:Lsf",
+    "pbs": "jobsys.batch.cluster.pbs:Pbs",
     "slurm": "jobsys.batch.cluster.slurm:Slurm",
+    "tes": "jobsys.batch.cluster.tes:TesScheduler",
+    "torque": "jobsys.batch.cluster.pbs:Torque",
 }
 """Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
 ENTRY_POINTS: Final = "jobsys.schedulers"
@@ -72,18 +83,38 @@ def make(launch: Launch) -> BatchSystem:
     config, store = launch.config, launch.store
     launch.check_seen()
     made = scheduler(config.batch_system, config.batch_option)
+    try:
+        made.learn()
+    except PassingError as error:
+        launch.say(f"{made.name} does not answer yet: {error}")
     way, adoptable = _way(launch)
     remote = send(launch, way)
 
     def script(wave: str, requirements: Requirements) -> str:
         """Write the program of a wave's tasks."""
-        secret = {taskrunner.SECRET: store.key.wave(wave).hex()}
+        secret = {task.SECRET: store.key.wave(wave).hex()}
         own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements)]
-        command = ["-m", "jobsys.taskrunner", *own, "--", *remote.arguments]
+        command = ["-m", "jobsys.task", *own, "--", *remote.arguments]
         return task_script(remote, command, secret, made.index, made.first)
 
     office = Office(store.storage, keys.TASKS, store.key.wave)
-    return ClusterBatchSystem(made, office, Tasks(script, config.task_seconds, _log(launch, way), adoptable))
+    tasks = Tasks(script, config.task_seconds, _log(launch, way), adoptable, config.batch_option)
+    return ClusterBatchSystem(made, office, tasks)
+
+
+def cancel_left(store: JobStore) -> int:
+    """Cancel what a leader that died has left in queues and on hosts; give the number of times that it had asked for tasks.
+
+    Raises:
+        BatchSystemError: a scheduler can't be reached.
+    """
+    office = Office(store.storage, keys.TASKS, store.key.wave)
+    left = list(adopting.records(office))
+    for each in left:
+        with closing(scheduler(each.scheduler, each.options)) as made:
+            adopting.cancel(made, each)
+        office.close(each.name)
+    return len(left)
 
 
 def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int) -> str:
@@ -93,8 +124,8 @@ def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], i
     program = shlex.join(core.bootstrap_command(remote.python))
     return (
         "#!/bin/sh\n"
-        f"{taskrunner.NUMBER}=$((${{{index}:-{first}}} - {first}))\n"
-        f"export {taskrunner.NUMBER}\n"
+        f"{task.NUMBER}=$((${{{index}:-{first}}} - {first}))\n"
+        f"export {task.NUMBER}\n"
         f"exec {program} <<'{_END_OF_INPUT}'\n{json.dumps(start)}\n{_END_OF_INPUT}\n"
     )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from jobsys.batch.base import BatchState, BatchSystem, BatchUpdate
 from jobsys.clock import SYSTEM, Clock
-from jobsys.errors import IntegrityError, NotFoundError, RequirementError, StorageError
+from jobsys.errors import BatchSystemError, IntegrityError, NotFoundError, RequirementError, StorageError
 from jobsys.events import AttemptFailed, Committed, Event, Reason, RunCanceled, ServiceUp
 from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import Started, apply, attempts_over, lease_lost, open_commit, write_snapshot
@@ -101,6 +101,8 @@ class Leader:
         if self.canceled:
             self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
+        with suppress(BatchSystemError):  # the outcome is there
+            self._batch.updates(0)  # so that it knows that what it told is kept
 
     @contextmanager
     def _unless_replaced(self) -> Iterator[None]:
@@ -454,7 +456,7 @@ class Leader:
 
     def _watch_services(self, now: float) -> None:
         up = self.progress.up
-        stuck = bool(up) and len(self._attempts.out) > len(up) and self._only_run(up)
+        stuck = bool(up) and not self._batch.shared and len(self._attempts.out) > len(up) and self._only_run(up)
         passed, self._services_seen = now - self._services_seen, now
         if not stuck or self._attempts.next_due() is not None:
             self._only_services_for = 0.0

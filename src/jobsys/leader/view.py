@@ -76,7 +76,6 @@ class View:
         for id, job in some.items():
             attempt = attempts.out.get(id)
             if attempt is not None:
-                shown.append(
-                    RunningStatus(attempt.job, attempt.name, attempt.number, job.host, job.since, job.pid, job.memory, attempt.service)
-                )
+                what = (attempt.job, attempt.name, attempt.number)
+                shown.append(RunningStatus(*what, job.host, job.since, job.pid, job.memory, attempt.service, job.native, job.queue))
         return count, shown

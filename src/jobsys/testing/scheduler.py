@@ -124,7 +124,8 @@ def check_signal(bench: Bench) -> None:
     scheduler = bench.make()
     native = scheduler.submit(ask(bench, scheduler, "kill -KILL $$"))
     seen = wait(bench, scheduler, native, 1, all_ended(1))[0]
-    assert (seen.reason, seen.exit_status) in ((Reason.KILLED, -9), (Reason.FAILED, 137)), seen
+    said = (seen.reason, seen.exit_status)  # who is killed so may have been short of memory, for all that some schedulers know
+    assert said in ((Reason.KILLED, -9), (Reason.FAILED, 137)), seen
 
 
 def check_each_once(bench: Bench) -> None:

@@ -5,13 +5,13 @@ import sys
 import time
 from pathlib import Path
 
-from batch.cluster.pretend import PretendScheduler
+from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
 from jobsys.jobstores import JobStore, create, keys
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.requirements import Requirements
-from jobsys.taskrunner import NUMBER, SECRET
+from jobsys.task import NUMBER, SECRET
 from jobsys.version import VERSION
 
 EXECUTOR = "jobsys.testing.orders:prepare"
@@ -28,7 +28,7 @@ def system_over(
     """Make a batch system; its tasks run this very jobsys."""
 
     def script(wave: str, requirements: Requirements) -> str:
-        words = [sys.executable, "-m", "jobsys.taskrunner", "--locator", store.locator, "--wave", wave]
+        words = [sys.executable, "-m", "jobsys.task", "--locator", store.locator, "--wave", wave]
         words += ["--cores", f"{requirements.cores:g}", "--task-seconds", f"{seconds:g}"]
         words += ["--memory", str(requirements.memory)] if requirements.memory is not None else []
         variables = f"{NUMBER}=${scheduler.index} {SECRET}={store.key.wave(wave).hex()}"

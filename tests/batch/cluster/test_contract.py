@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.cluster.places import store_at, system_over
-from batch.cluster.pretend import PretendScheduler
+from batch.cluster.places import store_at, system_over  # type: ignore[import-not-found]
+from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchSystem
 from jobsys.testing.batch import CHECKS
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.cluster.places import store_at, system_over
-from batch.cluster.pretend import PretendScheduler
+from batch.cluster.places import store_at, system_over  # type: ignore[import-not-found]
+from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
+from jobsys.batch.cluster import crew
 from jobsys.batch.cluster import system as cluster
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError
@@ -23,8 +24,8 @@ from jobsys.testing.orders import job
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "_GRACE", 0.3)
-    monkeypatch.setattr(cluster, "_POLL", (0.2, 1.0))
+    monkeypatch.setattr(crew, "GRACE", 0.3)
+    monkeypatch.setattr(cluster, "POLL", (0.2, 1.0))
 
 
 @pytest.fixture
@@ -43,9 +44,10 @@ def store(tmp_path: Path) -> JobStore:
 def system(store: JobStore, scheduler: PretendScheduler) -> Iterator[ClusterBatchSystem]:
     made = system_over(store, scheduler)
     yield made
+    made.updates(0)  # as a leader does that has kept everything
     made.shutdown()
     assert [key for key in store.storage.list(keys.TASKS) if "/from/" not in key] == [] or any(
-        part.jobs for wave in made._waves.values() for part in wave.parts
+        part.jobs for wave in made._crew.waves.values() for part in wave.parts
     )
 
 
@@ -139,6 +141,7 @@ def test_the_next_leader_takes_over_what_runs_and_what_waits(store: JobStore, sc
         ends = collect(second, [each.id for each in adopted])
         assert {end.payload for end in ends.values()} == {b"slept"}
         assert scheduler.calls.count("submit") == 1
+        second.updates(0)
     finally:
         second.shutdown()
     assert list(store.storage.list(keys.TASKS)) == []
@@ -146,11 +149,11 @@ def test_the_next_leader_takes_over_what_runs_and_what_waits(store: JobStore, sc
 
 def test_what_was_submitted_without_anybody_hearing_of_it_is_found_too(store: JobStore, scheduler: PretendScheduler):
     first = system_over(store, scheduler)
-    first._desk._sleep = lambda _: _abandon_soon()  # type: ignore[assignment]  # the leader dies while it waits to ask again
 
-    def _abandon_soon() -> None:
+    def die(_: float) -> None:
         raise BatchSystemError("killed")
 
+    first._desk._sleep = die  # the leader dies while it waits to ask again
     scheduler.lost_answer = True
     first.submit([job(1, "echo", text="kept")])
     with pytest.raises(BatchSystemError, match="killed"):
@@ -208,8 +211,7 @@ def test_tasks_that_end_before_they_say_a_word_end_the_run_with_what_they_printe
     system = ClusterBatchSystem(scheduler, office, Tasks(lambda *_: "echo there is no Python; exit 3", 0, str(log)))
     system.submit([job(id, "echo") for id in range(4)])
     with pytest.raises(BatchSystemError, match=r"end before they can begin a job.*\(exit status 3\); it printed:\nthere is no Python"):
-        while True:
-            system.updates(1)
+        collect(system, range(100))
     system.shutdown()
     scheduler.close()
 
@@ -224,3 +226,22 @@ def test_a_task_that_is_started_twice_runs_once(system: ClusterBatchSystem, sche
     assert "was begun before" in (tmp_path / "1_0").read_text()
     assert collect(system, [1])[1].payload == b"slept"
     twin.close()
+
+
+def test_a_scheduler_that_is_out_of_order_at_the_end_is_asked_again(store: JobStore, scheduler: PretendScheduler):
+    system = system_over(store, scheduler)
+    system.submit([job(1, "sleep", seconds=60)])
+    wait_for(system, 1, BatchState.RUNNING)
+    scheduler.troubles.extend([PassingError("down"), PassingError("down")])
+    system.shutdown()
+    assert not scheduler.running()
+
+
+def test_tasks_that_were_emptied_before_their_submission_was_known_are_canceled(system: ClusterBatchSystem, scheduler: PretendScheduler):
+    scheduler.lost_answer = True
+    system.submit([job(id, "echo", text="x") for id in range(500)])
+    collect(system, range(500))
+    deadline = time.monotonic() + 20
+    while scheduler._queued or scheduler.running():
+        assert time.monotonic() < deadline
+        system.updates(0.1)

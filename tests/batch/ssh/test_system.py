@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from batch import offspring  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
 from jobsys.batch.ssh import SshBatchSystem, Start
 from jobsys.errors import BatchSystemError, RequirementError, UsageError
@@ -54,11 +55,7 @@ def make() -> Iterator[Make]:
     yield start
     for system in made:
         system.shutdown()
-    assert left() == []
-
-
-def left() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    assert offspring.left() == []
 
 
 def agent_of(system: SshBatchSystem, host: str) -> int:
@@ -90,7 +87,7 @@ def busy(system: SshBatchSystem, first: int = 1, count: int = 4) -> dict[int, st
 
 def test_nothing_is_started_before_it_is_needed(make):
     make("a", "b")
-    assert left() == []
+    assert offspring.left() == []
 
 
 def test_jobs_run_on_all_hosts_and_it_is_told_where(make):

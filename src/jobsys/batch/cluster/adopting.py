@@ -39,12 +39,13 @@ class Record(msgspec.Struct, frozen=True):
     native: str
     log: str = ""
     title: str = ""
+    options: tuple[str, ...] = ()  # with which the scheduler was made
 
 
-def record(wave: Wave, scheduler: str, native: str) -> bytes:
+def record(wave: Wave, scheduler: str, native: str, options: tuple[str, ...] = ()) -> bytes:
     """Write down a wave."""
     ask = wave.ask
-    return msgspec.json.encode(Record(scheduler, ask.name, ask.count, ask.requirements, wave.service, native, ask.log, ask.title))
+    return msgspec.json.encode(Record(scheduler, ask.name, ask.count, ask.requirements, wave.service, native, ask.log, ask.title, options))
 
 
 def records(office: Office) -> Iterator[Record]:
@@ -106,16 +107,15 @@ def _add(part: Part, jobs: list[BatchJob], ids: Iterator[int]) -> None:
         part.add(msgspec.structs.replace(job, id=next(ids)), job.id)
 
 
-def cancel_all(office: Office, scheduler: Scheduler) -> int:
-    """Cancel what leaders have left to this scheduler, and forget it; return how many waves there were."""
-    count = 0
-    for each in list(records(office)):
-        if each.scheduler == scheduler.name:
-            native = each.native or _insist(lambda name=each.name: scheduler.find(name))  # type: ignore[misc]
-            if native is not None:
-                _insist(lambda native=native: scheduler.cancel({native: None}))  # type: ignore[misc]
-            count += 1
-    return count
+def cancel(scheduler: Scheduler, each: Record) -> None:
+    """Cancel the tasks of a wave, if there are any.
+
+    Raises:
+        BatchSystemError: the scheduler can't be reached.
+    """
+    native = each.native or _insist(lambda: scheduler.find(each.name))
+    if native is not None:
+        _insist(lambda: scheduler.cancel({native: None}))
 
 
 def _insist(ask: Callable[[], T]) -> T:

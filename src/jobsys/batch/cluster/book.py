@@ -7,8 +7,8 @@ from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, Reason, Running
 from jobsys.batch.cluster.scheduler import Ask, Seen, TaskId, TaskState
 from jobsys.requirements import Requirements
 
-OVERHEAD: Final = 128 << 20
-"""Bytes that a task takes beside its jobs."""
+OVERHEAD: Final = 256 << 20
+"""Bytes that a task takes beside its jobs: some schedulers count what its processes share once for each."""
 START: Final = 60.0
 """Seconds that are added to the walltime of a task, for its start."""
 

@@ -22,7 +22,8 @@ def run(command: Command, seconds: float = SECONDS) -> Output:
         PassingError: it does not end in time.
         BatchSystemError: there is no such program.
     """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", **command.environment}
+    changed = {**os.environ, "LC_ALL": "C.UTF-8", **command.environment}
+    environment = {name: value for name, value in changed.items() if value is not None}
     try:
         done = subprocess.run(
             list(command.argv),
@@ -64,6 +65,11 @@ class CommandScheduler(Scheduler):
         self.index, self.first = text.index, text.first
         self._run = run
 
+    def learn(self) -> None:
+        """Ask the cluster what it allows."""
+        drive(self.text.learn(), self._run)
+        self.most = self.text.most
+
     def check(self, requirements: Requirements) -> str:
         """Say why no host of this cluster can ever run such a task."""
         return drive(self.text.check(requirements), self._run)
@@ -84,3 +90,7 @@ class CommandScheduler(Scheduler):
         """Cancel tasks."""
         if tasks:
             drive(self.text.cancel(tasks), self._run)
+
+    def close(self) -> None:
+        """Let go of what was kept for tasks that have ended."""
+        drive(self.text.close(), self._run)

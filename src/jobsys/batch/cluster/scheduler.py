@@ -5,6 +5,7 @@ that means. It starts no process, knows no time, and can be driven by a test wit
 """
 
 import math
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Mapping, Sequence
 from enum import StrEnum
@@ -74,7 +75,7 @@ class Command(NamedTuple):
 
     argv: Sequence[str]
     input: str = ""
-    environment: Mapping[str, str] = {}  # over that of this process
+    environment: Mapping[str, str | None] = {}  # over that of this process; None: without this variable
 
 
 class Output(NamedTuple):
@@ -109,6 +110,13 @@ class Scheduler(ABC):
     index: str
     """The variable in which a task finds its number, counted from ``first``."""
     first: int = 0
+
+    def learn(self) -> None:  # noqa: B027
+        """Ask the cluster what it allows, and set `most` by that; comes before all else, and may be repeated.
+
+        Raises:
+            PassingError: it can't tell now.
+        """
 
     @abstractmethod
     def check(self, requirements: Requirements) -> str:
@@ -147,6 +155,9 @@ class Scheduler(ABC):
             PassingError: it can't now.
         """
 
+    def close(self) -> None:  # noqa: B027
+        """Let go of connections, and of what was kept for tasks that have ended; others run on, and it may be used again."""
+
 
 class TextScheduler(ABC):
     """A scheduler of the command line, as text functions; see `Scheduler` for what each is to do and raises."""
@@ -166,6 +177,10 @@ class TextScheduler(ABC):
             UsageError: there is no such setting, or a value makes no sense.
         """
         self.options = settings_of(self.name, self.settings, options or {})
+
+    def learn(self) -> Steps[None]:
+        """Ask the cluster what it allows."""
+        yield from ()
 
     def check(self, requirements: Requirements) -> Steps[str]:  # noqa: ARG002
         """Say why no host can ever run such a task."""
@@ -188,6 +203,10 @@ class TextScheduler(ABC):
     def cancel(self, tasks: Mapping[str, Collection[int] | None]) -> Steps[None]:
         """Cancel tasks."""
 
+    def close(self) -> Steps[None]:
+        """Let go of what was kept for tasks that have ended."""
+        yield from ()
+
 
 def settings_of(scheduler: str, settings: Sequence[Setting], given: Mapping[str, str]) -> dict[str, str]:
     """Join what was given with the defaults.
@@ -201,6 +220,18 @@ def settings_of(scheduler: str, settings: Sequence[Setting], given: Mapping[str,
             meant = do_you_mean(name, known) or f"; there are {', '.join(sorted(known)) or 'none'}"
             raise UsageError(f"--batch-option {name}: {scheduler} has no such option{meant}")
     return known | dict(given)
+
+
+def words_of(options: Mapping[str, str], name: str = "args") -> list[str]:
+    """Split a setting into words, as a shell would.
+
+    Raises:
+        UsageError: a quotation mark has no other end.
+    """
+    try:
+        return shlex.split(options[name])
+    except ValueError as error:
+        raise UsageError(f"--batch-option {name}={options[name]}: {error}") from error
 
 
 def whole_cores(requirements: Requirements) -> int:

@@ -75,7 +75,7 @@ def kept(elapsed: float, finished: int, running: float, waiting: int, task_secon
     """
     if finished == 0:
         return waiting if running < PROBE else 0
-    each = max(running, elapsed / finished)
+    each = max(running, (elapsed - running) / finished)
     return max(0, min(waiting, int(max(0.0, task_seconds - elapsed) / max(each, 1e-6))))
 
 

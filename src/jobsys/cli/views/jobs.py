@@ -19,7 +19,7 @@ def show(jobs: Sequence[dict[str, Any]]) -> None:
             str(job["attempts"]),
             "" if job["seconds"] is None else duration(job["seconds"]),
             "" if job["memory"] is None else format_bytes(job["memory"]),
-            job["host"],
+            f"{job['host']} (task {job['task']}{' in ' + job['queue'] if job['queue'] else ''})" if job["task"] else job["host"],
         )
     console = make_console()
     console.print(table if jobs else "no job has been made yet")

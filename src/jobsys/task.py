@@ -44,7 +44,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 logger = logging.getLogger(__name__)
 
 
-class Runner:
+class Task:
     """Hands on what the box says to a batch system, and that one's news to the box."""
 
     def __init__(
@@ -184,7 +184,7 @@ class Runner:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m jobsys.taskrunner", add_help=False)
+    parser = argparse.ArgumentParser(prog="python -m jobsys.task", add_help=False)
     parser.add_argument("--locator", required=True)
     parser.add_argument("--wave", required=True)
     parser.add_argument("--cores", type=float, required=True)
@@ -224,11 +224,11 @@ def main(arguments: Sequence[str]) -> int:
     machine = _machine(options)
     command = [sys.executable, *interpreter_options(), "-P", "-m", "jobsys.worker", *rest]
     system = LocalBatchSystem(command, machine=machine, isolation=options.isolation, directory=options.work_dir)
-    runner = Runner(box, system, options.task_seconds, options.linger)
+    task = Task(box, system, options.task_seconds, options.linger)
     for each in _SIGNALS:
-        signal.signal(each, runner.stop)
+        signal.signal(each, task.stop)
     try:
-        runner.serve(machine)
+        task.serve(machine)
     except JobsysError as error:
         box.write(framing.pack(framing.CANNOT_START, payload=str(error).encode()))
         sys.stderr.write(f"jobsys task: {error}\n")

@@ -1,0 +1,84 @@
+"""What earlier looks have shown that Grid Engine does not tell: tasks on their way into the accounts, what was canceled, lost hosts."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from jobsys.batch.cluster.scheduler import Seen, TaskId
+from jobsys.events import Reason
+
+PATIENCE: Final = 30
+"""For how many looks a task is told of as before that has left the queue: by default it is in the accounts 15 s later."""
+ROUND: Final = 30
+"""How many looks there are to a question for hosts that are not heard of."""
+ROUNDS: Final = 10
+"""How often in a row a host must be missed: about five minutes, behind the five that qmaster waits before it says so (``max_unheard``)."""
+
+
+class Marked:
+    """Tasks, by native id and numbers; None means all of one."""
+
+    def __init__(self) -> None:
+        """Hold none."""
+        self._numbers: dict[str, set[int] | None] = {}
+
+    def add(self, native: str, numbers: Collection[int] | None) -> None:
+        """Add some."""
+        if numbers is None:
+            self._numbers[native] = None
+        elif (known := self._numbers.setdefault(native, set())) is not None:
+            known.update(numbers)
+
+    def __contains__(self, task: TaskId) -> bool:
+        known = self._numbers.get(task.native, ())
+        return known is None or task.number in known
+
+
+class Earlier:
+    """What is known of tasks from earlier looks."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.canceled = Marked()  # by us
+        self.deleted = Marked()  # by somebody
+        self._alive: dict[TaskId, tuple[Seen, int]] = {}  # as last seen, and how many looks more it will be told of so
+        self._unheard: dict[str, int] = {}  # how often each was missed in a row
+        self._looks = 0
+
+    def begin(self) -> bool:
+        """Count a look; tell whether it is time to ask which hosts are not heard of."""
+        self._looks += 1
+        return self._looks % ROUND == 0
+
+    def miss(self, instances: Collection[str]) -> None:
+        """Take in of which instances of queues qmaster does not hear."""
+        self._unheard = {name: self._unheard.get(name, 0) + 1 for name in instances}
+
+    def is_lost(self, instance: str) -> bool:
+        """Tell whether an instance has been missed for too long."""
+        return self._unheard.get(instance, 0) >= ROUNDS
+
+    def is_due(self, task: TaskId) -> bool:
+        """Tell whether to look up in the accounts what has left the queue: less and less often, since that may take long."""
+        left = self._alive.get(task, (None, PATIENCE))[1]
+        looks = 1 + PATIENCE - left
+        return left == 0 or looks & (looks - 1) == 0
+
+    def true_end(self, task: TaskId, seen: Seen) -> Seen:
+        """Say that a task was canceled, which the accounts don't tell from other signals."""
+        canceled = seen.reason is not None and (task in self.canceled or task in self.deleted)
+        return seen._replace(reason=Reason.CANCELED) if canceled else seen
+
+    def bridge(
+        self, tasks: Mapping[str, Collection[int]], alive: Mapping[TaskId, Seen], ended: Mapping[TaskId, Seen]
+    ) -> dict[TaskId, Seen]:
+        """Take in a look; give those tasks that have left the queue and are not in the accounts yet, as they were.
+
+        What we have canceled is not waited for: nobody accounts for what never ran.
+        """
+        gone = {
+            task: (seen, looks - 1)
+            for task, (seen, looks) in self._alive.items()
+            if looks and task not in alive and task not in ended and task.number in tasks.get(task.native, ()) and task not in self.canceled
+        }
+        self._alive = {task: (seen, PATIENCE) for task, seen in alive.items() if task not in ended} | gone
+        return {task: seen._replace(message="it has left the queue; there is no account of it yet") for task, (seen, _) in gone.items()}

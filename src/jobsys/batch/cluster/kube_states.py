@@ -1,0 +1,244 @@
+"""What Kubernetes says of pods and Jobs, in our words: tables and pure functions."""
+
+import signal
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from jobsys.batch.cluster.kube_objects import ASK, CONTAINER, NUMBER
+from jobsys.batch.cluster.scheduler import Seen, TaskId, TaskState
+from jobsys.events import Reason
+from jobsys.late import Logger
+
+Json = dict[str, Any]
+
+logger = Logger(__name__)
+
+# What the API server, the node controller and kubelets write into a pod's `reason`, or into that of its condition DisruptionTarget.
+REASONS: Final = {
+    "DeadlineExceeded": Reason.TIME_LIMIT,
+    "Evicted": Reason.PREEMPTED,  # but see OWN_FAULT
+    "Preempted": Reason.PREEMPTED,
+    "Preempting": Reason.PREEMPTED,
+    "Shutdown": Reason.PREEMPTED,
+    "Terminated": Reason.PREEMPTED,
+    "NodeShutdown": Reason.PREEMPTED,
+    "PreemptionByScheduler": Reason.PREEMPTED,
+    "EvictionByEvictionAPI": Reason.PREEMPTED,
+    "TerminationByKubelet": Reason.PREEMPTED,
+    "DeletionByTaintManager": Reason.LOST,
+    "DeletionByPodGC": Reason.LOST,
+    "NodeLost": Reason.LOST,
+    # the host did not take it on after all
+    "NodeAffinity": Reason.LOST,
+    "UnexpectedAdmissionError": Reason.LOST,
+    "OutOfcpu": Reason.LOST,
+    "OutOfmemory": Reason.LOST,
+    "OutOfpods": Reason.LOST,
+    "OutOfephemeral-storage": Reason.LOST,
+}
+OWN_FAULT: Final = ("exceeds the total limit", "exceeds its limit", "exceeded its local ephemeral storage limit", "exceeds the limit")
+"""In the message of an eviction: it was for the pod's own use of disk, and would come again."""
+CONTAINER_REASONS: Final = {
+    "OOMKilled": Reason.MEMORY,
+    "ContainerStatusUnknown": Reason.LOST,
+}
+STUCK: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+"""Why a container waits that will not start by itself."""
+GONE_SECONDS: Final = 120.0
+"""How long after its last moment a pod that was deleted may still be there, before its host counts as lost."""
+_SIGNALS: Final = 31
+_told: set[str] = set()
+
+
+class Wait(NamedTuple):
+    """Why a pod does not start, since when (seconds since 1970; 0: unknown), and in whose words."""
+
+    unschedulable: bool
+    since: float
+    message: str
+
+
+def task_of(pod: Json) -> TaskId | None:
+    """Tell which task a pod is; None if it is none of ours."""
+    metadata = pod.get("metadata") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    number = labels.get(NUMBER, annotations.get(NUMBER, ""))
+    return TaskId(labels[ASK], int(number)) if ASK in labels and str(number).isdecimal() else None
+
+
+def pod_seen(pod: Json, now: float) -> Seen:
+    """Tell what is with a task by its pod; ``now`` in seconds since 1970."""
+    status = pod.get("status") or {}
+    host = str((pod.get("spec") or {}).get("nodeName") or "")
+    seen = _PHASES.get(str(status.get("phase") or "Pending"), _unknown)(pod, status)
+    if seen.state is not TaskState.ENDED:
+        seen = _deleted(pod, status, now) or seen
+    return seen._replace(host=host)
+
+
+def _pending(_: Json, status: Json) -> Seen:
+    found = waiting(status)
+    return Seen(TaskState.QUEUED, message=found.message if found else "")
+
+
+def _running(_: Json, __: Json) -> Seen:
+    return Seen(TaskState.RUNNING)
+
+
+def _succeeded(_: Json, __: Json) -> Seen:
+    return Seen(TaskState.ENDED, exit_status=0)
+
+
+def _unknown(pod: Json, status: Json) -> Seen:
+    phase = str(status.get("phase"))
+    if phase not in _told:
+        _told.add(phase)
+        logger.warning("Kubernetes says %r of a pod, which jobsys does not know: it is taken for one that goes on", phase)
+    started = bool((pod.get("spec") or {}).get("nodeName"))
+    return Seen(TaskState.RUNNING if started else TaskState.QUEUED, message=_message(status, phase))
+
+
+def _failed(pod: Json, status: Json) -> Seen:
+    terminated = _terminated(status)
+    status_of_program = _exit_status(terminated)
+    disruption = _condition(status, "DisruptionTarget") or {}
+    for words in (status, disruption):
+        word = str(words.get("reason") or "")
+        if word in REASONS:
+            message = str(words.get("message") or terminated.get("message") or "")
+            own = word == "Evicted" and any(part in message for part in OWN_FAULT)
+            reason = Reason.FAILED if own else REASONS[word]
+            return Seen(TaskState.ENDED, reason, None if reason is Reason.LOST else status_of_program, f"{word}: {message}".rstrip(": "))
+    word = str(terminated.get("reason") or status.get("reason") or "")
+    message = _message(status, str(terminated.get("message") or "")) or word
+    if word in CONTAINER_REASONS:
+        return Seen(TaskState.ENDED, CONTAINER_REASONS[word], status_of_program, message)
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return Seen(TaskState.ENDED, Reason.CANCELED, status_of_program, message)
+    if not terminated:
+        return Seen(TaskState.ENDED, Reason.LOST, None, message or "its host did not start it")
+    killed = status_of_program is not None and status_of_program < 0
+    return Seen(TaskState.ENDED, Reason.KILLED if killed else Reason.FAILED, status_of_program, message)
+
+
+_PHASES: Final[dict[str, Callable[[Json, Json], Seen]]] = {
+    "Pending": _pending,
+    "Running": _running,
+    "Succeeded": _succeeded,
+    "Failed": _failed,
+}
+
+
+def _deleted(pod: Json, status: Json, now: float) -> Seen | None:
+    """Tell that a host is lost, whose pods were deleted and stay all the same, since nobody there says that they have ended."""
+    deleted = seconds_of((pod.get("metadata") or {}).get("deletionTimestamp"))
+    if not deleted:
+        return None
+    if status.get("reason") == "NodeLost" or now - deleted > GONE_SECONDS:
+        return Seen(TaskState.ENDED, Reason.LOST, message=_message(status, "its host does not answer"))
+    return None
+
+
+def waiting(status: Json) -> Wait | None:
+    """Tell why a pod does not start; None if it waits as every pod does."""
+    scheduled = _condition(status, "PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        since = seconds_of(scheduled.get("lastTransitionTime"))
+        return Wait(True, since, f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}")
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        waits = (container.get("state") or {}).get("waiting") or {}
+        if waits.get("reason") in STUCK:
+            return Wait(False, seconds_of(status.get("startTime")), f"{waits['reason']}: {waits.get('message', '')}".rstrip(": "))
+    return None
+
+
+def ended_at(thing: Json) -> float:
+    """Give when a pod ended, in seconds since 1970; where that can't be told, when it was made; of one that goes on: never."""
+    if (thing.get("status") or {}).get("phase") in ("Pending", "Running", "Unknown"):
+        return float("inf")
+    finished = seconds_of(_terminated(thing.get("status") or {}).get("finishedAt"))
+    return finished or seconds_of(thing["metadata"].get("creationTimestamp"))
+
+
+def job_seen(job: Json) -> Callable[[int, Seen | None], Seen | None]:
+    """Give what tells what is with a task by its number, from its Job and from what its pod says."""
+    status = job.get("status") or {}
+    done, failed = numbers_of(status.get("completedIndexes")), numbers_of(status.get("failedIndexes"))
+    count = int((job.get("spec") or {}).get("completions") or 0)
+    over = next((one for kind in ("Failed", "FailureTarget") if (one := _condition(status, kind))), None)
+
+    def tell(number: int, seen: Seen | None) -> Seen | None:
+        if number >= count:
+            return None
+        host = seen.host if seen else ""
+        if number in done:
+            return Seen(TaskState.ENDED, exit_status=0, host=host)
+        if seen is not None and (seen.state is TaskState.ENDED or not (number in failed or over)):
+            return seen
+        if over:
+            text = f"{over.get('reason', '')}: {over.get('message', '')}"
+            return Seen(TaskState.ENDED, Reason.CANCELED, message=text, host=host)
+        if number in failed:
+            return Seen(TaskState.ENDED, Reason.LOST, message="its pod was deleted", host=host)
+        return Seen(TaskState.QUEUED)
+
+    return tell
+
+
+def numbers_of(text: object) -> "set[int]":
+    """Read ``1-3,7``."""
+    return set(_numbers(str(text or "")))
+
+
+def _numbers(text: str) -> Iterator[int]:
+    for part in filter(None, text.split(",")):
+        low, _, high = part.partition("-")
+        yield from range(int(low), int(high or low) + 1)
+
+
+def seconds_of(text: object) -> float:
+    """Read a time of Kubernetes as seconds since 1970; 0 if there is none."""
+    return datetime.fromisoformat(str(text)).timestamp() if text else 0.0
+
+
+def _terminated(status: Json) -> Json:
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == CONTAINER:
+            found: Json = (container.get("state") or {}).get("terminated") or {}
+            return found
+    return {}
+
+
+def _exit_status(terminated: Json) -> int | None:
+    """Give the exit status of a program, or the signal that ended it, which a container tells as 128 more."""
+    if not terminated:
+        return None
+    if terminated.get("signal"):
+        return -int(terminated["signal"])
+    code = int(terminated.get("exitCode") or 0)
+    return 128 - code if 128 < code <= 128 + _SIGNALS and code - 128 in signal.valid_signals() else code
+
+
+def _condition(status: Json, kind: str) -> Json | None:
+    return next((one for one in status.get("conditions") or () if one.get("type") == kind and _counts(one)), None)
+
+
+def _counts(condition: Json) -> bool:
+    return condition.get("status") == "True" or condition.get("type") == "PodScheduled"
+
+
+def _message(status: Json, otherwise: str) -> str:
+    return str(status.get("message") or otherwise)

@@ -1,0 +1,81 @@
+"""A workflow in which jobs meet what happens on clusters; each writes down that it ran, below the directory that it is given."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import jobsys
+from jobsys import job
+
+
+def note(where: str, name: str) -> None:
+    Path(where, f"{name}-{os.getpid()}-{time.time_ns()}").touch()
+
+
+@job
+def square(number):
+    return number * number
+
+
+@job
+def chain(left, value=0):
+    return value if left == 0 else chain(left - 1, value + 1)
+
+
+@job(memory="200M")
+def glutton(where):
+    """Take more memory than was asked for; with what is given to the second try, it fits."""
+    note(where, "glutton")
+    held = bytearray(300 << 20)
+    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+    time.sleep(1)
+    return len(held)
+
+
+@job(walltime=4)
+def slow(where):
+    """Take longer than allowed, the first time."""
+    note(where, "slow")
+    if len(list(Path(where).glob("slow-*"))) == 1:
+        time.sleep(60)
+    return "in time"
+
+
+@job
+def patient(where, name, seconds):
+    note(where, name)
+    time.sleep(seconds)
+    return name
+
+
+@job
+def fan_out(count):
+    return sum_up([square(number) for number in range(count)])
+
+
+@job
+def sum_up(numbers):
+    return sum(numbers)
+
+
+@job
+def all_of_it(where, count):
+    return fan_out(count), chain(4), glutton(where), slow(where)
+
+
+@job
+def naps(where, count, seconds):
+    return [patient(where, f"nap{number}", seconds) for number in range(count)]
+
+
+if __name__ == "__main__":
+    parser = jobsys.argument_parser()
+    parser.add_argument("what", choices=["all", "naps"])
+    parser.add_argument("--where", required=True)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=5)
+    options = parser.parse_args()
+    workflow = all_of_it(options.where, options.count) if options.what == "all" else naps(options.where, options.count, options.seconds)
+    print(jobsys.run(workflow, options))
+    sys.exit(0)

@@ -1,0 +1,120 @@
+"""A real Kubernetes for tests: that of KUBECONFIG, or one node on this machine over the scripts and programs in ``infra/schedulers``."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from s3.servers import SEARCHED, free_ports  # type: ignore[import-not-found]
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+SCRIPTS: Final = "infra/schedulers"
+BUILT: Final = "kubernetes-1.20.2-amd64.tar.zst"
+PACKAGES: Final = {
+    "etcd": "etcd-server",
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "busybox": "busybox-static",
+    "openssl": "openssl",
+    "kubectl": "kubernetes-client",
+    "zstd": "zstd",
+}
+STARTING: Final = 110  # seconds
+IMAGE: Final = "localhost/busybox:test"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that runs: how it is reached, and a directory that tasks share with this machine, if any."""
+
+    kubeconfig: str
+    image: str
+    folder: Path | None = None
+
+    def options(self) -> dict[str, str]:
+        """Give the settings with which tasks run there."""
+        options = {"kubeconfig": self.kubeconfig, "image": self.image}
+        if self.folder is None:
+            return options
+        here = str(self.folder)
+        pod = {"volumes": [{"name": "shared", "hostPath": {"path": here}}]}
+        container = {"volumeMounts": [{"name": "shared", "mountPath": here}]}
+        return {**options, "pull-policy": "Never", "pod": json.dumps(pod), "container": json.dumps(container)}
+
+
+def find_scripts() -> Path | None:
+    """Find the directory of the scripts by TEST_SCHEDULERS, or below a ``shared`` beside the repository or one of its parents."""
+    named = os.environ.get("TEST_SCHEDULERS")
+    if named:
+        return Path(named)
+    return next((path for parent in REPOSITORY.parents if (path := parent / "shared" / SCRIPTS).is_dir()), None)
+
+
+def missing() -> str | None:
+    """Say what is missing for a server of our own, with the way out; None if it can be started."""
+    scripts = find_scripts()
+    if scripts is None or not (scripts / BUILT).exists():
+        return f"there is no {SCRIPTS}/{BUILT} in a directory shared/ beside the repository: set TEST_SCHEDULERS, or KUBECONFIG"
+    lacking = {program: package for program, package in PACKAGES.items() if shutil.which(program, path=SEARCHED) is None}
+    if lacking:
+        return f"there is no program {min(lacking)!r}: apt-get install -y --no-install-recommends {' '.join(sorted(lacking.values()))}"
+    return None if os.geteuid() == 0 else "it starts as root only: set KUBECONFIG to another one"
+
+
+@contextlib.contextmanager
+def started(state: Path) -> Iterator[Cluster]:
+    """Run a Kubernetes of one node."""
+    scripts = find_scripts()
+    assert scripts is not None
+    programs, folder = state / "bin", state / "shared"
+    programs.mkdir(parents=True)
+    folder.mkdir()
+    subprocess.run(["tar", "--zstd", "-xf", str(scripts / BUILT), "-C", str(programs)], check=True, timeout=STARTING)
+    environment = {**os.environ, "PATH": SEARCHED, "PORT": str(free_ports(10)), "NO_PROXY": "127.0.0.1,localhost"}
+    environment.pop("KUBECONFIG", None)
+    try:
+        _run([scripts / "k8s-up.sh", state / "k8s", programs], environment, state / "up.out")
+        yield Cluster(str(state / "k8s" / "kubeconfig"), IMAGE, folder)
+    finally:
+        _run([scripts / "k8s-down.sh", state / "k8s", "--wipe"], environment, state / "down.out")
+
+
+def _run(command: list[Path | str], environment: dict[str, str], log: Path) -> None:
+    with log.open("w") as stream:
+        done = subprocess.run(
+            [str(word) for word in command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            timeout=STARTING,
+            check=False,
+        )
+    assert done.returncode == 0, f"{command[0]} ended with {done.returncode}:\n{log.read_text()}"
+
+
+@pytest.fixture(scope="session")
+def kubernetes_cluster(isolated_session: None) -> Iterator[Cluster]:
+    """Give a cluster: one by KUBECONFIG, with the image that TEST_KUBERNETES_IMAGE names, or our own."""
+    given = os.environ.get("KUBECONFIG")
+    if given:
+        yield Cluster(given, os.environ.get("TEST_KUBERNETES_IMAGE", "busybox"))
+        return
+    lacking = missing()
+    if lacking is not None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Kubernetes: {lacking}")
+    state = Path(tempfile.mkdtemp(prefix="jk-"))
+    try:
+        with started(state) as cluster:
+            yield cluster
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
