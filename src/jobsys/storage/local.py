@@ -24,7 +24,7 @@ from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import is_written_by_somebody, sync_directory
 from jobsys.mounts import is_file_server, is_own_disk, options
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
-from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, look_anew, named_now, opened, walk
+from jobsys.storage.folders import TEMPORARY, doubt, empty, is_deleted_in_use, is_same_now, named_now, opened, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
 
 OPEN_FILES = 64
@@ -424,7 +424,8 @@ class LocalStorage(Storage):
                 if is_same_now(path, ours):
                     break
                 self._folders.clear()
-                look_anew(path)  # NFS may believe in a folder that another host has deleted, and make none in its place
+                if not self.is_alone():
+                    doubt(self.root, folder)
                 if last:
                     raise
         if sync and self.durable:
