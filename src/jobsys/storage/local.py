@@ -349,11 +349,7 @@ class LocalStorage(Storage):
         return (is_same if self.is_alone() else is_same_now)(path, os.fstat(file.number))
 
     def _again(self, error: OSError, key: str, look: Callable[[], Found]) -> Found:
-        """Look for a file once more, for as long as NFS fails because that is just being replaced.
-
-        A file that its host has open while it replaces it is renamed to ``.nfs…`` first, and only then is there a new one; what another
-        host has opened before may be gone when it is read.
-        """
+        """Look for a file once more, for as long as NFS fails because that is just being replaced (docs/nfs.md)."""
         for _ in range(RACES):
             if error.errno == errno.ENOENT and self._may_be_replaced(key):
                 time.sleep(PAUSE)
@@ -423,14 +419,17 @@ class LocalStorage(Storage):
                     raise
                 if is_same_now(path, ours):
                     break
-                self._folders.clear()
-                if not self.is_alone():
-                    doubt(self.root, folder)
+                self._forget(folder)
                 if last:
                     raise
         if sync and self.durable:
             sync_directory(folder)  # who lost syncs too: what it has seen must not be undone by a power cut
         return won
+
+    def _forget(self, folder: str) -> None:
+        self._folders.clear()
+        if not self.is_alone():
+            doubt(self.root, folder)
 
     def make_folder(self, folder: str) -> None:
         """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""
