@@ -54,18 +54,6 @@ def look_anew(path: str) -> None:
             os.close(os.open(above, _DIRECTORY))
 
 
-def doubt(root: str, folder: str) -> None:
-    """Have NFS forget a folder that another host has deleted: to remove it asks the server, which refuses if it is there and in use.
-
-    Where the server counts changes by a coarse clock, opening the directory above does not tell.
-    """
-    while folder.startswith(f"{root}/"):
-        with suppress(OSError):
-            os.rmdir(folder)
-        folder = os.path.dirname(folder)
-    look_anew(f"{root}/")
-
-
 def named_now(path: str) -> os.stat_result | None:
     """Tell what a name leads to (a link is not followed) as it is now, on the server, too; None if there is nothing.
 

@@ -24,7 +24,7 @@ from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import is_written_by_somebody, sync_directory
 from jobsys.mounts import is_file_server, is_own_disk, options
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
-from jobsys.storage.folders import TEMPORARY, doubt, empty, is_deleted_in_use, is_same_now, named_now, opened, walk
+from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, look_anew, named_now, opened, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
 
 OPEN_FILES = 64
@@ -202,7 +202,7 @@ class LocalStorage(Storage):
             self.fail(error, "list", f"{self.root}/{folder}")
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Unlink files, then the directories below the first level that this left empty."""
+        """Unlink files, then the directories below the first level that this left empty, unless others could still believe in these."""
         folders = set()
         for key in keys:
             path = self.local_path(key)
@@ -215,7 +215,7 @@ class LocalStorage(Storage):
                 continue
             except OSError as error:
                 self.fail(error, "delete", path)
-            if "/" in folder:
+            if "/" in folder and self.is_alone():
                 folders.add(folder)
         for folder in folders:
             above, _, name = folder.rpartition("/")
@@ -419,17 +419,18 @@ class LocalStorage(Storage):
                     raise
                 if is_same_now(path, ours):
                     break
-                self._forget(folder)
+                self._forget(path)
                 if last:
                     raise
         if sync and self.durable:
             sync_directory(folder)  # who lost syncs too: what it has seen must not be undone by a power cut
         return won
 
-    def _forget(self, folder: str) -> None:
+    def _forget(self, path: str) -> None:
+        """Take no folder for made any more, nor what NFS believes of those above a name for true."""
         self._folders.clear()
         if not self.is_alone():
-            doubt(self.root, folder)
+            look_anew(path)
 
     def make_folder(self, folder: str) -> None:
         """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""
