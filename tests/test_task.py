@@ -143,6 +143,12 @@ def test_what_fits_is_kept_and_the_rest_given_back():
     assert 40 <= done <= 50  # of 1.9 s each in 90 s
 
 
+def test_a_last_job_is_given_back_too_where_it_would_run_into_the_limit_of_its_task():
+    scene = Scene(100.0, 1, 2)
+    scene.serve()
+    assert scene.states() == {1: BatchState.COMPLETED, 2: BatchState.RETURNED}
+
+
 def test_nothing_is_given_back_where_each_job_has_its_own_task():
     scene = Scene(100.0, 1, task_seconds=0)
     scene.serve()

@@ -159,7 +159,7 @@ class Task:
     def _give_back(self) -> None:
         """Give back what is too much for a task: it was sized by what was known before."""
         waiting = [id for id, state in self._out.items() if state is None]
-        if not self._task_seconds or len(waiting) < 2:
+        if not self._task_seconds or not waiting:
             return
         now = self._clock()
         running = now - self._latest

@@ -67,6 +67,8 @@ class BatchSystem(ABC):
 
     window: int = 4096
     """How many jobs it is given at most before one of them ends: what it can run at once, and as many more as keep it from idling."""
+    shared: bool = False
+    """Whether others use it, too: what waits there may begin although nothing of this run ends."""
     enforces: frozenset[str] = frozenset()
     """Which of ``cores memory disk accelerators walltime`` it holds a job to, rather than only counting what was asked for."""
 
@@ -106,6 +108,10 @@ class BatchSystem(ABC):
         """Tell how many jobs run now, and of ``most`` of them where: asked every second, so where many run it must be quicker than all."""
         running = self.running()
         return len(running), dict(islice(running.items(), most))
+
+    def leave(self) -> None:
+        """Let go of everything, since another leader has come: what it may have adopted goes on. By default all ends."""
+        self.shutdown()
 
     @abstractmethod
     def shutdown(self) -> None:
