@@ -23,7 +23,7 @@ from jobsys.batch.cluster import sizing
 from jobsys.batch.cluster.mail import Box, Claim
 from jobsys.batch.local.system import LocalBatchSystem
 from jobsys.batch.machine import Machine, this_machine
-from jobsys.errors import JobsysError
+from jobsys.errors import BatchSystemError, JobsysError
 from jobsys.framing import FrameReader
 from jobsys.jobstores import keys, open_store
 from jobsys.version import VERSION
@@ -183,6 +183,12 @@ class Task:
         self._post(framing.pack(framing.BYE, self._signal, self._box.read))
 
 
+def blame(box: Box, error: JobsysError) -> None:
+    """Tell the leader, which then ends the run, what no other task can do better; trouble with the store costs this task only."""
+    if isinstance(error, BatchSystemError):
+        box.write(framing.pack(framing.CANNOT_START, payload=str(error).encode()))
+
+
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="python -m jobsys.task", add_help=False)
     parser.add_argument("--locator", required=True)
@@ -230,7 +236,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         task.serve(machine)
     except JobsysError as error:
-        box.write(framing.pack(framing.CANNOT_START, payload=str(error).encode()))
+        blame(box, error)
         sys.stderr.write(f"jobsys task: {error}\n")
         return 1
     return 0
