@@ -10,7 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-htcondor test-kubernetes coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor test-kubernetes test-nfs coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -33,6 +33,9 @@ test-htcondor: $(STAMP)  ## run the tests that need a real HTCondor, as root; AR
 
 test-kubernetes: $(STAMP)  ## run tasks on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
 	$(BIN)/python -m pytest -m kubernetes tests/cluster $(ARGS)
+
+test-nfs: $(STAMP)  ## run the tests on NFS between hosts with kernels of their own (root, a minute or two); ARGS as for test
+	$(BIN)/python -m pytest -m nfs tests/nfs $(ARGS)
 
 coverage: $(STAMP)  ## run all tests, which takes longer so, and tell which lines they do not reach; ARGS as for test
 	$(BIN)/python -m pytest --cov --cov-report=term $(or $(ARGS),-n $(PROCESSES))

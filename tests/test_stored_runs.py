@@ -94,7 +94,7 @@ def test_it_holds_one_of_everything(stored):
     """What a later version must be able to read is in it."""
     directory, _ = stored
     there = {path.relative_to(directory / "store").parts[0] for path in (directory / "store").rglob("*") if path.is_file()}
-    assert there == keys.TOPS - {"kill.json", "code", "logs", "shared", "shared-refs", "probe"}
+    assert there == keys.TOPS - {"kill.json", "code", "logs", "shared", "shared-refs", "probe", "tasks"}
     _, last = replay(open_store(str(directory / "store")))
     assert max(map(int, os.listdir(directory / "store" / "snapshots"))) <= last
     jobs = read_history(open_store(str(directory / "store"))).jobs.values()

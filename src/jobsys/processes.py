@@ -335,10 +335,12 @@ def _carries(pid: int, mark: bytes) -> bool:
 def wait_for_end(pids: list[int], timeout: float | None) -> None:
     """Wait until one of the processes ends."""
     descriptors: list[int] = []
+    ends = select.poll()  # not select, which takes no descriptor above 1023
     try:
         for pid in pids:
             descriptors.append(os.pidfd_open(pid))
-        select.select(descriptors, [], [], timeout)
+            ends.register(descriptors[-1], select.POLLIN)
+        ends.poll(None if timeout is None else timeout * 1000)
     except ProcessLookupError:
         return
     except (AttributeError, OSError):  # no such call here

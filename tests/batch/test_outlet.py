@@ -1,6 +1,8 @@
 """Writing without waiting: nothing is lost, doubled or out of order, whatever the pipe takes."""
 
+import fcntl
 import os
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -52,3 +54,17 @@ def test_drain_ends_in_time_where_nobody_reads(pipe):
     outlet.send(MUCH)
     outlet.drain(0.05)
     assert outlet.stuffed
+
+
+def test_a_descriptor_of_any_number_will_do(pipe):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2000)), hard))
+    descriptor = fcntl.fcntl(pipe[1], fcntl.F_DUPFD_CLOEXEC, 1030)
+    try:
+        outlet = Outlet(descriptor)
+        outlet.send(MUCH)
+        outlet.drain(0.05)
+        assert outlet.stuffed
+    finally:
+        os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

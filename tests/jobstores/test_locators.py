@@ -162,6 +162,6 @@ def test_every_key_begins_with_a_known_name() -> None:
         keys.log(1, "t"),
         keys.graph(1, "t"),
     ]
-    made += [keys.commit(1, "t"), keys.file(1, "t", 1, "n"), keys.shared("n"), keys.STORE, keys.STATUS, keys.KILL, keys.PROBE]
+    made += [keys.commit(1, "t"), keys.file(1, "t", 1, "n"), keys.shared("n"), keys.STORE, keys.STATUS, keys.KILL, keys.PROBE, keys.WAVES]
     made += [keys.pointer(keys.resource("resources/n"), "g")]
     assert {key.partition("/")[0] for key in made} == keys.TOPS

@@ -1,5 +1,6 @@
 """S3 servers as fixtures: each is started once, only if a test asks for it, and taken down with nothing left."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -13,6 +14,8 @@ import pytest
 from botocore.config import Config
 
 from s3 import servers  # type: ignore[import-not-found]
+
+MANY_OPEN = 200  # descriptors of this process, which may have 1024 on many machines
 
 
 @pytest.fixture(scope="session")
@@ -83,14 +86,16 @@ def faults(fault_port: int) -> "Iterator[servers.Faults]":
 
 
 @pytest.fixture
-def s3_place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def s3_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """Give what makes a new bucket on a server, and puts into the environment what it takes to get there; gives the locator."""
 
     def make(server: servers.Server, endpoint: str = "") -> str:
         use(monkeypatch, server, endpoint)
         return f"s3://{bucket(server)}/{uuid.uuid4().hex[:8]}"
 
-    return make
+    yield make
+    if len(os.listdir("/proc/self/fd")) > MANY_OPEN:
+        gc.collect()  # clients of boto3 hang in cycles, each with its connections
 
 
 def use(monkeypatch: pytest.MonkeyPatch, server: "servers.Server", endpoint: str = "") -> None:

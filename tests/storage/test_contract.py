@@ -9,7 +9,7 @@ import pytest
 from bucket import Bucket  # type: ignore[import-not-found]
 from jobsys.jobstores import s3
 from jobsys.jobstores.serving import StoreServer
-from jobsys.storage import packs
+from jobsys.storage import local, packs
 from jobsys.storage.base import Storage
 from jobsys.storage.faulty import FaultyStorage
 from jobsys.storage.local import LocalStorage
@@ -33,7 +33,7 @@ from within import Alternating, Within  # type: ignore[import-not-found]
 TOKEN = "the-token"
 KINDS = (
     *("local", "local-durable", "local-kept-open", "local-odd-root"),
-    *("packed", "packed-within", "packed-alternating", "packed-loose"),
+    *("packed", "packed-within", "packed-alternating", "packed-loose", "shared", "shared-loose"),
     *("memory", "faulty", "served", "sent-on", "passed-through"),
     *("s3-ceph", "s3-moto"),
 )
@@ -69,8 +69,13 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, serve: Callable[[Storag
 
     def loose(root: Path) -> Storage:
         """Its directory is another machine's, as far as it knows."""
-        request.getfixturevalue("monkeypatch").setattr(packs, "devices", lambda kinds, mounts: frozenset())
+        request.getfixturevalue("monkeypatch").setattr(packs, "is_own_disk", lambda _path: False)
         return Within(Alternating(lambda: PackedStorage(root, durable=False, packed="d/")), "d/")
+
+    def shared(make: Callable[[], Storage]) -> Storage:
+        """Other hosts use its directory, as far as it knows."""
+        request.getfixturevalue("monkeypatch").setattr(local, "is_own_disk", lambda _path: False)
+        return make()
 
     if request.param.startswith("s3-"):
         return in_bucket(request.param.removeprefix("s3-"))
@@ -84,6 +89,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, serve: Callable[[Storag
         "packed-within": lambda: Within(PackedStorage(root(), durable=False, packed="journal/"), "journal/"),
         "packed-alternating": lambda: alternating(root()),
         "packed-loose": lambda: loose(root()),
+        "shared": lambda: shared(lambda: LocalStorage(root(), durable=False)),
+        "shared-loose": lambda: shared(lambda: loose(root())),
         "memory": MemoryStorage,
         "faulty": lambda: FaultyStorage(LocalStorage(root(), durable=False)),
         "served": served,

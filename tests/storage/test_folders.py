@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobsys.storage.folders import empty, walk
+from jobsys.storage.folders import empty, is_deleted_in_use, is_same_now, named_now, opened, walk
 
 KEYS = st.lists(st.text("ab-.0~", min_size=1, max_size=2).filter(lambda part: part not in (".", "..")), min_size=1, max_size=3).map(
     "/".join
@@ -60,3 +60,36 @@ def test_emptied_until_the_last_writer_gave_up(tmp_path: Path, monkeypatch: pyte
     assert empty(str(root), last=True)
     assert empty(str(root), last=True)
     assert os.listdir(tmp_path) == ["precious"]
+
+
+def test_that_a_root_is_missing_is_asked_of_all_directories_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a host forgets what it knew of NFS."""
+    root, asked, really = tmp_path / "a" / "b", [], os.open
+
+    def open_stale(path: str, *arguments: int, **more: int) -> int:
+        asked.append(os.fspath(path))
+        if asked.count(str(root)) == 1 and path == str(root):
+            raise FileNotFoundError(errno.ENOENT, "not as far as is known here")
+        return really(path, *arguments, **more)
+
+    root.mkdir(parents=True)
+    monkeypatch.setattr(os, "open", open_stale)
+    with opened(str(root), "") as directory:
+        assert os.path.samestat(os.fstat(directory), os.stat(root))
+    assert asked == [str(root), *(str(each) for each in reversed(root.parents)), str(root)]
+
+
+def test_what_a_name_leads_to_now(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "link").symlink_to("a")
+    found = os.stat(tmp_path / "a")
+    assert is_same_now(f"{tmp_path}/a", found)
+    for other in ("link", "none", "none/a", "a/b"):
+        assert not is_same_now(f"{tmp_path}/{other}", found), other
+    assert named_now(f"{tmp_path}/none/a") is None
+
+
+def test_the_names_that_nfs_gives() -> None:
+    assert is_deleted_in_use(".nfs000000000000003200000001")
+    assert not is_deleted_in_use(".nfs")
+    assert not is_deleted_in_use("a.nfs000000000000003200000001")

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -20,6 +21,7 @@ from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.storage import local
 from jobsys.storage.local import LocalStorage
+from jobsys.storage.openfiles import read_range
 
 ODD = "sp ace 'q\" ünï\n%20#?"
 
@@ -344,6 +346,7 @@ def test_what_is_synced_and_in_which_order(tmp_path: Path, monkeypatch: pytest.M
 WRITER = """
 import sys
 from jobsys.storage.local import LocalStorage
+from jobsys.storage.openfiles import read_range
 storage = LocalStorage(sys.argv[1], durable=False)
 number = int(sys.argv[2])
 print("go", flush=True)
@@ -467,3 +470,107 @@ def test_threads_and_forks_read_beside_each_other(storage: LocalStorage, monkeyp
     assert failures == [0] * 4
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 6
     assert len(list(storage.list("own/"))) == 6
+
+
+@pytest.fixture
+def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStorage:
+    """Other hosts use its directory, as far as it knows."""
+    monkeypatch.setattr(local, "is_own_disk", lambda _path: False)
+    monkeypatch.setattr(local, "PAUSE", 0.001)
+    return LocalStorage(tmp_path / "root", durable=False, immutable=lambda key: key.startswith("kept/"))
+
+
+@pytest.mark.parametrize("key", ["a", "kept/a"])
+@pytest.mark.parametrize("times", [1, local.RACES, local.RACES + 1])
+def test_what_is_gone_from_nfs_since_it_was_opened_is_opened_again(
+    on_nfs: LocalStorage, monkeypatch: pytest.MonkeyPatch, key: str, times: int
+) -> None:
+    really, failures = read_range, [errno.ESTALE] * times
+
+    def read_stale(*arguments: Any) -> bytes:
+        if failures:
+            raise OSError(failures.pop(), "Stale file handle")
+        return really(*arguments)
+
+    on_nfs.put(key, b"new")
+    monkeypatch.setattr(local, "read_range", read_stale)
+    if times > local.RACES:
+        with pytest.raises(StorageError, match="the file server no longer knows"):
+            on_nfs.get(key)
+    assert on_nfs.get(key) == b"new"
+
+
+def test_what_nfs_is_just_replacing_is_waited_for(on_nfs: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stream(key: str) -> bytes:
+        with on_nfs.reader(key) as file:
+            return file.read()
+
+    def size(key: str) -> bytes:
+        return b"new"[: on_nfs.stat(key).size]
+
+    def replace(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            on_nfs.put("a", b"new")
+
+    monkeypatch.setattr(time, "sleep", replace)
+    old = tmp_path / "root" / ".nfs000000000000003200000001"
+    on_nfs.put("b", b"")
+    old.touch()
+    for read in (on_nfs.get, stream, size):
+        waited: list[float] = []
+        on_nfs.delete(["a"])
+        assert read("a") == b"new"
+        assert len(waited) == 3
+    waited = []
+    with pytest.raises(NotFoundError):
+        on_nfs.get("c")
+    assert len(waited) == local.RACES
+    old.unlink()
+    waited = []
+    with pytest.raises(NotFoundError):
+        on_nfs.get("c")
+    assert not waited
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_name_that_nfs_believes_taken_is_looked_at_again(on_nfs: LocalStorage, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
+    really = os.link
+    refused: list[str] = []
+
+    def link_stale(source: str, target: str) -> None:
+        if not refused:
+            refused.append(target)
+            if made:
+                Path(target).touch()
+            raise FileExistsError(errno.EEXIST, "as far as is known here", target)
+        really(source, target)
+
+    on_nfs.put("b", b"")
+    monkeypatch.setattr(os, "link", link_stale)
+    assert on_nfs.put("a", b"mine", if_absent=True) is not made
+    assert on_nfs.get("a") == (b"" if made else b"mine")
+
+
+def test_a_replaced_object_leaves_no_temporary_file_to_look_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(tmp_path / "root")
+    monkeypatch.setattr(local, "discard", lambda path: not path)
+    storage.put("a", b"")
+    with storage.writer("a") as stream:
+        stream.write(b"1")
+    assert not storage._left
+
+
+def test_a_mount_on_which_hosts_do_not_see_each_other_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(tmp_path / "not" / "yet")
+    storage.prove()
+    asked: list[str] = []
+
+    def options(path: str) -> frozenset[str]:
+        asked.append(path)
+        return frozenset({"rw", "nocto"})
+
+    monkeypatch.setattr(local, "options", options)
+    with pytest.raises(StorageError, match="mounted with nocto"):
+        storage.prove()
+    assert asked == [str(tmp_path)]

@@ -1,6 +1,7 @@
 """A worker host and its workers, spoken to over their sockets as a leader does; and the watch over their limits."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -342,6 +343,20 @@ def test_own_children_are_those_that_were_not_waited_for():
             process.kill()
             process.wait()
         os.close(own.file)
+
+
+def test_the_end_of_a_process_is_seen_by_a_descriptor_of_any_number():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2000)), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1030)]
+    try:
+        with subprocess.Popen(["sleep", "0.1"]) as process:
+            processes.wait_for_end([process.pid], 20)
+            assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_is_gone_has_no_memory_and_no_children():

@@ -68,7 +68,7 @@ class BatchSystem(ABC):
     window: int = 4096
     """How many jobs it is given at most before one of them ends: what it can run at once, and as many more as keep it from idling."""
     shared: bool = False
-    """Whether others use it, too: what waits there may begin although nothing of this run ends."""
+    """Whether jobs may wait for the work of other people to end: that nothing but services runs then tells nothing."""
     enforces: frozenset[str] = frozenset()
     """Which of ``cores memory disk accelerators walltime`` it holds a job to, rather than only counting what was asked for."""
 

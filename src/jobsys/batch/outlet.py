@@ -46,6 +46,8 @@ class Outlet:
     def drain(self, seconds: float) -> None:
         """Wait until all is sent, or so long."""
         end = time.monotonic() + seconds
+        room = select.poll()  # not select, which takes no descriptor above 1023
+        room.register(self.descriptor, select.POLLOUT)
         while self.stuffed and (left := end - time.monotonic()) > 0:
-            select.select([], [self.descriptor], [], left)
+            room.poll(left * 1000)
             self.flush()

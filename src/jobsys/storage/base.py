@@ -24,6 +24,7 @@ _IN_PLAIN_WORDS = {
     errno.EROFS: "this file system is mounted read-only; have it mounted writable, or choose another place",
     errno.EACCES: "permission denied to user {user}; have the permissions changed, or choose another place",
     errno.EPERM: "this file system or its permissions forbid it to user {user} (it may have no hard links); choose another place",
+    errno.EBUSY: "a process has a file of it open, or another file system is mounted in it; end what uses it, then try again",
     errno.EISDIR: "it is a directory",
     errno.ENOTDIR: "a part of this path is a file, not a directory; choose another place",
     errno.EMFILE: "this process has too many open files; raise the limit (ulimit -n)",

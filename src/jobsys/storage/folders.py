@@ -9,17 +9,25 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import PurePath
 
 TEMPORARY = ".tmp"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NAME = re.compile(r"(?!\.nfs[0-9a-f]{16})[A-Za-z0-9._~%=-]+")  # NFS calls a file ".nfs…" that was deleted while open
+_IN_USE = (errno.ENOTEMPTY, errno.EBUSY)  # NFS refuses to delete what a process of this host has open
+_DELETED = r"\.nfs[0-9a-f]{16}"  # NFS calls a file so that was deleted, or replaced, while its host had it open
+_NAME = re.compile(rf"(?!{_DELETED})[A-Za-z0-9._~%=-]+")
+
+
+def is_deleted_in_use(name: str) -> bool:
+    """Tell whether a file has the name that NFS gives to what was deleted, or replaced, while its host had it open."""
+    return re.match(_DELETED, name) is not None
 
 
 @contextmanager
 def opened(root: str, folder: str) -> Iterator[int]:
     """Open a directory below a root (``""`` is the root itself), to name files in it by ``dir_fd``; a link on the way is no directory."""
-    descriptor = os.open(root, _DIRECTORY)
+    descriptor = _open_root(root)
     try:
         for part in folder.split("/") if folder else ():
             below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
@@ -28,6 +36,41 @@ def opened(root: str, folder: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_root(root: str) -> int:
+    """Open a directory. That it is missing is asked of all that are above it anew: a host keeps such an answer of NFS for a minute."""
+    try:
+        return os.open(root, _DIRECTORY)
+    except FileNotFoundError:
+        look_anew(root)
+        return os.open(root, _DIRECTORY)
+
+
+def look_anew(path: str) -> None:
+    """Open all directories above a name: of each NFS then asks the server what has changed in it."""
+    for above in reversed(PurePath(path).parents):
+        with suppress(OSError):  # one may pass through it only, or it is gone
+            os.close(os.open(above, _DIRECTORY))
+
+
+def named_now(path: str) -> os.stat_result | None:
+    """Tell what a name leads to (a link is not followed) as it is now, on the server, too; None if there is nothing.
+
+    A host believes for seconds what it knows of a name on NFS, and for half a minute that there is none. It asks the server whether
+    a directory has changed when that is opened.
+    """
+    try:
+        with opened(os.path.dirname(path), "") as directory:
+            return os.stat(os.path.basename(path), dir_fd=directory, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def is_same_now(path: str, found: os.stat_result) -> bool:
+    """Tell whether a name leads, on the server too, to the file that was found before."""
+    there = named_now(path)
+    return there is not None and os.path.samestat(there, found)
 
 
 def walk(root: str, folder: str, prefix: str, after: str) -> Iterator[str]:
@@ -65,7 +108,7 @@ def empty(folder: str, last: bool) -> bool:
     except OSError as error:
         if error.errno == errno.EBUSY and os.path.ismount(folder):
             return True
-        if error.errno != errno.ENOTEMPTY or last:
+        if error.errno not in _IN_USE or last:
             raise
         time.sleep(0.05)
         return False

@@ -4,6 +4,7 @@ A file is written beside (in ``.tmp`` under the same root), synced, then linked 
 ``link`` and replace by ``rename`` is asked of the file system, which NFS has too. There are no locks, so a fork can copy none.
 """
 
+import errno
 import importlib
 import io
 import itertools
@@ -15,20 +16,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, TypeVar
 from urllib.parse import quote
 
 from jobsys import processes
 from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import is_written_by_somebody, sync_directory
+from jobsys.mounts import is_file_server, is_own_disk, options
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
-from jobsys.storage.folders import TEMPORARY, empty, opened, walk
+from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, look_anew, named_now, opened, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
 
 OPEN_FILES = 64
 KNOWN_FOLDERS = 10_000
 RACES = 20
+PAUSE = 0.01  # seconds
 WEEK = 7 * 86_400.0
+Found = TypeVar("Found")
 _MADE_BY = re.compile(r"[0-9a-f]{16}\.([0-9a-f]{12})\.(\d+)\.\d+")
 
 
@@ -53,6 +57,7 @@ class LocalStorage(Storage):
         self._folders: set[str] = set()
         self._open: dict[str, Descriptor] = {}  # a plain one: threads can't put it out of order
         self._names = (f"{self.root}/{TEMPORARY}/{secrets.token_hex(8)}.{processes.namespace()}.", itertools.count())
+        self._alone: bool | None = None  # not known yet
         self._left: set[str] = set()  # temporary files of this process that could not be deleted
 
     def put(self, key: str, data: bytes | memoryview, *, if_absent: bool = False) -> bool:
@@ -68,31 +73,36 @@ class LocalStorage(Storage):
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            return self._publish(temporary, path, if_absent)
+            won = self._publish(temporary, path, if_absent)
+            temporary = temporary if if_absent else ""  # a rename leaves nothing
         except OSError as error:
             self.fail(error, "write", path)
         finally:
             self._discard(temporary)
+        return won
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """Read a file or a range of it."""
         check_key(key)
         check_range(start, length)
-        path = f"{self.root}/{key}"
         try:
-            if self._immutable(key):
-                return read_range(self._kept(key), start, length)
-            return read_range(Descriptor(self._open_file(key)), start, length)
+            return self._read(key, start, length)
         except OSError as error:
-            self._open.pop(key, None)
-            self.fail(error, "read", path)
+            try:
+                return self._again(error, key, lambda: self._read(key, start, length))
+            except OSError as final:
+                self.fail(final, "read", f"{self.root}/{key}")
 
     @contextmanager
     def reader(self, key: str) -> Iterator[BinaryIO]:
         """Open a file for reading."""
         path = self.local_path(key)
         try:
-            raw = ReadingFile(path, self._open_file(key))
+            try:
+                descriptor = self._open_lasting(key)
+            except OSError as error:
+                descriptor = self._again(error, key, lambda: self._open_lasting(key))
+            raw = ReadingFile(path, descriptor)
         except OSError as error:
             self.fail(error, "read", path)
         with io.BufferedReader(raw) as stream:
@@ -113,6 +123,7 @@ class LocalStorage(Storage):
                 yield stream
             try:
                 self._publish(temporary, path, if_absent=False, sync=later is None)
+                temporary = ""
             except OSError as error:
                 self.fail(error, "write", path)
         finally:
@@ -191,7 +202,7 @@ class LocalStorage(Storage):
             self.fail(error, "list", f"{self.root}/{folder}")
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Unlink files, then the directories below the first level that this left empty."""
+        """Unlink files, then the directories below the first level that this left empty, unless others could still believe in these."""
         folders = set()
         for key in keys:
             path = self.local_path(key)
@@ -204,7 +215,7 @@ class LocalStorage(Storage):
                 continue
             except OSError as error:
                 self.fail(error, "delete", path)
-            if "/" in folder:
+            if "/" in folder and self.is_alone():
                 folders.add(folder)
         for folder in folders:
             above, _, name = folder.rpartition("/")
@@ -216,7 +227,7 @@ class LocalStorage(Storage):
         """Tell a file's size and time."""
         path = self.local_path(key)
         try:
-            found = os.lstat(path)
+            found = os.lstat(path) if self.is_alone() else self._stat_shared(key)
         except OSError as error:
             self.fail(error, "find", path)
         if not stat.S_ISREG(found.st_mode):
@@ -227,6 +238,25 @@ class LocalStorage(Storage):
         """Make a ``file://`` URL, percent-encoded."""
         return "file://" + quote(os.fsencode(self.local_path(key)))
 
+    def prove(self) -> None:
+        """Refuse a mount of NFS on which hosts do not see what others do.
+
+        Raises:
+            StorageError: it is mounted with ``nocto``.
+        """
+        place = self.root
+        while not (os.path.isdir(place) or place == os.path.dirname(place)):
+            place = os.path.dirname(place)
+        try:
+            chosen = options(place)
+        except OSError as error:
+            self.fail(error, "find", place)
+        if "nocto" in chosen:
+            raise StorageError(
+                f"{self.root} lies on a file system mounted with nocto, on which hosts do not see in time what others write; "
+                "have it mounted without, or choose another place"
+            )
+
     def local_path(self, key: str) -> str:
         """Give the file's path. Never write to it: its mode is read-only."""
         check_key(key)
@@ -235,6 +265,7 @@ class LocalStorage(Storage):
     def destroy(self) -> None:
         """Delete everything under the root, and the root unless something is mounted on it."""
         real = os.path.realpath(self.root)
+        self._open.clear()
         try:
             for attempt in range(RACES):
                 if empty(real, last=attempt == RACES - 1):
@@ -244,7 +275,6 @@ class LocalStorage(Storage):
         except OSError as error:
             raise storage_error(error, "destroy", self.root) from error
         finally:
-            self._open.clear()
             self._folders.clear()
         self._seen = False
 
@@ -284,6 +314,70 @@ class LocalStorage(Storage):
         with opened(self.root, folder) as directory:
             return os.open(name, READ, dir_fd=directory)
 
+    def _open_lasting(self, key: str) -> int:
+        """Open a file for reading on and on: one that was not replaced before it could be used."""
+        descriptor = self._open_file(key)
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _stat_shared(self, key: str) -> os.stat_result:
+        try:
+            return self._stat_now(key)
+        except OSError as error:
+            return self._again(error, key, lambda: self._stat_now(key))
+
+    def _stat_now(self, key: str) -> os.stat_result:
+        folder, _, name = key.rpartition("/")
+        with opened(self.root, folder) as directory:
+            return os.lstat(name, dir_fd=directory)
+
+    def is_alone(self) -> bool:
+        """Tell whether no other host uses the file system: then what this one knows of names is true, and a replaced file never absent."""
+        if self._alone is None:
+            try:
+                self._alone = is_own_disk(self.root) and not is_file_server()
+            except FileNotFoundError:  # not yet, or not as far as is known here
+                return False
+        return self._alone
+
+    def leads_to(self, path: str, file: Descriptor) -> bool:
+        """Tell whether a name still leads to an open file, whichever machine has renamed that."""
+        return (is_same if self.is_alone() else is_same_now)(path, os.fstat(file.number))
+
+    def _again(self, error: OSError, key: str, look: Callable[[], Found]) -> Found:
+        """Look for a file once more, for as long as NFS fails because that is just being replaced (docs/nfs.md)."""
+        for _ in range(RACES):
+            if error.errno == errno.ENOENT and self._may_be_replaced(key):
+                time.sleep(PAUSE)
+            elif error.errno != errno.ESTALE:
+                break
+            try:
+                return look()
+            except OSError as another:
+                error = another
+        raise error
+
+    def _may_be_replaced(self, key: str) -> bool:
+        """Tell whether there is a file after all, or traces of another one in its place."""
+        if self.is_alone():
+            return False
+        folder, _, name = key.rpartition("/")
+        with opened(self.root, folder) as directory:
+            return any(each == name or is_deleted_in_use(each) for each in os.listdir(directory))
+
+    def _read(self, key: str, start: int, length: int | None) -> bytes:
+        if not self._immutable(key):
+            return read_range(Descriptor(self._open_file(key)), start, length)
+        try:
+            return read_range(self._kept(key), start, length)
+        except OSError:
+            self._open.pop(key, None)
+            raise
+
     def _kept(self, key: str) -> Descriptor:
         """Give the open file of an immutable key; one that falls out closes when its last reader in any thread is done."""
         descriptor = self._open.pop(key, None) or Descriptor(self._open_file(key))
@@ -315,17 +409,28 @@ class LocalStorage(Storage):
                 (os.link if if_absent else os.rename)(temporary, path)
                 break
             except FileExistsError:
-                won = is_same(path, ours)
+                there = named_now(path)
+                if there is None and not last:  # NFS believed in what another host has deleted
+                    continue
+                won = there is not None and os.path.samestat(there, ours)
                 break
-            except FileNotFoundError:
-                if is_same(path, ours):
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESTALE):
+                    raise
+                if is_same_now(path, ours):
                     break
-                self._folders.clear()
+                self._forget(path)
                 if last:
                     raise
         if sync and self.durable:
             sync_directory(folder)  # who lost syncs too: what it has seen must not be undone by a power cut
         return won
+
+    def _forget(self, path: str) -> None:
+        """Take no folder for made any more, nor what NFS believes of those above a name for true."""
+        self._folders.clear()
+        if not self.is_alone():
+            look_anew(path)
 
     def make_folder(self, folder: str) -> None:
         """Make sure that a directory and all above it to the root exist and survive a power cut, once a process."""

@@ -9,7 +9,7 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -67,6 +67,9 @@ class PackedStorage(Storage):
             return self._beside.get(key, start, length)
         self._check(key)
         check_range(start, length)
+        if self._packs.loose:  # most lie beside: one look is enough
+            with suppress(NotFoundError):
+                return self._beside.get(key, start, length)
         with self._telling("read", key):
             found = self._find(key)
             if found is not None:
@@ -187,6 +190,10 @@ class PackedStorage(Storage):
             raise StorageError(f"{key} in {self.root} lies in a pack with others, and has no URL of its own")
         return self._beside.url(key)
 
+    def prove(self) -> None:
+        """Find out whether the directory is mounted so that hosts see what others do."""
+        self._beside.prove()
+
     def local_path(self, key: str) -> str | None:
         """Give a file's path; an object in a pack has none."""
         check_key(key)
@@ -198,8 +205,8 @@ class PackedStorage(Storage):
 
     def destroy(self) -> None:
         """Delete everything under the root, and the root."""
-        self._beside.destroy()
         self._packs.forget()
+        self._beside.destroy()
 
     def release(self) -> None:
         """Shut the pack that this process appends to."""

@@ -23,7 +23,7 @@ from typing import Final
 
 from jobsys.errors import IntegrityError, StorageError
 from jobsys.files import sync_directory
-from jobsys.mounts import devices, mounts
+from jobsys.mounts import is_own_disk
 from jobsys.storage.folders import opened
 from jobsys.storage.local import OPEN_FILES, LocalStorage
 from jobsys.storage.openfiles import NEW, READ, WRITE, Descriptor, is_same, read_range, write_again
@@ -37,7 +37,6 @@ FILL: Final = 1 << 16
 LARGE: Final = 1 << 27
 """Bytes after which another pack is begun."""
 _PACK: Final = re.compile(r"(pack-([0-9]{8})-[0-9a-f]{8})\.(open|shut|end)")
-_OWN_DISKS: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "f2fs", "jfs", "btrfs", "bcachefs", "zfs", "tmpfs", "overlay"})
 AT_ONCE: Final = 32
 """How many names the system surely gives in one piece, in which none is missing that is being renamed."""
 SEARCHES: Final = 16
@@ -164,7 +163,7 @@ class Packs:
         record = search(read, os.fstat(file.number).st_size if end is None else end, key)
         if record is None or record.gone or not is_whole(read, record):
             return None
-        counts = record.end <= end if end is not None else is_open and is_same(f"{self._path}/{pack.name}.open", os.fstat(file.number))
+        counts = record.end <= end if end is not None else is_open and self._beside.leads_to(f"{self._path}/{pack.name}.open", file)
         return record.at if counts else None
 
     def keys(self, after: str = "") -> set[str]:
@@ -395,7 +394,7 @@ class Packs:
                 return True
             fresh = self._whole(pack, read)
             # What was read counts only if nobody had shut the pack before it was.
-            if is_same(f"{self._path}/{pack.name}.open", os.fstat(file.number)):
+            if self._beside.leads_to(f"{self._path}/{pack.name}.open", file):
                 for record in fresh:
                     pack.take(record)
                 return True
@@ -484,7 +483,7 @@ class Packs:
 
     def _is_own_disk(self) -> bool:
         """Tell whether nobody but this machine's kernel writes to the folder's file system."""
-        return os.stat(self._path).st_dev in devices(_OWN_DISKS, mounts())
+        return is_own_disk(self._path)
 
     def damaged(self, pack: Pack, at: int) -> IntegrityError:
         """Say that a pack is not what was written."""

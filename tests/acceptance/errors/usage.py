@@ -65,8 +65,9 @@ OPTIONS = [
     ),
     Case(
         did="the batch system does not exist",
-        command=f"{RUN} --batch-system slurm",
-        says="jobsys: error: there is no batch system 'slurm': there are 'inline', 'local', 'ssh'",
+        command=f"{RUN} --batch-system slum",
+        says="jobsys: error: there is no batch system 'slum': there are 'aws-batch', 'dask', 'grid-engine', 'htcondor', 'inline', "
+        "'kubernetes', 'local', 'lsf', 'pbs', 'slurm', 'ssh', 'tes', 'torque'",
         way="take one of those",
         status=2,
     ),

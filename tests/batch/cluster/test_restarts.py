@@ -177,6 +177,7 @@ def test_tasks_that_nobody_needs_before_their_submission_is_known_end_with_the_r
     system._acknowledge()
     system.shutdown()
     assert "cancel" in scheduler.calls
+    assert list(store.storage.list(keys.TASKS)) == []
 
 
 def test_a_scheduler_that_does_the_unexpected_ends_the_run_with_a_word(store: JobStore, scheduler: PretendScheduler):

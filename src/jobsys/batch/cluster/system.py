@@ -76,6 +76,7 @@ class ClusterBatchSystem(BatchSystem):
         self._read: list[str] = []  # letters of which the leader was told, and has not yet come back
         self._done: list[str] = []  # those of which it has: they are not needed any more
         self._over: list[str] = []  # waves that are over, and of whose letters the same holds
+        self._spent: set[str] = set()  # those of which nothing is needed any more
         self._left: deque[str] = deque(maxlen=_LEFT)  # native ids of waves that were over lately
         self._gather: tuple[float, float] | None = None
         self._mail_at, self._mail_every = 0.0, MAIL[0]
@@ -222,11 +223,13 @@ class ClusterBatchSystem(BatchSystem):
         """Let go of what the leader has kept."""
         self._done += self._read
         self._read.clear()
-        for name in (settled := [name for name in self._over if name not in self._asked]):  # no other may still come into a queue
+        self._spent.update(self._over)
+        self._over.clear()
+        for name in self._spent - self._asked:  # tasks of the others may still come into a queue
+            self._spent.discard(name)
             if (native := self._natives.pop(name, None)) is not None:
                 self._left.append(native)
             self._desk.call(lambda name=name: self._office.close(name))  # type: ignore[misc]
-        self._over = [name for name in self._over if name not in settled]
 
     def _collect(self, now: float) -> None:
         letters = self._office.letters()
