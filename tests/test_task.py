@@ -10,10 +10,11 @@ from jobsys.batch import wire
 from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, RunningJob
 from jobsys.batch.cluster.mail import Box, Office
 from jobsys.batch.machine import Machine
+from jobsys.errors import BatchSystemError, StorageError
 from jobsys.framing import FrameReader
 from jobsys.requirements import Requirements
 from jobsys.storage.memory import MemoryStorage
-from jobsys.task import Task
+from jobsys.task import Task, blame
 
 MACHINE = Machine(1, 10**9, 10**9)
 
@@ -87,7 +88,7 @@ class Scene:
     """A task and its leader's end of the store."""
 
     def __init__(self, seconds: float, *ids: int, task_seconds: float = 60.0) -> None:
-        storage = MemoryStorage()
+        self.storage = storage = MemoryStorage()
         self.clock = Clock()
         self.office = Office(storage, "tasks/", lambda _: b"secret")
         self.office.write_orders("w", [jobs(*ids)])
@@ -143,6 +144,12 @@ def test_what_fits_is_kept_and_the_rest_given_back():
     assert 40 <= done <= 50  # of 1.9 s each in 90 s
 
 
+def test_a_last_job_is_given_back_too_where_it_would_run_into_the_limit_of_its_task():
+    scene = Scene(100.0, 1, 2)
+    scene.serve()
+    assert scene.states() == {1: BatchState.COMPLETED, 2: BatchState.RETURNED}
+
+
 def test_nothing_is_given_back_where_each_job_has_its_own_task():
     scene = Scene(100.0, 1, task_seconds=0)
     scene.serve()
@@ -174,3 +181,12 @@ def test_a_signal_gives_back_what_was_not_begun_and_leaves_the_rest_to_the_sched
     scene.serve()
     assert scene.states() == {2: BatchState.RETURNED, 3: BatchState.RETURNED}
     assert scene.bye() == (15, 0)
+
+
+def test_trouble_with_the_store_on_one_host_does_not_end_the_run():
+    scene = Scene(1.0, 1)
+    box = Box(scene.storage, "tasks/", "w", 0, b"secret")
+    blame(box, StorageError("the disk failed to read"))
+    assert scene.office.letters() == []
+    blame(box, BatchSystemError("the code can't be loaded"))
+    assert len(scene.office.letters()) == 1

@@ -95,6 +95,11 @@ def attempt_token(epoch: int, owner: str, serial: int) -> str:
     return f"{epoch:x}-{owner[:12]}.{serial:x}"
 
 
+def newness(token: str) -> tuple[int, int]:
+    """Tell of two attempts of a run which was opened later: it has the greater one."""
+    return int(token.partition("-")[0], 16), int(token.rpartition(".")[2], 16)
+
+
 def encode_message(message: Report | Said, payload: bytes = b"") -> bytes:
     """Put a report or a remark and its payload into one piece."""
     head = _encode(message)

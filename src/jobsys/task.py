@@ -23,7 +23,7 @@ from jobsys.batch.cluster import sizing
 from jobsys.batch.cluster.mail import Box, Claim
 from jobsys.batch.local.system import LocalBatchSystem
 from jobsys.batch.machine import Machine, this_machine
-from jobsys.errors import JobsysError
+from jobsys.errors import BatchSystemError, JobsysError
 from jobsys.framing import FrameReader
 from jobsys.jobstores import keys, open_store
 from jobsys.version import VERSION
@@ -159,7 +159,7 @@ class Task:
     def _give_back(self) -> None:
         """Give back what is too much for a task: it was sized by what was known before."""
         waiting = [id for id, state in self._out.items() if state is None]
-        if not self._task_seconds or len(waiting) < 2:
+        if not self._task_seconds or not waiting:
             return
         now = self._clock()
         running = now - self._latest
@@ -181,6 +181,12 @@ class Task:
         with suppress(JobsysError):
             self._hear(self._system.updates(0))
         self._post(framing.pack(framing.BYE, self._signal, self._box.read))
+
+
+def blame(box: Box, error: JobsysError) -> None:
+    """Tell the leader, which then ends the run, what no other task can do better; trouble with the store costs this task only."""
+    if isinstance(error, BatchSystemError):
+        box.write(framing.pack(framing.CANNOT_START, payload=str(error).encode()))
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -230,7 +236,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         task.serve(machine)
     except JobsysError as error:
-        box.write(framing.pack(framing.CANNOT_START, payload=str(error).encode()))
+        blame(box, error)
         sys.stderr.write(f"jobsys task: {error}\n")
         return 1
     return 0

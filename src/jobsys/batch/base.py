@@ -109,6 +109,10 @@ class BatchSystem(ABC):
         running = self.running()
         return len(running), dict(islice(running.items(), most))
 
+    def leave(self) -> None:
+        """Let go of everything, since another leader has come: what it may have adopted goes on. By default all ends."""
+        self.shutdown()
+
     @abstractmethod
     def shutdown(self) -> None:
         """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""

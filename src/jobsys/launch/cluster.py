@@ -19,7 +19,7 @@ from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError, Scheduler, TextScheduler
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
 from jobsys.config import Config
-from jobsys.errors import UsageError
+from jobsys.errors import BatchSystemError, UsageError
 from jobsys.jobstores import JobStore, keys
 from jobsys.launch.base import Launch
 from jobsys.launch.remote import Remote, send
@@ -97,6 +97,7 @@ def make(launch: Launch) -> BatchSystem:
         command = ["-m", "jobsys.task", *own, "--", *remote.arguments]
         return task_script(remote, command, secret, made.index, made.first)
 
+    cancel_others(store, launch.say, made.name)
     office = Office(store.storage, keys.TASKS, store.key.wave)
     tasks = Tasks(script, config.task_seconds, _log(launch, way), adoptable, config.batch_option)
     return ClusterBatchSystem(made, office, tasks)
@@ -109,12 +110,24 @@ def cancel_left(store: JobStore) -> int:
         BatchSystemError: a scheduler can't be reached.
     """
     office = Office(store.storage, keys.TASKS, store.key.wave)
-    left = list(adopting.records(office))
+    left = [each for each in adopting.records(office) if not each.canceled]
     for each in left:
         with closing(scheduler(each.scheduler, each.options)) as made:
-            adopting.cancel(made, each)
-        office.close(each.name)
+            adopting.cancel(office, made, each)
     return len(left)
+
+
+def cancel_others(store: JobStore, say: Callable[[str], None], ours: str = "") -> None:
+    """Cancel what earlier leaders have left to other schedulers than ``ours``; where one can't be reached from here that is said."""
+    office = Office(store.storage, keys.TASKS, store.key.wave)
+    for each in list(adopting.records(office)):
+        if each.canceled or each.scheduler == ours:
+            continue
+        try:
+            with closing(scheduler(each.scheduler, each.options)) as made:
+                adopting.cancel(office, made, each)
+        except (BatchSystemError, UsageError, KeyError, ImportError) as error:
+            say(f"tasks {each.native or each.name} that were left to {each.scheduler} could not be canceled: {error}")
 
 
 def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int) -> str:

@@ -17,7 +17,7 @@ from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
 from jobsys.leader.view import View
-from jobsys.message import STOP, Report, decode_order, decode_report, decode_said
+from jobsys.message import STOP, Report, decode_order, decode_report, decode_said, newness
 from jobsys.progress import Discard, Node, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.requirements import Requirements
@@ -121,13 +121,24 @@ class Leader:
     def close(self) -> None:
         """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
-            self._batch.shutdown()
+            if self._succeeded():
+                self._batch.leave()
+            else:
+                self._batch.shutdown()
             self._sweep()
             if not self._journal.pending and not self.store.replaced(self._lease.epoch):
                 self._show(final=True)
         finally:
             for listener in self._listeners:
                 listener.close()
+
+    def _succeeded(self) -> bool:
+        """Tell whether another leader has come, as far as the store says."""
+        try:
+            return self.store.replaced(self._lease.epoch)
+        except StorageError as error:
+            logger.info("nobody can tell whether another leader leads the run: %s", error)
+            return False
 
     @property
     def failures(self) -> list[FailureStatus]:
@@ -384,14 +395,17 @@ class Leader:
         self.store.delete(adopted)
 
     def _adopt_attempts(self) -> None:
-        """Go on with what an earlier leader has submitted and the batch system still has; what is over by the journal is canceled."""
+        """Go on with what an earlier leader has submitted and the batch system still has; what is over by the journal is canceled.
+
+        Of several attempts of a job only the last was not given back: of that, the journal knows nothing.
+        """
         adopted = self._batch.adopt()
         if not adopted:
             return
         over, leaders = attempts_over(self.store, self._journal.segment - 1)
         unwanted = []
-        for job in adopted:
-            order = decode_order(job.order)
+        orders = [(job, decode_order(job.order)) for job in adopted]
+        for job, order in sorted(orders, key=lambda each: newness(each[1].token), reverse=True):
             node = self.progress.nodes.get(order.job)
             ours = order.token.rpartition(".")[0] in leaders and order.token not in over
             if node is not None and ours and self.progress.accepts(order.job) and self._attempts.id_of(order.job) is None:

@@ -111,3 +111,21 @@ def test_tasks_are_sorted_by_their_native_ids():
     wave.native = "12"
     assert by_native(wave.parts) == {"12": [0, 1, 2]}
     assert wave.parts[1].shown() == "12_1"
+
+
+def test_nobody_knows_how_long_an_adopted_task_still_has():
+    wave = Wave(Ask("w", 1, of_task(Requirements(walltime=10), 5, 60.0), ""))
+    (part,) = wave.parts
+    part.since = 100.0
+    assert fits(Requirements(walltime=10), part, 101.0)
+    part.adopted = True
+    assert not fits(Requirements(walltime=10), part, 101.0)
+
+
+def test_a_job_that_its_own_run_has_stopped_is_charged_nothing():
+    part = a_part(Requirements(), 1)
+    part.since = 1.0
+    part.running({1: RunningJob("n1", 5, 0.0)})
+    part.wave.canceled = True
+    (end,) = part.remainder(Seen(TaskState.ENDED, Reason.CANCELED))
+    assert end.state is BatchState.RETURNED

@@ -15,7 +15,7 @@ from jobsys.batch.base import BatchJob
 from jobsys.batch.cluster.book import Part, Wave
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import Ask, PassingError, Scheduler
-from jobsys.errors import NotFoundError
+from jobsys.errors import IntegrityError, NotFoundError
 from jobsys.framing import FrameReader
 from jobsys.requirements import Requirements
 
@@ -40,12 +40,15 @@ class Record(msgspec.Struct, frozen=True):
     log: str = ""
     title: str = ""
     options: tuple[str, ...] = ()  # with which the scheduler was made
+    canceled: bool = False  # all its tasks were, in order; what they had finished may still lie there
 
 
-def record(wave: Wave, scheduler: str, native: str, options: tuple[str, ...] = ()) -> bytes:
+def record(wave: Wave, scheduler: str, native: str, options: tuple[str, ...] = (), canceled: bool = False) -> bytes:
     """Write down a wave."""
     ask = wave.ask
-    return msgspec.json.encode(Record(scheduler, ask.name, ask.count, ask.requirements, wave.service, native, ask.log, ask.title, options))
+    return msgspec.json.encode(
+        Record(scheduler, ask.name, ask.count, ask.requirements, wave.service, native, ask.log, ask.title, options, canceled)
+    )
 
 
 def records(office: Office) -> Iterator[Record]:
@@ -66,6 +69,10 @@ def left(office: Office, scheduler: Scheduler, adoptable: bool) -> list[Wave]:
     ids = itertools.count(-1, -1)
     found = []
     for each in records(office):
+        if each.canceled:
+            if (wave := _wave(office, each, "", ids)) is not None:
+                found.append(wave)
+            continue
         if each.scheduler != scheduler.name:
             logger.warning("tasks %s were left to %s, where nobody looks after them now", each.native or each.name, each.scheduler)
             continue
@@ -77,22 +84,41 @@ def left(office: Office, scheduler: Scheduler, adoptable: bool) -> list[Wave]:
             office.close(each.name)
         elif (wave := _wave(office, each, native, ids)) is not None:
             found.append(wave)
+        else:
+            _insist(lambda native=native: scheduler.cancel({native: None}))  # type: ignore[misc]
     return found
 
 
 def _wave(office: Office, each: Record, native: str, ids: Iterator[int]) -> Wave | None:
-    wave = Wave(Ask(each.name, each.count, each.requirements, "", each.log, each.title), each.service)
-    wave.native = native
+    """Read what became of a wave; None, and it is deleted, where that can't be believed, or another leader was about to delete it."""
     try:
-        orders = office.orders(each.name)
-    except NotFoundError:
+        wave = _read(office, each, ids)
+    except (NotFoundError, IntegrityError) as error:
+        logger.warning("tasks %s of an earlier leader are given up: %s", native or each.name, error)
+        office.close(each.name)
         return None
-    begun = office.begun(each.name)
+    wave.native = native
+    wave.canceled = each.canceled
+    for part in wave.live() if each.canceled else ():
+        part.ended = time.monotonic()
+    return wave
+
+
+def _read(office: Office, each: Record, ids: Iterator[int]) -> Wave:
+    wave = Wave(Ask(each.name, each.count, each.requirements, "", each.log, each.title), each.service)
+    orders, begun = office.orders(each.name), office.begun(each.name)
+    if len(orders) != each.count:
+        raise IntegrityError(f"there are orders for {len(orders)} of {each.count} tasks")
     for part, payload in zip(wave.parts, orders, strict=True):
-        _add(part, wire.unpack_jobs(payload), ids)
-        if part.number in begun:
-            part.since = time.monotonic()
+        part.adopted = True
+        claim = begun.get(part.number)
+        part.over = claim is not None and claim.leader
+        if not part.over:
+            _add(part, wire.unpack_jobs(payload), ids)
+            part.since = 0.0 if claim is None else time.monotonic()
     for number in office.told(each.name):
+        if number >= each.count:
+            continue
         letters = office.written(each.name, number)
         wave.parts[number].written = len(letters)
         for letter in letters:
@@ -107,8 +133,8 @@ def _add(part: Part, jobs: list[BatchJob], ids: Iterator[int]) -> None:
         part.add(msgspec.structs.replace(job, id=next(ids)), job.id)
 
 
-def cancel(scheduler: Scheduler, each: Record) -> None:
-    """Cancel the tasks of a wave, if there are any.
+def cancel(office: Office, scheduler: Scheduler, each: Record) -> None:
+    """Cancel the tasks of a wave, if there are any, and note that: what they have finished is the next leader's.
 
     Raises:
         BatchSystemError: the scheduler can't be reached.
@@ -116,6 +142,7 @@ def cancel(scheduler: Scheduler, each: Record) -> None:
     native = each.native or _insist(lambda: scheduler.find(each.name))
     if native is not None:
         _insist(lambda: scheduler.cancel({native: None}))
+    office.write_record(each.name, msgspec.json.encode(msgspec.structs.replace(each, native=native or "", canceled=True)))
 
 
 def _insist(ask: Callable[[], T]) -> T:

@@ -29,6 +29,7 @@ class Part:
         self.host = ""
         self.since = 0.0  # when it said hello; 0: it has not
         self.idle: float | None = None  # since when it has no job
+        self.adopted = False  # it was asked for by an earlier leader
         self.over = False  # nothing more comes from it, and nothing more is sent there
         self.leaving = 0  # the signal that ends it
         self.missed = 0  # times in a row that the scheduler did not know it
@@ -65,7 +66,8 @@ class Part:
     def remainder(self, seen: Seen) -> Iterator[BatchUpdate]:
         """Say what becomes of the jobs of a task that has ended, and strike them out.
 
-        Whatever ended it is told of the job that had begun; where none had been said to, of the first. The others were not begun.
+        Whatever ended it is told of the job that had begun; where none had been said to, of the first. The others were not begun, nor
+        does it count that one was which its own run has stopped.
         """
         jobs, begun, canceled = dict(self.jobs), set(self.begun), set(self.canceled)
         self.jobs.clear()
@@ -75,7 +77,7 @@ class Part:
         for local, job in jobs.items():
             if local in canceled:
                 yield BatchUpdate(job.id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled")
-            elif local in begun:
+            elif local in begun and not self.wave.canceled:
                 yield _ended(job, self, seen)
             else:
                 yield BatchUpdate(job.id, BatchState.RETURNED)
@@ -103,8 +105,7 @@ class Wave:
         self.native = ""
         self.service = service
         self.parts = [Part(self, number) for number in range(ask.count)]
-        self.asked = 0.0  # when it was submitted
-        self.closed = False
+        self.canceled = False  # whoever asked for it has canceled its tasks, and was gone before their last letters came
 
     @property
     def over(self) -> bool:
@@ -142,6 +143,8 @@ def fits(job: Requirements, part: Part, now: float) -> bool:
         return False
     if task.walltime is None:
         return job.walltime is None
+    if part.adopted:  # nobody here knows when it began
+        return False
     return job.walltime is not None and part.since + task.walltime - START / 2 >= now + job.walltime
 
 

@@ -197,7 +197,8 @@ class Crew:
         emptied: list[Part] = []
         if self._seconds <= 0:
             return emptied
-        idle = [part for part in self.parts() if part.idle is not None and now < part.idle + _IDLE and not part.leaving]
+        able = (part for part in self.parts() if not part.leaving and part.ended is None)
+        idle = [part for part in able if part.idle is not None and now < part.idle + _IDLE]
         for number, part in enumerate(idle):
             jobs = self._fitting(part, waiting, len(idle) - number, now) or self._steal(part, len(idle) - number, now, emptied)
             if jobs:

@@ -119,6 +119,9 @@ class Desk:
                 if self.closing:
                     logger.warning("%s", error)
                 self.answers.put(Broken(error))
+            except Exception as error:  # noqa: BLE001 - what a scheduler prints or answers may be anything; silence would be a run that hangs
+                logger.warning("%s: %r", self._scheduler.name, error)
+                self.answers.put(Broken(BatchSystemError(f"{self._scheduler.name} said or did what was not to be expected: {error!r}")))
 
     def _submit(self, ask: Ask, before: Prepare, after: Callable[[str], None]) -> None:
         if self.closing:

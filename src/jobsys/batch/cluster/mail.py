@@ -125,6 +125,7 @@ class Claim(msgspec.Struct, frozen=True):
     host: str
     pid: int
     time: float  # seconds since the epoch
+    leader: bool = False  # it took the jobs out before anybody ran them
 
 
 class Office:
@@ -150,11 +151,13 @@ class Office:
     def write(self, wave: str, task: int, serial: int, data: bytes) -> None:
         """Write to a task."""
         key = self.places.to(wave, task, serial)
-        self._storage.put(key, tagged(self._secret(wave), key, data))
+        letter = tagged(self._secret(wave), key, data)
+        if not self._storage.put(key, letter, if_absent=True) and self._storage.get(key) != letter:
+            raise IntegrityError(f"{key} is there already: another leader writes to the task, or somebody who can write to the store")
 
     def claim(self, wave: str, task: int) -> bool:
         """Begin a task in place of the process that would run it; tell whether it had not been begun. That process then runs nothing."""
-        claim = Claim(socket.gethostname(), os.getpid(), time.time())
+        claim = Claim(socket.gethostname(), os.getpid(), time.time(), leader=True)
         key, mine = self.places.begun(wave, task), msgspec.json.encode(claim)
         return self._storage.put(key, mine, if_absent=True) or self._storage.get(key) == mine
 
@@ -189,9 +192,16 @@ class Office:
         self._known.difference_update(letters)
 
     def close(self, wave: str) -> None:
-        """Delete a wave, and the letters of its tasks."""
+        """Delete a wave, and the letters of its tasks.
+
+        The orders go first: a task that begins now must not find them without the claim. The record goes last: whoever is killed here
+        is followed by somebody who finds it.
+        """
         letters = list(self._storage.list(f"{self.places.letters}{wave}."))
-        self._storage.delete([*letters, *self._storage.list(self.places.wave(wave))])
+        record = self.places.record(wave)
+        self._storage.delete([self.places.orders(wave)])
+        self._storage.delete([*letters, *(key for key in self._storage.list(self.places.wave(wave)) if key != record)])
+        self._storage.delete([record])
         self._known.difference_update(letters)
 
     # -- what an earlier leader left ---------------------------------------------------------------------------
@@ -221,15 +231,23 @@ class Office:
         secret = self._secret(wave)
         return [untagged(secret, key, self._storage.get(key)) for key in self._storage.list(self.places.to(wave, task))]
 
-    def begun(self, wave: str) -> set[int]:
-        """List the tasks of a wave that were begun."""
+    def begun(self, wave: str) -> dict[int, Claim]:
+        """Tell who began which tasks of a wave; what can't be read was no leader."""
         start = f"{self.places.wave(wave)}begun/"
-        return {int(key.removeprefix(start)) for key in self._storage.list(start)}
+        found = {}
+        for key in self._storage.list(start):
+            if (name := key.removeprefix(start)).isdecimal():
+                try:
+                    found[int(name)] = msgspec.json.decode(self._storage.get(key), type=Claim)
+                except (NotFoundError, msgspec.DecodeError):
+                    found[int(name)] = Claim("", 0, 0.0)
+        return found
 
     def told(self, wave: str) -> list[int]:
         """List the tasks of a wave that were written to."""
         start = f"{self.places.wave(wave)}to/"
-        return sorted({int(key.removeprefix(start).partition("/")[0]) for key in self._storage.list(start)})
+        numbers = {key.removeprefix(start).partition("/")[0] for key in self._storage.list(start)}
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 class Box:

@@ -72,9 +72,11 @@ class ClusterBatchSystem(BatchSystem):
         self._crew = Crew(scheduler.name, office, tasks.seconds)
         self._waiting: Waiting = {}
         self._natives: dict[str, str] = {}  # by wave; written by the desk
+        self._asked: set[str] = set()  # waves of which the desk has not yet said what became of them
         self._read: list[str] = []  # letters of which the leader was told, and has not yet come back
         self._done: list[str] = []  # those of which it has: they are not needed any more
         self._over: list[str] = []  # waves that are over, and of whose letters the same holds
+        self._spent: set[str] = set()  # those of which nothing is needed any more
         self._left: deque[str] = deque(maxlen=_LEFT)  # native ids of waves that were over lately
         self._gather: tuple[float, float] | None = None
         self._mail_at, self._mail_every = 0.0, MAIL[0]
@@ -100,7 +102,9 @@ class ClusterBatchSystem(BatchSystem):
         found = []
         for wave in adopting.left(self._office, self._scheduler, self._tasks.adoptable):
             self._crew.add(wave)
-            self._natives[wave.ask.name] = wave.native
+            if wave.native:
+                self._natives[wave.ask.name] = wave.native
+                self._stop([part for part in wave.parts if part.over])  # as somebody meant to who took their jobs out
             found += [job for part in wave.parts for job in part.jobs.values()]
         return found
 
@@ -159,6 +163,14 @@ class ClusterBatchSystem(BatchSystem):
         """Tell which jobs run now, as far as their tasks have said so."""
         return self._crew.running()
 
+    def leave(self) -> None:
+        """Leave tasks and letters to the leader that has come; what it can't adopt it cancels."""
+        if not self._closed:
+            self._closed = True
+            self._desk.hurry()
+            self._desk.call(self._scheduler.close)
+            self._desk.close(_END)
+
     def shutdown(self) -> None:
         """Cancel all tasks; when it returns none is in a queue or runs, or a warning says which may. Safe to call twice."""
         if self._closed:
@@ -211,11 +223,13 @@ class ClusterBatchSystem(BatchSystem):
         """Let go of what the leader has kept."""
         self._done += self._read
         self._read.clear()
-        for name in self._over:
+        self._spent.update(self._over)
+        self._over.clear()
+        for name in self._spent - self._asked:  # tasks of the others may still come into a queue
+            self._spent.discard(name)
             if (native := self._natives.pop(name, None)) is not None:
                 self._left.append(native)
             self._desk.call(lambda name=name: self._office.close(name))  # type: ignore[misc]
-        self._over.clear()
 
     def _collect(self, now: float) -> None:
         letters = self._office.letters()
@@ -256,21 +270,24 @@ class ClusterBatchSystem(BatchSystem):
             self._natives[name] = native
             self._office.write_record(name, self._record(wave, native))
 
+        self._asked.add(name)
         self._desk.submit(wave.ask, before, after)
 
-    def _record(self, wave: Wave, native: str) -> bytes:
-        return adopting.record(wave, self._scheduler.name, native, self._tasks.options)
+    def _record(self, wave: Wave, native: str, canceled: bool = False) -> bytes:
+        return adopting.record(wave, self._scheduler.name, native, self._tasks.options, canceled)
 
     def _stop(self, parts: list[Part]) -> None:
         if tasks := by_native(parts):
             self._desk.cancel(tasks)
 
     def _answered(self, answer: object) -> None:
+        if isinstance(answer, Submitted | Refused):
+            self._asked.discard(answer.name)
         match answer:
             case Submitted(name, native) if name in self._crew.waves:
                 wave = self._crew.waves[name]
                 wave.native = native
-                self._stop([part for part in wave.parts if part.over])  # such as were emptied before this was known
+                self._stop([part for part in wave.parts if part.over or part.canceled >= part.jobs.keys()])  # before this was known
                 self._poll_at, self._poll_every = self._clock() + POLL[0], POLL[0]
             case Submitted(_, native):  # its tasks were quicker than the answer, or emptied
                 self._desk.cancel({native: None})
@@ -301,23 +318,34 @@ class ClusterBatchSystem(BatchSystem):
         """Cancel what there is, wait for it to end, and delete what is not needed any more; in the desk's thread."""
         deadline = self._clock() + _END
         waves = self._crew.waves
-        for name in [name for name in waves if name not in self._natives]:
+        for name in (self._asked | {name for name, wave in waves.items() if not wave.canceled}) - self._natives.keys():
             if (native := self._insist(partial(self._scheduler.find, name), deadline)) is not None:
                 self._natives[name] = native
-        ours = {native: range(len(waves[name].parts)) for name, native in self._natives.items() if name in waves}
+        ours = {native: range(len(waves[name].parts) if name in waves else self._scheduler.most) for name, native in self._natives.items()}
         if ours:
             self._insist(lambda: self._scheduler.cancel(dict.fromkeys(ours)), deadline)
+        kept = self._keep()
         self._await_ends({**dict.fromkeys(self._left, range(self._scheduler.most)), **ours}, deadline)
         self._natives.clear()
-        unread = {key.rpartition("/")[2].partition(".")[0] for key in self._read}
         try:
             self._office.forget(self._done)
-            for name, wave in waves.items():
-                if name not in unread and not any(part.jobs for part in wave.parts):  # else the next leader finds there what was finished
+            for name in [*waves, *self._asked]:
+                if name not in kept and name not in self._over:
                     self._office.close(name)
         except (StorageError, IntegrityError) as error:
             logger.info("what tasks have left was not removed: %s", error)
         self._scheduler.close()
+
+    def _keep(self) -> set[str]:
+        """Note for the next leader where it finds what was finished, and that nobody else ended the rest; name these waves."""
+        unread = {key.rpartition("/")[2].partition(".")[0] for key in self._read}
+        kept = {name: wave for name, wave in self._crew.waves.items() if name in unread or any(part.jobs for part in wave.parts)}
+        try:
+            for name, wave in kept.items():
+                self._office.write_record(name, self._record(wave, self._natives.get(name, ""), canceled=True))
+        except StorageError as error:
+            logger.warning("that tasks were canceled could not be written down, the next leader takes their jobs for killed: %s", error)
+        return set(kept)
 
     def _await_ends(self, live: Mapping[str, Collection[int]], deadline: float) -> None:
         while live and self._clock() < deadline:
