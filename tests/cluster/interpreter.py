@@ -24,6 +24,8 @@ LEFT: Final = (
 )
 """What no task needs; it is most of all files."""
 
+PROMISED: Final = ("pthread.so.0", "dl.so.2", "rt.so.1", "util.so.1", "m.so.6", "resolv.so.2", "gcc_s.so.1", "stdc++.so.6")
+"""Libraries that wheels for Linux may expect wherever they run, after ``lib``."""
 STARTER: Final = f"""#!/bin/sh
 here=$(cd "${{0%/*}}/.." && pwd)
 LD_LIBRARY_PATH="$here/lib/own" exec "$here/bin/{NAME}.real" "$@"
@@ -50,9 +52,11 @@ def copy_interpreter(folder: Path) -> Path:
 
 
 def linked(folder: Path) -> set[Path]:
-    """List the libraries of this machine that a copy links to, and the program that loads them."""
+    """List the libraries of this machine that a copy and wheels link to, and the program that loads them."""
     modules = (folder / "lib" / NAME / "lib-dynload").glob("*.so")
     found = {path for each in (*(folder / "bin").glob("*.real"), *modules) for path in _libraries(each)}
+    beside = next(path.parent for path in found if path.name == "libc.so.6")
+    found |= {path for name in PROMISED if (path := beside / f"lib{name}").exists()}
     return {path for path in found if not path.name.startswith("libpython")}
 
 

@@ -86,9 +86,10 @@ def htcondor_site(condor: Condor, _: Path) -> Iterator[Site]:
     def queued() -> list[str]:
         return condor.run("condor_q", "-af:j", "JobStatus").splitlines()
 
-    yield Site(
-        "htcondor", {}, queued, lambda native: condor.run("condor_rm", native.split()[0]), options, folder, (), address, lean_python()
-    )
+    def cancel(native: str) -> None:
+        condor.run("condor_rm", native.split()[0])
+
+    yield Site("htcondor", {}, queued, cancel, options, folder, (), address, lean_python())
     assert list(condor.home.glob(".local/state/jobsys/htcondor/*")) == [], "scripts are left"
 
 

@@ -26,7 +26,7 @@ LEFT_OUT: Final = {
 }
 """Which checks make no sense where, and why."""
 MARKS: Final = {
-    "htcondor": [pytest.mark.htcondor],
+    "htcondor": [pytest.mark.htcondor, pytest.mark.timeout(300)],
     "kubernetes": [
         pytest.mark.kubernetes,
         pytest.mark.timeout(300),
