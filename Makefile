@@ -28,10 +28,10 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
 
-test-htcondor: $(STAMP)  ## run the tests that need a real HTCondor, as root; ARGS as for test
-	$(BIN)/python -m pytest -m htcondor tests/cluster/test_htcondor.py $(ARGS)
+test-htcondor: $(STAMP)  ## run tasks and whole workflows on a real HTCondor, as root; ARGS as for test
+	$(BIN)/python -m pytest -m htcondor tests/cluster $(ARGS)
 
-test-kubernetes: $(STAMP)  ## run tasks on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
+test-kubernetes: $(STAMP)  ## run tasks and whole workflows on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
 	$(BIN)/python -m pytest -m kubernetes tests/cluster $(ARGS)
 
 test-nfs: $(STAMP)  ## run the tests on NFS between hosts with kernels of their own (root, a minute or two); ARGS as for test

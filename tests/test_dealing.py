@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
         ("tests/leader/test_every_storage_call.py::test_it[s3, in Ceph-crash]", "the servers of S3"),
         ("tests/cluster/test_slurm.py::test_contract[check_one_task]", "slurm"),
         ("tests/cluster/test_workflows.py::test_workflow[grid_engine-check_workflow]", "grid_engine"),
+        ("tests/cluster/test_workflows.py::test_workflow[dask-check_workflow]", "dask"),
         (LAST, LAST),
         ("tests/simulation/test_system.py::test_it", "tests/simulation/test_system.py"),
         ("tests/leader/test_every_storage_call.py::test_it[file-crash]", "tests/leader/test_every_storage_call.py"),

@@ -27,7 +27,7 @@ def check_workflow(site: Site) -> None:
 def check_leader_dies(site: Site) -> None:
     """Kill the leader while some jobs run and others wait: the next one goes on with them, and none runs twice."""
     store = f"file:{site.folder / 'store'}"
-    words = site.words(store, "naps", "--count", "5", "--seconds", "4", "--task-seconds", "0")
+    words = site.words(store, "naps", "--count", "5", "--seconds", str(site.nap), "--task-seconds", "0")
     leader = site.start(words)
     site.until(lambda: site.times("nap*") >= 2, "no job began")
     leader.kill()
@@ -37,6 +37,20 @@ def check_leader_dies(site: Site) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str([f"nap{number}" for number in range(5)])
     assert [site.times(f"nap{number}") for number in range(5)] == [1] * 5
+    assert site.queued() == []
+
+
+def check_leader_dies_with_its_server(site: Site) -> None:
+    """Kill the leader that serves the store: tasks can't go on without it, and the next one runs again what had not ended."""
+    store = f"file:{site.folder / 'store'}"
+    words = site.words(store, "naps", "--count", "5", "--seconds", str(site.nap), "--task-seconds", "0")
+    leader = site.start(words)
+    site.until(lambda: site.times("nap*") >= 2, "no job began")
+    leader.kill()
+    leader.communicate()
+    done = site.run([*words, "--restart"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str([f"nap{number}" for number in range(5)])
     assert site.queued() == []
 
 
@@ -69,27 +83,29 @@ def check_interrupt(site: Site) -> None:
 def check_somebody_cancels(site: Site) -> None:
     """Run a job again whose task somebody has canceled."""
     store = f"file:{site.folder / 'store'}"
-    leader = site.start(site.words(store, "naps", "--count", "2", "--seconds", "4", "--task-seconds", "0", "--backoff", "0"))
+    leader = site.start(site.words(store, "naps", "--count", "2", "--seconds", str(site.nap), "--task-seconds", "0", "--backoff", "0"))
     site.until(lambda: site.times("nap*") == 2, "no job began")
     for native in site.queued():
         site.cancel(native)
     out, errors = leader.communicate(timeout=90)
     assert leader.returncode == 0, errors
     assert out.strip() == "['nap0', 'nap1']"
+    assert site.times("nap*") > 2, "nothing was interrupted"
 
 
 def check_node_dies(site: Site) -> None:
     """Run a job again whose task has ended without a word."""
     store = f"file:{site.folder / 'store'}"
-    leader = site.start(site.words(store, "naps", "--count", "2", "--seconds", "4"))
+    leader = site.start(site.words(store, "naps", "--count", "2", "--seconds", str(site.nap)))
     site.until(lambda: site.times("nap*") >= 1, "no job began")
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
         except psutil.Error:
             continue
-        if "jobsys.task" in words and store in words:
+        if site.is_task(words, store):
             os.kill(process.pid, signal.SIGKILL)
     out, errors = leader.communicate(timeout=90)
     assert leader.returncode == 0, errors
     assert out.strip() == "['nap0', 'nap1']"
+    assert site.times("nap*") > 2, "nothing was interrupted"

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from cluster.image import PYTHON, save_image  # type: ignore[import-not-found]
 from s3.servers import SEARCHED, free_ports  # type: ignore[import-not-found]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -39,6 +40,7 @@ class Cluster:
     kubeconfig: str
     image: str
     folder: Path | None = None
+    containerd: Path | None = None  # the socket of the one that runs its pods, if it is our own
 
     def options(self) -> dict[str, str]:
         """Give the settings with which tasks run there."""
@@ -49,6 +51,16 @@ class Cluster:
         pod = {"volumes": [{"name": "shared", "hostPath": {"path": here}}]}
         container = {"volumeMounts": [{"name": "shared", "mountPath": here}]}
         return {**options, "pull-policy": "Never", "pod": json.dumps(pod), "container": json.dumps(container)}
+
+    def python_image(self) -> str:
+        """Give the name of an image with the leader's Python, which is made when it is first asked for."""
+        assert self.containerd is not None
+        ctr = ["ctr", "-a", str(self.containerd), "-n", "k8s.io", "images"]
+        there = subprocess.run([*ctr, "ls", "-q"], check=True, capture_output=True, text=True, timeout=STARTING).stdout
+        if PYTHON not in there.split():
+            with tempfile.TemporaryDirectory() as folder:
+                subprocess.run([*ctr, "import", str(save_image(Path(folder)))], check=True, capture_output=True, timeout=STARTING)
+        return str(PYTHON)
 
 
 def find_scripts() -> Path | None:
@@ -83,7 +95,7 @@ def started(state: Path) -> Iterator[Cluster]:
     environment.pop("KUBECONFIG", None)
     try:
         _run([scripts / "k8s-up.sh", state / "k8s", programs], environment, state / "up.out")
-        yield Cluster(str(state / "k8s" / "kubeconfig"), IMAGE, folder)
+        yield Cluster(str(state / "k8s" / "kubeconfig"), IMAGE, folder, state / "k8s/run/containerd.sock")
     finally:
         _run([scripts / "k8s-down.sh", state / "k8s", "--wipe"], environment, state / "down.out")
 

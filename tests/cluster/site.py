@@ -25,11 +25,14 @@ class Site:
     options: Sequence[str] = ()
     folder: Path = field(default_factory=Path)  # that leader and tasks share
     prefix: Sequence[str] = ()  # of the leader's command
+    address: str = ""  # by which tasks reach the leader's server of the store; else they share its directory
+    python: str = sys.executable  # the leader's
+    nap: float = 4  # seconds: how long jobs sleep, to which something is to happen meanwhile
 
     def words(self, store: str, what: str, *more: str) -> list[str]:
         """Write the command line of a leader."""
-        words = [*self.prefix, sys.executable, str(FLOW), store, what, "--where", str(self.ran), "--batch-system", self.name]
-        return [*words, "--ship-env", "never", "--worker-python", sys.executable, "--progress", "plain", *self.options, *more]
+        words = [*self.prefix, self.python, str(FLOW), store, what, "--where", str(self.ran), "--batch-system", self.name]
+        return [*words, "--ship-env", "never", "--worker-python", self.python, "--progress", "plain", *self.options, *more]
 
     @property
     def ran(self) -> Path:
@@ -38,6 +41,11 @@ class Site:
         path.mkdir(exist_ok=True)
         path.chmod(0o777)
         return path
+
+    def is_task(self, words: Sequence[str], store: str) -> bool:
+        """Tell whether a process with this command line is a task that works on a store."""
+        at = f"http://{self.address}:" if self.address else store
+        return "jobsys.task" in words and any(word.startswith(at) for word in words)
 
     def start(self, words: Sequence[str]) -> "subprocess.Popen[str]":
         """Start a leader."""
@@ -53,7 +61,7 @@ class Site:
 
     def jobsys(self, *words: str) -> Any:
         """Run a command and read its JSON."""
-        done = self.run([*self.prefix, sys.executable, "-m", "jobsys", *words, "--json"])
+        done = self.run([*self.prefix, self.python, "-m", "jobsys", *words, "--json"])
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

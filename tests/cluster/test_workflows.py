@@ -1,59 +1,54 @@
 """Whole workflows on real clusters, as a user runs them."""
 
-import os
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import pytest
 
 from cluster import check  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
+from cluster.sites import SITES  # type: ignore[import-not-found]
 
-CHECKS = [
+CHECKS: Final = (
     check.check_workflow,
     check.check_leader_dies,
+    check.check_leader_dies_with_its_server,
     check.check_kill_after_death,
     check.check_interrupt,
     check.check_somebody_cancels,
     check.check_node_dies,
+)
+SERVED: Final = ("htcondor", "kubernetes")
+LEFT_OUT: Final = {
+    **{(name, check.check_leader_dies): "tasks read the store through the leader, and can't outlive it" for name in SERVED},
+    **{(name, check.check_leader_dies_with_its_server): "tasks read the store themselves" for name in SITES if name not in SERVED},
+}
+"""Which checks make no sense where, and why."""
+MARKS: Final = {
+    "htcondor": [pytest.mark.htcondor, pytest.mark.timeout(300)],
+    "kubernetes": [
+        pytest.mark.kubernetes,
+        pytest.mark.timeout(300),
+        pytest.mark.filterwarnings("ignore:Unverified HTTPS"),  # as the kubeconfig of our own says
+    ],
+}
+CASES: Final = [
+    pytest.param(name, what, marks=MARKS.get(name, ()), id=f"{name}-{what.__name__}")
+    for name in SITES
+    for what in CHECKS
+    if (name, what) not in LEFT_OUT
 ]
 
 
-def _call(environment: Mapping[str, str], *words: str) -> str:
-    done = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """Give the cluster of that name; its server starts with the first test that asks for it."""
+    server, use = SITES[request.param]
+    with use(request.getfixturevalue(server), tmp_path) as used:
+        yield used
 
 
-def grid_engine_site(environment: dict[str, str], folder: Path) -> Site:
-    """Use Grid Engine."""
-
-    def queued() -> list[str]:
-        return [line.split()[0] for line in _call(environment, "qstat", "-u", "*").splitlines()[2:]]
-
-    return Site("grid-engine", environment, queued, lambda native: _call(environment, "qdel", native), folder=folder)
-
-
-def slurm_site(cluster: Any, folder: Path) -> Site:
-    """Use Slurm."""
-    environment = cluster.environment
-
-    def queued() -> list[str]:
-        return _call(environment, "squeue", "-h", "-r", "-o", "%i").split()
-
-    return Site("slurm", environment, queued, lambda native: _call(environment, "scancel", native), folder=folder)
-
-
-SITES: dict[str, Callable[[Any, Path], Site]] = {"slurm": slurm_site, "grid_engine": grid_engine_site}
-
-
-@pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return SITES[request.param](request.getfixturevalue(request.param), tmp_path)
-
-
-@pytest.mark.parametrize("what", CHECKS, ids=[what.__name__ for what in CHECKS])
+@pytest.mark.parametrize(("site", "what"), CASES, indirect=["site"])
 def test_workflow(site: Site, what: Callable[[Site], None]) -> None:
     what(site)
