@@ -2,18 +2,23 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batch.cluster.places import store_at  # type: ignore[import-not-found]
 from jobsys import framing
 from jobsys.batch import wire
 from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, RunningJob
-from jobsys.batch.cluster.mail import Box, Office
+from jobsys.batch.cluster.mail import Box, Claim, Office
+from jobsys.batch.local.hosts import Begun
 from jobsys.batch.machine import Machine
 from jobsys.framing import FrameReader
+from jobsys.jobstores import keys
 from jobsys.requirements import Requirements
 from jobsys.storage.memory import MemoryStorage
-from jobsys.task import Task
+from jobsys.task import NUMBER, SECRET, Task, main
 
 MACHINE = Machine(1, 10**9, 10**9)
 
@@ -174,3 +179,22 @@ def test_a_signal_gives_back_what_was_not_begun_and_leaves_the_rest_to_the_sched
     scene.serve()
     assert scene.states() == {2: BatchState.RETURNED, 3: BatchState.RETURNED}
     assert scene.bye() == (15, 0)
+
+
+def test_a_task_that_was_begun_before_leaves_nothing_of_its_worker_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Begun] = []
+
+    class Watched(Begun):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    store, work = store_at(tmp_path / "store"), tmp_path / "work"
+    work.mkdir()
+    assert Box(store.storage, keys.TASKS, "wave", 0, store.key.wave("wave")).claim(Claim("other", 1, 0.0)) is None
+    monkeypatch.setattr("jobsys.task.Begun", Watched)
+    monkeypatch.setenv(SECRET, store.key.wave("wave").hex())
+    monkeypatch.setenv(NUMBER, "0")
+    assert main(["--locator", store.locator, "--wave", "wave", "--cores", "1", "--work-dir", str(work), "--", "no code at all"]) == 0
+    assert [each.take() for each in made] == [None]
+    assert list(work.iterdir()) == []

@@ -2,7 +2,7 @@
 
 Examples:
     python contrib/bench/cluster.py                                three rounds or more of everything, beside raw sbatch and Toil
-    python contrib/bench/cluster.py --peers ''                     without Toil, which takes most of the time
+    python contrib/bench/cluster.py --peers pool                   without Toil, which takes most of the time
     python contrib/bench/cluster.py --n 1000 --rounds 1            Toil runs all 1,000 jobs
 """
 
