@@ -350,3 +350,33 @@ def test_without_the_script_that_starts_ceph_it_says_what_to_set(modules, tmp_pa
     monkeypatch.setenv("TEST_SERVERS", str(tmp_path / "none"))
     with pytest.raises(modules("contest").ContestError, match="set TEST_SERVERS"), modules("ceph").ceph(tmp_path):
         pytest.fail("it began")
+
+
+# ── Slurm ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_calls_of_commands_are_counted_by_what_they_are_for(modules, tmp_path):
+    slurm, real = modules("slurm"), tmp_path / "real"
+    real.mkdir()
+    for name in slurm.KINDS:
+        (real / name).write_text('#!/bin/sh\necho "$0 $*"\n')
+        (real / name).chmod(0o755)
+    slurm.write_counting(tmp_path / "counting", str(real))
+    environment = {"BENCH_CALLS": str(tmp_path / "calls"), "PATH": "/usr/bin:/bin"}
+    for words in (["sbatch", "--array=0-9", "a b"], ["squeue"], ["sacct"], ["scontrol"], ["sbatch"]):
+        command = [str(tmp_path / "counting" / words[0]), *words[1:]]
+        printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+        assert printed == f"{real / words[0]} {' '.join(words[1:])}\n"
+    counted = slurm.calls(tmp_path)
+    assert counted == {"sbatch": 2, "squeue": 1, "sacct": 1, "scontrol": 1}
+    assert slurm.by_kind(counted) == {"submit": 2, "look": 2, "ask": 1, "cancel": 0, "commands": 5}
+    assert slurm.by_kind(slurm.calls(tmp_path / "real"))["commands"] == 0
+
+
+def test_without_slurm_it_says_what_to_install_or_to_set(modules, tmp_path, monkeypatch):
+    slurm, error = modules("slurm"), modules("contest").ContestError
+    with pytest.raises(error, match="apt-get install"):
+        slurm.write_counting(tmp_path / "counting", str(tmp_path))
+    monkeypatch.setenv("TEST_SCHEDULERS", str(tmp_path / "none"))
+    with pytest.raises(error, match="set TEST_SCHEDULERS"), slurm.slurm(tmp_path):
+        pytest.fail("it began")

@@ -2,19 +2,24 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batch.cluster.places import store_at  # type: ignore[import-not-found]
 from jobsys import framing
 from jobsys.batch import wire
 from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, RunningJob
-from jobsys.batch.cluster.mail import Box, Office
+from jobsys.batch.cluster.mail import Box, Claim, Office
+from jobsys.batch.local.hosts import Begun
 from jobsys.batch.machine import Machine
 from jobsys.errors import BatchSystemError, StorageError
 from jobsys.framing import FrameReader
+from jobsys.jobstores import keys
 from jobsys.requirements import Requirements
 from jobsys.storage.memory import MemoryStorage
-from jobsys.task import Task, blame
+from jobsys.task import NUMBER, SECRET, Task, blame, main
 
 MACHINE = Machine(1, 10**9, 10**9)
 
@@ -190,3 +195,22 @@ def test_trouble_with_the_store_on_one_host_does_not_end_the_run():
     assert scene.office.letters() == []
     blame(box, BatchSystemError("the code can't be loaded"))
     assert len(scene.office.letters()) == 1
+
+
+def test_a_task_that_was_begun_before_leaves_nothing_of_its_worker_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Begun] = []
+
+    class Watched(Begun):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    store, work = store_at(tmp_path / "store"), tmp_path / "work"
+    work.mkdir()
+    assert Box(store.storage, keys.TASKS, "wave", 0, store.key.wave("wave")).claim(Claim("other", 1, 0.0)) is None
+    monkeypatch.setattr("jobsys.task.Begun", Watched)
+    monkeypatch.setenv(SECRET, store.key.wave("wave").hex())
+    monkeypatch.setenv(NUMBER, "0")
+    assert main(["--locator", store.locator, "--wave", "wave", "--cores", "1", "--work-dir", str(work), "--", "no code at all"]) == 0
+    assert [each.take() for each in made] == [None]
+    assert list(work.iterdir()) == []

@@ -89,12 +89,13 @@ def _run(script: Path, verb: str, state: Path, port: int) -> None:
 def _free_ports() -> int:
     """Find a port that is free together with the others that the script takes."""
     for first in range(21000, 31000, 40):
-        if all(_is_free(first + more) for more in _BESIDE):
+        if all(is_free(first + more) for more in _BESIDE):
             return first
     raise ContestError("no free ports were found between 21000 and 31000")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

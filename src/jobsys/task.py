@@ -21,6 +21,7 @@ from jobsys.batch.agent import interpreter_options
 from jobsys.batch.base import BatchState, BatchUpdate
 from jobsys.batch.cluster import sizing
 from jobsys.batch.cluster.mail import Box, Claim
+from jobsys.batch.local.hosts import Begun
 from jobsys.batch.local.system import LocalBatchSystem
 from jobsys.batch.machine import Machine, this_machine
 from jobsys.errors import BatchSystemError, JobsysError
@@ -81,10 +82,10 @@ class Task:
     def serve(self, machine: Machine) -> None:
         """Run what the box holds, then linger, and leave."""
         hello = wire.Hello(socket.gethostname(), os.getpid(), VERSION, machine)
-        self._box.write(framing.pack(framing.HELLO, payload=wire.pack_hello(hello)))
-        self._first = self._latest = self._clock()
-        self._take(self._box.orders())
         try:
+            self._box.write(framing.pack(framing.HELLO, payload=wire.pack_hello(hello)))
+            self._first = self._latest = self._clock()
+            self._take(self._box.orders())
             while not self._over and (self._out or self._clock() < self._latest + self._linger):
                 self._turn()
             self._leave()
@@ -201,6 +202,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--work-dir")
     parser.add_argument("--task-seconds", type=float, default=60.0)
     parser.add_argument("--linger", type=float, default=LINGER)
+    parser.add_argument("--executor")
     own, rest = list(arguments), []
     if "--" in own:
         cut = own.index("--")
@@ -221,16 +223,38 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="jobsys task: %(message)s")
     options, rest = _parse(arguments)
     secret, number = bytes.fromhex(os.environ.pop(SECRET)), int(os.environ[NUMBER])
-    store = open_store(options.locator)
-    box = Box(store.storage, keys.TASKS, options.wave, number, secret)
-    other = box.claim(Claim(socket.gethostname(), os.getpid(), time.time()))
-    if other is not None:
-        logger.warning("task %d was begun before, by process %d on %s: nothing is run twice", number, other.pid, other.host)
-        return 0
-    machine = _machine(options)
-    command = [sys.executable, *interpreter_options(), "-P", "-m", "jobsys.worker", *rest]
-    system = LocalBatchSystem(command, machine=machine, isolation=options.isolation, directory=options.work_dir)
-    task = Task(box, system, options.task_seconds, options.linger)
+    command = [sys.executable, *interpreter_options(), "-P", "-m", "jobsys.worker", "--wait"]
+    command += ["--executor", options.executor] if options.executor else []
+    begun = _begin(command, options.work_dir)
+    try:
+        store = open_store(options.locator)
+        box = Box(store.storage, keys.TASKS, options.wave, number, secret)
+        other = box.claim(Claim(socket.gethostname(), os.getpid(), time.time()))
+        if other is not None:
+            logger.warning("task %d was begun before, by process %d on %s: nothing is run twice", number, other.pid, other.host)
+            return 0
+        machine = _machine(options)
+        system = LocalBatchSystem(command, machine=machine, isolation=options.isolation, directory=options.work_dir)
+        if begun is not None:
+            system.take_over(begun)
+        system.prepare(rest)
+        return _serve(Task(box, system, options.task_seconds, options.linger), box, machine)
+    finally:
+        if begun is not None:
+            begun.discard()
+
+
+def _begin(command: Sequence[str], parent: str | None) -> Begun | None:
+    """Start a worker host that loads itself while the task is claimed, and no code of the user before that; None if it can't be started."""
+    try:
+        return Begun(command, {}, parent)
+    except (BatchSystemError, OSError) as error:  # the batch system meets the same with the first job, and tells it
+        logger.info("the worker host can't be started early: %s", error)
+        return None
+
+
+def _serve(task: Task, box: Box, machine: Machine) -> int:
+    """Run a task that has been claimed; give its exit status."""
     for each in _SIGNALS:
         signal.signal(each, task.stop)
     try:

@@ -11,7 +11,7 @@ from toil.common import Toil
 from toil.job import Job
 from toil.lib.aws import session
 
-SMALL = {"cores": 1, "memory": "50M", "disk": "1M"}
+SMALL = {"cores": 1, "memory": "200M", "disk": "1M"}
 
 
 def echo(job, number):

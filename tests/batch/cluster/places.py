@@ -32,7 +32,7 @@ def system_over(
         words += ["--cores", f"{requirements.cores:g}", "--task-seconds", f"{seconds:g}"]
         words += ["--memory", str(requirements.memory)] if requirements.memory is not None else []
         variables = f"{NUMBER}=${scheduler.index} {SECRET}={store.key.wave(wave).hex()}"
-        return f"export {variables}\nexec {shlex.join([*words, '--', '--executor', EXECUTOR])}\n"
+        return f"export {variables}\nexec {shlex.join([*words, '--executor', EXECUTOR])}\n"
 
     office = Office(store.storage, keys.TASKS, store.key.wave)
     return ClusterBatchSystem(scheduler, office, Tasks(script, seconds, "", adoptable))
