@@ -49,6 +49,10 @@ class Hosts:
         """Name the nodes on which tasks run."""
         return self.script("hosts.sh", "run", "head", "squeue", "-h", "-t", "R", "-o", "%N").split()
 
+    def begun(self) -> int:
+        """Count the tasks that have claimed their orders, and of which the leader still waits for something."""
+        return len(self.script("hosts.sh", "run", "head", "find", "/persist/store/tasks", "-path", "*/begun/*", "-type", "f").split())
+
 
 @pytest.fixture
 def machines(isolated_session: None) -> Iterator[Hosts]:
@@ -75,10 +79,10 @@ def machines(isolated_session: None) -> Iterator[Hosts]:
 def test_a_plug_is_pulled_and_a_cable_cut(machines: Hosts) -> None:
     leader = machines.lead("--count", "6", "--seconds", "15")
     deadline = time.monotonic() + PATIENCE
-    while set(machines.nodes()) != {"n1", "n2", "n3"}:
+    while set(machines.nodes()) != {"n1", "n2", "n3"} or machines.begun() < 6:
         assert time.monotonic() < deadline, leader.communicate()
         time.sleep(0.2)
-    time.sleep(3)  # for their jobs to begin
+    time.sleep(2)  # for their jobs to begin
     machines.script("hosts.sh", "off", "n2")
     machines.script("hosts.sh", "cut", "n3")
     out, errors = leader.communicate(timeout=PATIENCE)

@@ -220,7 +220,10 @@ class System:
             if not exist_ok:
                 raise
 
-    def stat(self, path: Any) -> os.stat_result:
+    def stat(self, path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        if dir_fd is not None or not follow_symlinks:
+            assert not follow_symlinks, "what a link leads to is not asked for by a directory"
+            return self.lstat(path, dir_fd=dir_fd)
         return self.call("stat", os.stat, path)
 
     def lstat(self, path: Any, *, dir_fd: int | None = None) -> os.stat_result:

@@ -291,7 +291,7 @@ def test_without_accounting_what_the_queue_has_forgotten_is_unknown() -> None:
 
 def test_an_accounting_that_is_down_keeps_no_news_back(caplog: pytest.LogCaptureFixture) -> None:
     shell = Shell(squeue=Output(0, "7_0|RUNNING|0|n1|main|None|\n"), scontrol=WITH, sacct=NO_DATABASE)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="jobsys.batch.cluster"):
         assert list(slurm(shell).look({"7": [0, 1]})) == [TaskId("7", 0)]
     assert "Connection refused" in caplog.text
 

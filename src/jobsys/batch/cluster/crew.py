@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 GRACE: Final = 3.0
 """Seconds after a task's end in which its last letter may come to be seen."""
 _MISSES: Final = 3  # times in a row that the scheduler does not know a task, before that counts as its end
-_STILLBORN: Final = 3  # tasks in a row that ended before they said a word
+_STILLBORN: Final = (3, 30)  # tasks in a row that ended before they said a word: where none ever has, and where some did
 _IDLE: Final = 1.2  # seconds for which a task without jobs surely reads what is sent to it
 _SPARE: Final = 0.6  # seconds after which one that others wait for is told to end
 _ENDS: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
@@ -50,6 +50,7 @@ class Crew:
         self._seconds = task_seconds
         self._places: dict[int, tuple[Part, int]] = {}  # of jobs in tasks: the task, and the job's id there
         self._stillborn = 0
+        self._spoken = False  # a task has said a word: that others can't begin lies with their hosts
 
     def add(self, wave: Wave) -> None:
         """Take in tasks whose jobs are in them."""
@@ -92,7 +93,7 @@ class Crew:
         part = wave.parts[letter.task]
         for kind, id, number, payload in FrameReader().feed(letter.data):
             if kind == framing.HELLO:
-                part.host, part.since, self._stillborn = wire.unpack_hello(payload).host, now, 0
+                part.host, part.since, self._stillborn, self._spoken = wire.unpack_hello(payload).host, now, 0, True
                 part.seen = part.seen._replace(state=TaskState.RUNNING)
             elif kind == framing.UPDATES:
                 for update in wire.unpack_updates(payload, part.host):
@@ -164,7 +165,7 @@ class Crew:
             self._stillborn = 0
         elif part.seen.reason not in {Reason.CANCELED, Reason.PREEMPTED} and not part.canceled:
             self._stillborn += 1
-            if self._stillborn >= _STILLBORN:
+            if self._stillborn >= _STILLBORN[self._spoken]:
                 self.error = BatchSystemError(adopting.stillborn(self._scheduler, part))
         self.strike(part, list(part.remainder(part.seen)))
 
