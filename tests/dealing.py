@@ -18,6 +18,7 @@ LONG: Final = (
     "grid_engine",
     "kubernetes",
     "htcondor",
+    "dask",
     "tests/acceptance/test_chaos.py",
     "tests/leader/test_every_storage_call.py",
     "tests/test_bench.py",

@@ -23,8 +23,9 @@ SERVED: Final = ("htcondor", "kubernetes")
 LEFT_OUT: Final = {
     **{(name, check.check_leader_dies): "tasks read the store through the leader, and can't outlive it" for name in SERVED},
     **{(name, check.check_leader_dies_with_its_server): "tasks read the store themselves" for name in SITES if name not in SERVED},
+    ("dask", check.check_node_dies): "for time, as it is in every run of the tests; test_dask.py kills workers and what they run",
 }
-"""Which checks make no sense where, and why."""
+"""Which checks are not made where, and why."""
 MARKS: Final = {
     "htcondor": [pytest.mark.htcondor, pytest.mark.timeout(300)],
     "kubernetes": [

@@ -151,7 +151,9 @@ def _many(settings: Settings, sides: _Sides) -> Case:
     count = MANY if not settings.quick else 100
     case = Case("cluster commands", f"{count:,} jobs that are ready at once: calls of Slurm's commands in the whole run")
     take_turns(case, {"jobsys": sides.settled(sides.jobsys(count))}, settings.turns(MANY_ROUNDS), settings.directory)
-    case.limit("all commands", ("jobsys", "commands"), "", 20)
+    submit, ask = case.by_round("jobsys", "submit"), case.by_round("jobsys", "ask")
+    case.divide("commands to submit", {each: submit[each] + ask[each] for each in submit}, dict.fromkeys(submit, 1), 20, at_least=False)
+    case.limit("all commands, to the last look", ("jobsys", "commands"), "", 20)
     for kind, what in (("submit", "submissions"), ("look", "looks at tasks"), ("ask", "what the cluster is like"), ("cancel", "cancels")):
         case.limit(what, ("jobsys", kind), "")
     return case
