@@ -76,7 +76,7 @@ def machines(isolated_session: None) -> Iterator[Hosts]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.unsteady  # from a checkout below /tmp its tasks did not begin
+@pytest.mark.unsteady  # beside all other tests, its tasks did not begin in two of two runs; alone they do
 def test_a_plug_is_pulled_and_a_cable_cut(machines: Hosts) -> None:
     leader = machines.lead("--count", "6", "--seconds", "15")
     deadline = time.monotonic() + PATIENCE
