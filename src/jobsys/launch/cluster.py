@@ -41,6 +41,7 @@ SCHEDULERS: Final = {
 """Name -> MODULE:CLASS of a `Scheduler` or `TextScheduler`, made from its options; loaded on use."""
 ENTRY_POINTS: Final = "jobsys.schedulers"
 """The group of entry points by which other distributions add to them."""
+_ELSEWHERE: Final = "192.0.2.1"  # any host that is not here: on the way to it, this machine's address is found
 _END_OF_INPUT: Final = "JOBSYS_END_OF_INPUT"
 
 
@@ -149,12 +150,7 @@ def _way(launch: Launch) -> tuple[Way, bool]:
     if store.locator.startswith("file:") and config.file_workers == "shared":
         return Way(store.locator, {}, store.shared_file_url, store.storage.url), True
     lasting = store.locator.startswith(("http:", "https:")) or config.s3_workers == "direct"
-    return way_to_store(launch, ["localhost"] if config.store_address else _outside()), lasting
-
-
-def _outside() -> list[str]:
-    """Name a host by the way to which this machine's address is found: any that is not here."""
-    return ["192.0.2.1"]
+    return way_to_store(launch, [_ELSEWHERE]), lasting
 
 
 def _log(launch: Launch, way: Way) -> str:

@@ -44,15 +44,15 @@ gpus                gpus       INT       <=    YES         JOB        0        0
 EXPLAINED = """==============================================================
 job_number:                 43
 owner:                      nobody
-cwd:                        /root/private
+cwd:                        /home/me/private
 job_name:                   js-eqw
 usage         1:            cpu=00:00:00, mem=0.00000 GB s, io=0.00000 GB, vmem=N/A, maxvmem=N/A
-error reason          2:      11/28/2026 11:36:25 [65534:11053]: error: can't chdir to /root/private: Permission denied
+error reason          2:      11/28/2026 11:36:25 [65534:11053]: error: can't chdir to /home/me/private: Permission denied
 scheduling info:            There are no messages available
 ==============================================================
 job_number:                 44
 job_name:                   js-eqo
-error reason          2:      11/28/2026 11:36:26 [65534:11073]: can't stat() "/root/x/2" as stdout_path: Permission denied
+error reason          2:      11/28/2026 11:36:26 [65534:11073]: can't stat() "/home/me/x/2" as stdout_path: Permission denied
 """
 ACCOUNT = """==============================================================
 qname        all.q
@@ -406,7 +406,7 @@ def test_errors_are_explained_and_canceled() -> None:
     assert {task: (what.state, what.reason) for task, what in seen.items() if task.number} == dict.fromkeys(
         [TaskId("43", 1), TaskId("43", 2), TaskId("44", 1)], (TaskState.ENDED, Reason.LOST)
     )
-    assert "can't chdir to /root/private: Permission denied" in seen[TaskId("43", 1)].message
+    assert "can't chdir to /home/me/private: Permission denied" in seen[TaskId("43", 1)].message
     assert "does not say why" in seen[TaskId("43", 2)].message
     assert world.words()[1:] == ["qstat -j 43,44", "qdel 43.2-3 44.2"]
 

@@ -176,7 +176,9 @@ def test_a_script_that_the_history_names_is_deleted_once() -> None:
 
 def test_a_name_that_is_none_of_ours_is_not_deleted() -> None:
     job = '[{"ClusterId": 17, "ProcId": 0, "JobStatus": 4, "JobsysScript": "../../.ssh/id_rsa"}]'
-    Shell(NOTHING, Output(0, job)).play(HTCondor().look({"17": [0]}))
+    shell = Shell(NOTHING, Output(0, job))
+    shell.play(HTCondor().look({"17": [0]}))
+    assert [words.partition(".")[0] for words in shell.words] == ["condor_q", "condor_history"]
 
 
 def test_what_cannot_be_deleted_is_told(caplog: pytest.LogCaptureFixture) -> None:

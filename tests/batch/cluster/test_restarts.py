@@ -1,16 +1,14 @@
 """What a leader leaves of its tasks, and what the next one makes of that."""
 
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 
-from batch.cluster.places import store_at, system_over  # type: ignore[import-not-found]
+from batch.cluster.places import system_over  # type: ignore[import-not-found]
 from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
-from jobsys.batch.cluster import adopting, crew
-from jobsys.batch.cluster import system as cluster
+from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError
 from jobsys.batch.cluster.system import ClusterBatchSystem
@@ -19,24 +17,6 @@ from jobsys.events import Reason
 from jobsys.jobstores import JobStore, keys
 from jobsys.testing.batch import collect, wait_for
 from jobsys.testing.orders import job
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crew, "GRACE", 0.3)
-    monkeypatch.setattr(cluster, "POLL", (0.2, 1.0))
-
-
-@pytest.fixture
-def scheduler() -> Iterator[PretendScheduler]:
-    made = PretendScheduler(2)
-    yield made
-    PretendScheduler.close(made)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> JobStore:
-    return store_at(tmp_path / "store")
 
 
 def _abandon(system: ClusterBatchSystem) -> None:

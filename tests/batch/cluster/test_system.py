@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batch.cluster.places import store_at, system_over  # type: ignore[import-not-found]
+from batch.cluster.places import system_over  # type: ignore[import-not-found]
 from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
-from jobsys.batch.cluster import crew
-from jobsys.batch.cluster import system as cluster
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
@@ -20,24 +18,6 @@ from jobsys.jobstores import JobStore, keys
 from jobsys.requirements import Requirements
 from jobsys.testing.batch import collect, wait_for
 from jobsys.testing.orders import job
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crew, "GRACE", 0.3)
-    monkeypatch.setattr(cluster, "POLL", (0.2, 1.0))
-
-
-@pytest.fixture
-def scheduler() -> Iterator[PretendScheduler]:
-    made = PretendScheduler(2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> JobStore:
-    return store_at(tmp_path / "store")
 
 
 @pytest.fixture
