@@ -101,7 +101,7 @@ class Leader:
         if self.canceled:
             self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
-        with suppress(BatchSystemError):  # the outcome is there
+        with suppress(BatchSystemError, StorageError):  # the outcome is there
             self._batch.updates(0)  # so that it knows that what it told is kept
 
     @contextmanager

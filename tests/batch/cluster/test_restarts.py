@@ -5,23 +5,17 @@ from collections.abc import Iterable
 
 import pytest
 
-from batch.cluster.places import system_over  # type: ignore[import-not-found]
+from batch.cluster.places import abandon, system_over  # type: ignore[import-not-found]
 from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
 from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError
-from jobsys.batch.cluster.system import ClusterBatchSystem
 from jobsys.errors import BatchSystemError, IntegrityError
 from jobsys.events import Reason
 from jobsys.jobstores import JobStore, keys
 from jobsys.testing.batch import collect, wait_for
 from jobsys.testing.orders import job
-
-
-def _abandon(system: ClusterBatchSystem) -> None:
-    system._desk.hurry()
-    system._desk.close(10)
 
 
 def test_a_job_that_was_stopped_with_its_run_is_charged_nothing(store: JobStore, scheduler: PretendScheduler):
@@ -45,7 +39,7 @@ def test_what_was_finished_before_a_kill_is_not_run_again(store: JobStore, sched
         first.updates(0.01)
     while scheduler.running():
         time.sleep(0.05)
-    _abandon(first)
+    abandon(first)
     office = Office(store.storage, keys.TASKS, store.key.wave)
     (record,) = adopting.records(office)
     adopting.cancel(office, scheduler, record)
@@ -63,7 +57,7 @@ def test_jobs_that_were_taken_out_of_a_task_are_not_looked_for_there(store: JobS
     while not all(wave.native for wave in first._crew.waves.values()) or not first._crew.waves:
         first.updates(0.1)
     first._office.claim(scheduler.asked[0].name, 0)
-    _abandon(first)
+    abandon(first)
     second = system_over(store, scheduler, seconds=0)
     (adopted,) = second.adopt()
     while scheduler._queued and scheduler._queued[0][0].number == 0:
@@ -80,7 +74,7 @@ def test_strange_names_among_what_was_left_change_nothing(store: JobStore, sched
     first.submit([job(1, "echo")])
     while "submit" not in scheduler.calls:
         first.updates(0.05)
-    _abandon(first)
+    abandon(first)
     store.storage.put(f"{keys.WAVES}{scheduler.asked[0].name}/{forged}", b"x")
     second = system_over(store, scheduler)
     assert len(second.adopt()) == 1
@@ -93,7 +87,7 @@ def test_a_task_that_was_told_what_cannot_be_believed_is_given_up(store: JobStor
     first.submit([job(1, "echo")])
     while "submit" not in scheduler.calls:
         first.updates(0.05)
-    _abandon(first)
+    abandon(first)
     store.storage.put(f"{keys.WAVES}{scheduler.asked[0].name}/to/0/00000001", b"x" * 50)
     second = system_over(store, scheduler)
     assert second.adopt() == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.cluster.places import system_over  # type: ignore[import-not-found]
+from batch.cluster.places import abandon, system_over  # type: ignore[import-not-found]
 from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
 from jobsys.batch.cluster.mail import Office
@@ -102,17 +102,11 @@ def test_many_jobs_are_few_tasks_and_fewer_questions(system: ClusterBatchSystem,
     assert len(scheduler._processes) < 10  # the other tasks were emptied by those that ran
 
 
-def _abandon(system: ClusterBatchSystem) -> None:
-    """Leave everything as a leader does that is killed."""
-    system._desk.hurry()
-    system._desk.close(10)
-
-
 def test_the_next_leader_takes_over_what_runs_and_what_waits(store: JobStore, scheduler: PretendScheduler):
     first = system_over(store, scheduler, seconds=0)
     first.submit([job(id, "sleep", seconds=2) for id in range(1, 5)])
     wait_for(first, 1, BatchState.RUNNING)
-    _abandon(first)
+    abandon(first)
     second = system_over(store, scheduler, seconds=0)
     try:
         adopted = second.adopt()
@@ -138,7 +132,7 @@ def test_what_was_submitted_without_anybody_hearing_of_it_is_found_too(store: Jo
     first.submit([job(1, "echo", text="kept")])
     with pytest.raises(BatchSystemError, match="killed"):
         collect(first, [1])
-    _abandon(first)
+    abandon(first)
     second = system_over(store, scheduler)
     try:
         (adopted,) = second.adopt()
@@ -152,7 +146,7 @@ def test_tasks_that_cannot_reach_the_store_any_more_are_canceled(store: JobStore
     first = system_over(store, scheduler)
     first.submit([job(1, "sleep", seconds=60)])
     wait_for(first, 1, BatchState.RUNNING)
-    _abandon(first)
+    abandon(first)
     second = system_over(store, scheduler, adoptable=False)
     assert second.adopt() == []
     deadline = time.monotonic() + 20
