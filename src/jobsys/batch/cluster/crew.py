@@ -1,7 +1,6 @@
 """The tasks that are out, and what becomes of the jobs in them: by their letters, by the scheduler's word, by what others have room for."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -16,6 +15,7 @@ from jobsys.batch.cluster.book import Part, Wave, fits
 from jobsys.batch.cluster.mail import Letter, Office
 from jobsys.batch.cluster.scheduler import Seen, TaskState
 from jobsys.batch.cluster.sizing import Times, jobs_a_task
+from jobsys.clock import Clock
 from jobsys.errors import BatchSystemError
 from jobsys.framing import FrameReader
 from jobsys.requirements import Requirements
@@ -39,7 +39,7 @@ Waiting = dict[Shape, deque[BatchJob]]
 class Crew:
     """Waves of tasks, and the jobs in them."""
 
-    def __init__(self, scheduler: str, office: Office, task_seconds: float) -> None:
+    def __init__(self, scheduler: str, office: Office, task_seconds: float, clock: Clock) -> None:
         """Start with no task; ``scheduler`` is named in messages."""
         self.waves: dict[str, Wave] = {}
         self.news: list[BatchUpdate] = []
@@ -48,6 +48,7 @@ class Crew:
         self._scheduler = scheduler
         self._office = office
         self._seconds = task_seconds
+        self._clock = clock
         self._places: dict[int, tuple[Part, int]] = {}  # of jobs in tasks: the task, and the job's id there
         self._stillborn = 0
         self._spoken = False  # a task has said a word: that others can't begin lies with their hosts
@@ -118,7 +119,7 @@ class Crew:
             part.pop(local)
             self._places.pop(job.id, None)
         elif update.state is BatchState.RUNNING:
-            part.running({local: RunningJob(part.host, update.pid, time.time())})
+            part.running({local: RunningJob(part.host, update.pid, self._clock.time())})
         self.news.append(msgspec.structs.replace(update, id=job.id))
 
     def _left(self, part: Part, signal: int, read: int) -> None:
