@@ -13,6 +13,7 @@ from simulation.workflows import Spec, acyclic  # type: ignore[import-not-found]
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 20)
 ON_FILES = 16  # each so many-th seed
+IN_TASKS = 5  # each so many-th, whatever it is on
 IN_BUCKETS = 4  # each so many-th that is not on files
 
 
@@ -83,8 +84,9 @@ def place(seed: int) -> str:
 def look(case: Case) -> tuple[str, list[Run]]:
     """Simulate a case, undisturbed and disturbed; tell what was wrong, if anything."""
     on = place(case.seed)
-    calm = Run(copy.deepcopy(case.root), case.seed, {}, on=on)
-    bad = Run(copy.deepcopy(case.root), case.seed, odds_of(case.seed, on == "files"), case.only, on)
+    tasks = case.seed % IN_TASKS == IN_TASKS - 1
+    calm = Run(copy.deepcopy(case.root), case.seed, {}, None, on, tasks)
+    bad = Run(copy.deepcopy(case.root), case.seed, odds_of(case.seed, on == "files", tasks), case.only, on, tasks)
     for run in (calm, bad):
         try:
             run.simulate()
