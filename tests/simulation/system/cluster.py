@@ -102,7 +102,7 @@ class Cluster(BatchSystem):
     def running(self) -> Mapping[int, RunningJob]:
         return {id: RunningJob("host", 1, 0.0) for id, channel in self.out.items() if channel.process is not None}
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:
         self.world.point("before shutdown")
         self._leader_is_gone()
 
