@@ -46,7 +46,7 @@ class ScriptedBatch(BatchSystem):
     def running(self):
         return self.running_now
 
-    def shutdown(self):
+    def shutdown(self, *, leave=False):
         self.stopped = True
 
 

@@ -81,7 +81,7 @@ class Pretend:
     def running(self) -> Mapping[int, RunningJob]:
         return {self.waiting[0]: RunningJob("h", 1, 0.0)} if self.waiting else {}
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:
         self.over = True
 
 

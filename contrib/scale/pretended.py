@@ -10,7 +10,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import islice
 from random import Random
 from typing import Any, Protocol
 
@@ -56,6 +55,23 @@ class Size:
 
 _Run = tuple[Any, int, int, float]
 """The work, its host, its core, since when: a plain tuple, which the garbage collector soon leaves alone."""
+
+
+class _Running(Mapping[int, RunningJob]):
+    """What runs, made to be shown only when somebody looks at it."""
+
+    def __init__(self, out: Mapping[int, _Run]) -> None:
+        self._out = out
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._out)
+
+    def __getitem__(self, id: int) -> RunningJob:
+        _, host, _, since = self._out[id]
+        return RunningJob(f"host{host:05d}", 1, BEGIN + since)
 
 
 class Cluster(BatchSystem):
@@ -127,14 +143,9 @@ class Cluster(BatchSystem):
                 self._end(id)
 
     def running(self) -> Mapping[int, RunningJob]:
-        with self._watch.on("status"):  # a real one must answer, too
-            return dict(self._shown(len(self._out)))
+        return _Running(self._out)
 
-    def glance(self, most: int) -> tuple[int, Mapping[int, RunningJob]]:
-        with self._watch.on("status"):
-            return len(self._out), dict(self._shown(most))
-
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:
         for held in (self._queue, self._out, self._on, self._due, self._cycles, self._news):
             held.clear()
 
@@ -208,10 +219,6 @@ class Cluster(BatchSystem):
 
     def _say(self, id: int, said: Sequence[bytes]) -> None:
         self._news += [BatchUpdate(id, BatchState.MESSAGE, message) for message in said]
-
-    def _shown(self, most: int) -> Iterator[tuple[int, RunningJob]]:
-        for id, (_, host, _, since) in islice(self._out.items(), most):
-            yield id, RunningJob(f"host{host:05d}", 1, BEGIN + since)
 
     # -- hosts -------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def test_every_check_notices_a_system_that_does_nothing():
         def running(self):
             return {}
 
-        def shutdown(self): ...
+        def shutdown(self, *, leave=False): ...
 
     for check in CHECKS:
         if check.__name__ != "check_shutdown":

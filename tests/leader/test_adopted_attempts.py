@@ -26,8 +26,8 @@ class Left(ScriptedBatch):  # type: ignore[misc]
     def cancel(self, ids):
         self.canceled += ids
 
-    def leave(self):
-        self.went.append("leave")
+    def shutdown(self, *, leave=False):
+        self.went.append("leave" if leave else "shutdown")
 
 
 def follow(store, batch):

@@ -6,7 +6,6 @@ A batch system sees batch jobs: an id, requirements and an order that is nothing
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
 
 import msgspec
 
@@ -102,17 +101,11 @@ class BatchSystem(ABC):
 
     @abstractmethod
     def running(self) -> Mapping[int, RunningJob]:
-        """Tell which jobs run now."""
-
-    def glance(self, most: int) -> tuple[int, Mapping[int, RunningJob]]:
-        """Tell how many jobs run now, and of ``most`` of them where: asked every second, so where many run it must be quicker than all."""
-        running = self.running()
-        return len(running), dict(islice(running.items(), most))
-
-    def leave(self) -> None:
-        """Let go of everything, since another leader has come: what it may have adopted goes on. By default all ends."""
-        self.shutdown()
+        """Tell which jobs run now. Asked every second, for their number and some of them: where many run, a lazy mapping is quicker."""
 
     @abstractmethod
-    def shutdown(self) -> None:
-        """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""
+    def shutdown(self, *, leave: bool = False) -> None:
+        """Stop everything; when it returns no process and no queued job is left. Safe to call twice.
+
+        With ``leave`` another leader has come: what it may have adopted goes on, where that is possible.
+        """

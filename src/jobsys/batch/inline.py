@@ -132,7 +132,7 @@ class InlineBatchSystem(BatchSystem):
         with self._lock:
             return {id: RunningJob(self._host, os.getpid(), current.since) for id, current in self._current.items()}
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:  # noqa: ARG002 - nothing here can be adopted
         """Drop what waits, cancel the services and wait a little for them."""
         self._waiting.clear()
         self.cancel(list(self._current))

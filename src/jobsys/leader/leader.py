@@ -121,10 +121,7 @@ class Leader:
     def close(self) -> None:
         """Leave: stop what runs, and show the last status, unless what happened could not be kept: then another leader may show its own."""
         try:
-            if self._succeeded():
-                self._batch.leave()
-            else:
-                self._batch.shutdown()
+            self._batch.shutdown(leave=self._succeeded())
             self._sweep()
             if not self._journal.pending and not self.store.replaced(self._lease.epoch):
                 self._show(final=True)
@@ -479,5 +476,5 @@ class Leader:
 
     def _only_run(self, up: frozenset[int]) -> bool:
         """Tell whether nothing runs but these services."""
-        count, running = self._batch.glance(len(up) + 1)
-        return count <= len(up) and set(running) <= {self._attempts.id_of(job) for job in up}
+        running = self._batch.running()
+        return len(running) <= len(up) and set(running) <= {self._attempts.id_of(job) for job in up}

@@ -1,5 +1,6 @@
 """What the leader shows of a run: counts, what runs, what failed."""
 
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -72,10 +73,10 @@ class View:
 
     def _running(self, attempts: Attempts, batch: BatchSystem) -> tuple[int, list[RunningStatus]]:
         shown = []
-        count, some = batch.glance(SHOWN_RUNNING)
-        for id, job in some.items():
+        running = batch.running()
+        for id, job in islice(running.items(), SHOWN_RUNNING):
             attempt = attempts.out.get(id)
             if attempt is not None:
                 what = (attempt.job, attempt.name, attempt.number)
                 shown.append(RunningStatus(*what, job.host, job.since, job.pid, job.memory, attempt.service, job.native, job.queue))
-        return count, shown
+        return len(running), shown

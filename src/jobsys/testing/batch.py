@@ -170,6 +170,7 @@ def check_service(make: Make) -> None:
 def check_shutdown(make: Make) -> None:
     """Shut down with jobs waiting, twice, and before any job came."""
     make().shutdown()
+    make().shutdown(leave=True)
     system = make()
     system.submit([job(id, "echo") for id in range(100)])
     system.shutdown()

@@ -127,7 +127,7 @@ def test_a_leader_that_leaves_cancels_nothing(store: JobStore, scheduler: Preten
     first = system_over(store, scheduler)
     first.submit([job(1, "sleep", seconds=3)])
     wait_for(first, 1, BatchState.RUNNING)
-    first.leave()
+    first.shutdown(leave=True)
     first.shutdown()
     second = system_over(store, scheduler)
     (adopted,) = second.adopt()

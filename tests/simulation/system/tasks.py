@@ -57,9 +57,9 @@ class Watched(ClusterBatchSystem):
             self._jobs.pop(id, None)
         super().cancel(ids)
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:
         self._run.world.point("before shutdown")
-        super().shutdown()
+        super().shutdown(leave=leave)
 
 
 def known() -> dict[str, Any]:

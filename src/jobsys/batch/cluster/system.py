@@ -172,20 +172,19 @@ class ClusterBatchSystem(BatchSystem):
         """Tell which jobs run now, as far as their tasks have said so."""
         return self._crew.running()
 
-    def leave(self) -> None:
-        """Leave tasks and letters to the leader that has come; what it can't adopt it cancels."""
-        if not self._closed:
-            self._closed = True
-            self._clerk.hurry()
-            self._desk.call(self._scheduler.close)
-            self._clerk.close(_END)
+    def shutdown(self, *, leave: bool = False) -> None:
+        """Cancel all tasks; when it returns none is in a queue or runs, or a warning says which may. Safe to call twice.
 
-    def shutdown(self) -> None:
-        """Cancel all tasks; when it returns none is in a queue or runs, or a warning says which may. Safe to call twice."""
+        With ``leave`` tasks and letters are left to the leader that has come; what it can't adopt it cancels.
+        """
         if self._closed:
             return
         self._closed = True
         self._clerk.hurry()
+        if leave:
+            self._desk.call(self._scheduler.close)
+            self._clerk.close(_END)
+            return
         self._desk.call(self._end_all)
         if not self._clerk.close(2 * _END):
             names = ", ".join(sorted(self._natives.values()))

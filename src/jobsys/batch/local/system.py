@@ -172,7 +172,7 @@ class LocalBatchSystem(BatchSystem):
         workers = self._workers.values()
         return {work.job.id: worker.runs_since() for worker in workers if (work := worker.begun()) is not None}
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:  # noqa: ARG002 - nothing here can be adopted
         """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""
         self._closed = True
         for worker in self._workers.values():

@@ -165,7 +165,7 @@ class SshBatchSystem(BatchSystem):
         """Tell which jobs run now, as far as their hosts have said so."""
         return {id: job for host in self._hosts.values() for id, job in host.running.items()}
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, leave: bool = False) -> None:  # noqa: ARG002 - nothing here can be adopted
         """Stop everything; when it returns no process and no queued job is left. Safe to call twice."""
         if self._closed:
             return
