@@ -17,7 +17,7 @@ from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
 from jobsys.leader.view import View
-from jobsys.message import STOP, Report, decode_order, decode_report, decode_said, newness
+from jobsys.message import AGAIN, STOP, Report, decode_order, decode_report, decode_said, newness
 from jobsys.progress import Discard, Node, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.requirements import Requirements
@@ -407,6 +407,8 @@ class Leader:
             ours = order.token.rpartition(".")[0] in leaders and order.token not in over
             if node is not None and ours and self.progress.accepts(order.job) and self._attempts.id_of(order.job) is None:
                 self._attempts.adopt(job.id, order)
+                if order.service:  # that it is up, only the leader before may have heard
+                    self._batch.tell(job.id, AGAIN)
             else:
                 unwanted.append(job.id)
         if unwanted:

@@ -78,7 +78,7 @@ class ClusterBatchSystem(BatchSystem):
         self._clock = clock
         self._clerk = clerk or Clerk()
         self._desk = Desk(scheduler, self._clerk, clock)
-        self._crew = Crew(scheduler.name, office, tasks.seconds, clock)
+        self._crew = Crew(scheduler.name, office, tasks.seconds, clock, tasks.replaced)
         self._waiting: Waiting = {}
         self._natives: dict[str, str] = {}  # by wave; written by the desk
         self._asked: set[str] = set()  # waves of which the desk has not yet said what became of them
@@ -202,8 +202,9 @@ class ClusterBatchSystem(BatchSystem):
             self._looking = True
             self._desk.look(tasks)
         self._over += self._crew.bury(now)
-        if emptied := self._crew.use_idle(self._waiting, now):
-            self._stop(emptied)
+        self._crew.use_idle(self._waiting, now)
+        unwanted, self._crew.unwanted = self._crew.unwanted, []
+        self._stop(unwanted)
         if self._gather is not None and now >= min(self._gather):
             self._gather = None
             for (requirements, service), waiting in self._waiting.items():
