@@ -345,6 +345,7 @@ class Leader:
             match effect:
                 case Submit():
                     self._attempts.add(effect, now)
+                    self._ask_again(effect.job)
                 case StopService():
                     self._stop_service(effect.job)
                 case Discard():
@@ -354,6 +355,12 @@ class Leader:
         lost, self._lost = self._lost, []
         for job, token in lost:
             self.store.delete_files_of(job, token)
+
+    def _ask_again(self, job: int) -> None:
+        """Have a service that runs already say that it is up: only an earlier leader may have heard it, or it came before it counted."""
+        id = self._attempts.id_of(job)
+        if id is not None and self._attempts.out[id].service:
+            self._batch.tell(id, AGAIN)
 
     def _stop_service(self, job: int) -> None:
         id = self._attempts.id_of(job)
@@ -407,8 +414,7 @@ class Leader:
             ours = order.token.rpartition(".")[0] in leaders and order.token not in over
             if node is not None and ours and self.progress.accepts(order.job) and self._attempts.id_of(order.job) is None:
                 self._attempts.adopt(job.id, order)
-                if order.service:  # that it is up, only the leader before may have heard
-                    self._batch.tell(job.id, AGAIN)
+                self._ask_again(order.job)
             else:
                 unwanted.append(job.id)
         if unwanted:

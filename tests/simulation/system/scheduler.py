@@ -159,8 +159,10 @@ class Queue:
     def _lose(self, entry: Entry) -> None:
         """Give a node up for lost, whose processes may come back."""
         if entry.state is TaskState.RUNNING and entry.process is not None:
-            entry.process.freeze(self._world.random.choice((1.0, 30.0, 100.0)))
+            away, process = self._world.random.choice((1.0, 30.0, 100.0)), entry.process
+            process.freeze(away)
             entry.state, entry.reason, entry.doomed = TaskState.ENDED, Reason.LOST, True
+            self._world.later(away + self._world.random.choice((1.0, 10.0, 60.0)), lambda: process.kill("it ended for its scheduler"))
             self._later()
 
     def _overlooks(self, entry: Entry) -> bool:
