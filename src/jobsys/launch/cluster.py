@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -100,7 +101,8 @@ def make(launch: Launch) -> BatchSystem:
 
     cancel_others(store, launch.say, made.name)
     office = Office(store.storage, keys.TASKS, store.key.wave)
-    tasks = Tasks(script, config.task_seconds, _log(launch, way), adoptable, config.batch_option)
+    replaced = partial(store.replaced, launch.lease.epoch)
+    tasks = Tasks(script, config.task_seconds, _log(launch, way), adoptable, config.batch_option, replaced)
     return ClusterBatchSystem(made, office, tasks)
 
 

@@ -37,6 +37,7 @@ SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends wi
 PATIENCE: Final = 60.0  # seconds for which a heartbeat, a status or a snapshot may fail to be written
 DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
 _STATES: Final = frozenset(BatchState)
+_OVER: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
 
 
 class Leader:
@@ -97,7 +98,7 @@ class Leader:
                     self._take(update)
                 self._flush()
                 self._tick()
-        self._stop_services()
+            self._stop_services()
         if self.canceled:
             self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
@@ -217,6 +218,9 @@ class Leader:
                 self._attempts.take(update.id)
                 self._completed(attempt, update)
             case BatchState.ENDED:
+                self._attempts.take(update.id)
+                self._ended(attempt, update)
+            case BatchState.RETURNED if attempt.job in self.progress.up:  # its value is out
                 self._attempts.take(update.id)
                 self._ended(attempt, update)
             case BatchState.RETURNED:
@@ -374,8 +378,12 @@ class Leader:
             self._batch.tell(id, STOP)
         deadline = self._clock.monotonic() + SERVICE_GRACE
         while up and self._clock.monotonic() < deadline:
-            ended = (BatchState.COMPLETED, BatchState.ENDED)
-            up -= {update.id for update in self._batch.updates(TICK) if update.state in ended}
+            for update in self._batch.updates(TICK):
+                if update.id not in up:
+                    self._take(update)
+                elif update.state in _OVER:
+                    up.remove(update.id)
+            self._flush()
 
     def _adopt_commits(self) -> None:
         """Take in the commits of workers that outlived the last leader; not of attempts that were given up for lost before."""

@@ -56,7 +56,13 @@ class Run:
     """A workflow, a world, and what happens."""
 
     def __init__(
-        self, root: Spec, seed: int, odds: dict[str, float], only: Collection[int] | None = None, on: str = "objects", in_tasks: bool = False
+        self,
+        root: Spec,
+        seed: int,
+        odds: dict[str, float],
+        only: Collection[int] | None = None,
+        on: str = "objects",
+        in_tasks: bool = False,
     ) -> None:
         """Begin ``on`` the real storage of "files", on that of buckets with a "bucket" below it, or on "objects" that know neither."""
         self.root = root

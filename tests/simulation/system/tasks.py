@@ -72,7 +72,7 @@ def make(launch: Launch) -> BatchSystem:
     run, store = the_run(), launch.store
     seconds = run.task_seconds
 
-    def script(wave: str, requirements: Requirements) -> str:  # noqa: ARG001
+    def script(wave: str, requirements: Requirements) -> str:
         return f"{wave} {store.key.wave(wave).hex()} {seconds}"
 
     office = Office(store.storage, keys.TASKS, store.key.wave)

@@ -75,7 +75,7 @@ class Workers:
     def running(self) -> Mapping[int, RunningJob]:
         return {id: RunningJob("host", 1, 0.0) for id, channel in self.out.items() if channel.process is not None}
 
-    def shutdown(self, *, leave: bool = False) -> None:  # noqa: ARG002
+    def shutdown(self, *, leave: bool = False) -> None:
         self.world.point("before shutdown")
         self._owner_is_gone()
 

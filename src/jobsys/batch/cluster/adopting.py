@@ -79,6 +79,8 @@ def left(office: Office, scheduler: Scheduler, adoptable: bool, clock: Clock = S
         native = each.native or _insist(lambda name=each.name: scheduler.find(name), clock)  # type: ignore[misc]
         if native is None:
             office.close(each.name)
+            if (native := _insist(lambda name=each.name: scheduler.find(name), clock)) is not None:  # type: ignore[misc]
+                _insist(lambda native=native: scheduler.cancel({native: None}), clock)  # type: ignore[misc]
         elif not adoptable:
             _insist(lambda native=native: scheduler.cancel({native: None}), clock)  # type: ignore[misc]
             office.close(each.name)

@@ -124,7 +124,7 @@ class Crew:
 
     def _told(self, part: Part, update: BatchUpdate) -> None:
         local, job = update.id, part.jobs.get(update.id)
-        if job is None:
+        if job is None or (part.wave.canceled and update.state is BatchState.MESSAGE):  # a service that was up then is not now
             return
         if update.state in _ENDS:
             if update.seconds is not None:
@@ -179,7 +179,7 @@ class Crew:
     def _end(self, part: Part) -> None:
         if part.since:
             self._stillborn = 0
-        elif part.seen.reason not in {Reason.CANCELED, Reason.PREEMPTED} and not part.canceled:
+        elif part.seen.reason not in {Reason.CANCELED, Reason.PREEMPTED} and not part.canceled and not part.wave.canceled:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN[self._spoken]:
                 self.error = BatchSystemError(adopting.stillborn(self._scheduler, part))

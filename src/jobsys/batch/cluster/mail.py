@@ -226,6 +226,14 @@ class Office:
         key = self.places.orders(wave)
         return unpack_orders(self._secret(wave), key, self._storage.get(key))
 
+    def has_orders(self, wave: str) -> bool:
+        """Tell whether the orders of a wave are there: whoever gives it up deletes them first."""
+        try:
+            self._storage.stat(self.places.orders(wave))
+        except NotFoundError:
+            return False
+        return True
+
     def written(self, wave: str, task: int) -> list[bytes]:
         """Read all that was written to a task."""
         secret = self._secret(wave)

@@ -272,10 +272,15 @@ class ClusterBatchSystem(BatchSystem):
         def before() -> bool:
             self._office.write_orders(name, orders)
             self._office.write_record(name, self._record(wave, ""))
+            if self._tasks.replaced():  # the leader that has come may have looked for records before
+                self._office.close(name)
+                return False
             return True
 
         def after(native: str) -> bool:
             self._natives[name] = native
+            if not self._office.has_orders(name):  # the leader that has come has looked in the queue before
+                return False
             self._office.write_record(name, self._record(wave, native))
             return True
 
