@@ -43,6 +43,7 @@ class SimulatedClerk(Clerk[Any]):
         self.hurry()
         process = self._process
         self._given.append(None)
+        self._leader.troubled(seconds)  # who waits for tasks to end gives no sign of life
         return process is None or self._leader.wait(lambda: process.ended, seconds)
 
     def answer(self, answer: Any) -> None:

@@ -64,7 +64,7 @@ class Run:
         on: str = "objects",
         in_tasks: bool = False,
     ) -> None:
-        """Begin ``on`` the real storage of "files", on that of buckets with a "bucket" below it, or on "objects" that know neither."""
+        """Begin ``on`` the real storage of "files", that of buckets over a "bucket", or "objects" that know neither; perhaps in tasks."""
         self.root = root
         self.directory = Path(tempfile.mkdtemp())
         self.world = World(seed, odds, only)
@@ -261,7 +261,7 @@ def simulated() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     try:
         with (
-            patch.dict(MAKERS, {"simulated": "simulation.system.cluster"}),
+            patch.dict(MAKERS, {"simulated": "simulation.system.cluster", tasks.NAME: "simulation.system.tasks"}),
             patch("jobsys.launch._CLUSTER", "simulation.system.tasks"),
             patch("jobsys.batch.cluster.system._random", lambda: f"{runs.the_run().world.random.getrandbits(64):016x}"),
             patch("jobsys.workflow._signals", signals),

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jobsys.batch.cluster.book import OVERHEAD
@@ -34,7 +34,6 @@ class Entry:
     doomed: bool = False  # whatever it still does, others may do again
     forgotten: bool = False
     missed: int = 0
-    places: list[str] = field(default_factory=list)
 
 
 class Queue:
@@ -99,10 +98,16 @@ class Queue:
         entry.process = self._start(entry)
         entry.process.at_end.append(lambda: self._ended(entry))
         if world.strikes("started twice"):
-            world.later(world.random.choice((0.0, 1.0, 20.0)), lambda: self._start(entry))
+            world.later(world.random.choice((0.0, 1.0, 20.0)), lambda: self._start_again(entry))
         for what, act in (("preempted", self._preempt), ("node lost", self._lose), ("canceled outside", self._cancel_outside)):
             if world.strikes(what):
                 world.later(world.random.choice((0.01, 1.0, 10.0)), lambda act=act: act(entry))
+
+    def _start_again(self, entry: Entry) -> None:
+        """Start a task a second time; the scheduler ends both."""
+        if entry.state is TaskState.RUNNING and entry.process is not None:
+            twin, soon = self._start(entry), self._world.random.choice((0.0, 1.0, 20.0))
+            entry.process.at_end.append(lambda: self._world.later(soon, lambda: twin.kill("it ended for its scheduler")))
 
     def _start(self, entry: Entry) -> Process:
         stage = Stage(self._run, entry.ask.script, entry.id.number, lambda process, order: self._job_begins(entry, process, order))
@@ -214,5 +219,8 @@ class SimulatedScheduler(Scheduler):
 
     def _latency(self) -> float:
         random = self._world.random
-        latency: float = random.uniform(1.0, 60.0) if self._world.strikes("scheduler slow") else random.uniform(0.01, 0.1)
-        return latency
+        if self._world.strikes("scheduler slow"):
+            slow: float = random.uniform(1.0, 60.0)
+            self._world.me().troubled(slow)
+            return slow
+        return random.uniform(0.01, 0.1)
