@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.metadata import EntryPoints
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -261,7 +262,8 @@ def simulated() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     try:
         with (
-            patch.dict(MAKERS, {"simulated": "simulation.system.cluster", tasks.NAME: "simulation.system.tasks"}),
+            patch.dict(MAKERS, {"simulated": "simulation.system.cluster"}),
+            patch("jobsys.launch.entry_points", lambda group: EntryPoints()),  # to look for others takes long
             patch("jobsys.launch._CLUSTER", "simulation.system.tasks"),
             patch("jobsys.batch.cluster.system._random", lambda: f"{runs.the_run().world.random.getrandbits(64):016x}"),
             patch("jobsys.workflow._signals", signals),

@@ -62,6 +62,11 @@ class Watched(ClusterBatchSystem):
         super().shutdown(leave=leave)
 
 
+def known() -> dict[str, Any]:
+    """Name the schedulers that there are."""
+    return {NAME: SimulatedScheduler}
+
+
 def make(launch: Launch) -> BatchSystem:
     """Make the batch system, as the leader's registry asks for it."""
     run, store = the_run(), launch.store
