@@ -145,7 +145,10 @@ PLACES = {
     Server: (1, IN_BUCKETS),
     **dict.fromkeys((Box, Desk, crew), IN_A_CLUSTER),
 }  # the seeds that meet what is broken
-RARE = {"no attempt was ever given up": 100}  # seeds before that show nothing, and take long
+RARE = {
+    "no attempt was ever given up": 100,
+    "an answer that was lost is no submission": 272,
+}  # seeds before that show nothing, and take long
 
 
 @contextmanager

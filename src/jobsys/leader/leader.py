@@ -78,10 +78,10 @@ class Leader:
             LeaseLostError: another leader was quicker.
         """
         self._stop_on_failure = stop_on_failure
-        if first is not None:
-            self._commit(*first)
-        self._flush()
         with self._unless_replaced():
+            if first is not None:
+                self._commit(*first)
+            self._flush()
             self._adopt_commits()
             self._adopt_attempts()
 

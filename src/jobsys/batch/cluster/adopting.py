@@ -10,7 +10,7 @@ import msgspec
 
 from jobsys import framing
 from jobsys.batch import wire
-from jobsys.batch.base import BatchJob
+from jobsys.batch.base import BatchJob, BatchState
 from jobsys.batch.cluster.book import Part, Wave
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import Ask, PassingError, Scheduler
@@ -145,6 +145,22 @@ def cancel(office: Office, scheduler: Scheduler, each: Record) -> None:
     if native is not None:
         _insist(lambda: scheduler.cancel({native: None}))
     office.write_record(each.name, msgspec.json.encode(msgspec.structs.replace(each, native=native or "", canceled=True)))
+
+
+def finished(office: Office, each: Record) -> list[tuple[bytes, bytes]]:
+    """Give the orders of a wave that its tasks have said they finished, each with the report: what nobody has read yet."""
+    wave = _wave(office, each, each.native, itertools.count(-1, -1), SYSTEM)
+    found: list[tuple[bytes, bytes]] = []
+    if wave is None:
+        return found
+    for letter in office.letters():
+        if letter.wave != each.name or letter.task >= each.count:
+            continue
+        jobs = wave.parts[letter.task].jobs
+        for kind, _, _, payload in FrameReader().feed(letter.data):
+            news = wire.unpack_updates(payload, "") if kind == framing.UPDATES else []
+            found += [(jobs[new.id].order, new.payload) for new in news if new.state is BatchState.COMPLETED and new.id in jobs]
+    return found
 
 
 def _insist(ask: Callable[[], T], clock: Clock = SYSTEM) -> T:
