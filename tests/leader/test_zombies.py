@@ -218,6 +218,6 @@ def test_a_leader_whose_first_jobs_the_next_one_has_deleted_hears_that_it_was_re
     progress, last = replay(store)
     leader = Leader(store, lease, take_over(store, lease, Policy(), progress, last), ScriptedBatch(lambda *_: []))
     store.take_lease(Lease(2, "owner2", "host", 1, 0.0, 0.0))
-    gone = Report(0, 1, 0.0, 0.0, "1-owner1.0", value=Blob.of(b""), parts=(Part(Blob(0, 1, "graphs/0-gone"), 1, 1),))
+    gone = Report(0, 1, 0.0, 0.0, "1-owner1.0", value=Blob.of(b""), parts=(Part(Blob("graphs/0-gone", 0, 1), 1),))
     with pytest.raises(LeaseLostError):
         leader.start((gone, b""))
