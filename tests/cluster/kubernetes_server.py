@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from cluster.image import PYTHON, save_image  # type: ignore[import-not-found]
+from cluster.kernel import refused  # type: ignore[import-not-found]
 from s3.servers import SEARCHED, free_ports  # type: ignore[import-not-found]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -23,12 +24,15 @@ PACKAGES: Final = {
     "etcd": "etcd-server",
     "containerd": "containerd",
     "runc": "runc",
+    "ptp": "containernetworking-plugins",
     "iptables": "iptables",
     "busybox": "busybox-static",
     "openssl": "openssl",
     "kubectl": "kubernetes-client",
     "zstd": "zstd",
 }
+PLUGINS: Final = "/usr/lib/cni"
+NEEDS: Final = ("mount namespaces", "network namespaces joined by cables", "overlay file systems", "cgroups that limit memory")
 STARTING: Final = 110  # seconds
 IMAGE: Final = "localhost/busybox:test"
 
@@ -76,10 +80,12 @@ def missing() -> str | None:
     scripts = find_scripts()
     if scripts is None or not (scripts / BUILT).exists():
         return f"there is no {SCRIPTS}/{BUILT} in a directory shared/ beside the repository: set TEST_SCHEDULERS, or KUBECONFIG"
-    lacking = {program: package for program, package in PACKAGES.items() if shutil.which(program, path=SEARCHED) is None}
+    lacking = {program: package for program, package in PACKAGES.items() if shutil.which(program, path=f"{SEARCHED}:{PLUGINS}") is None}
     if lacking:
         return f"there is no program {min(lacking)!r}: apt-get install -y --no-install-recommends {' '.join(sorted(lacking.values()))}"
-    return None if os.geteuid() == 0 else "it starts as root only: set KUBECONFIG to another one"
+    if os.geteuid() != 0:
+        return "it starts as root only: set KUBECONFIG to another one"
+    return refused(NEEDS) or None
 
 
 @contextlib.contextmanager
