@@ -46,14 +46,16 @@ class Cluster:
     folder: Path | None = None
     containerd: Path | None = None  # the socket of the one that runs its pods, if it is our own
 
-    def options(self) -> dict[str, str]:
-        """Give the settings with which tasks run there."""
+    def options(self, **more: str) -> dict[str, str]:
+        """Give the settings with which tasks run there, and see the directory; ``more`` says where pods see directories within that."""
         options = {"kubeconfig": self.kubeconfig, "image": self.image}
         if self.folder is None:
             return options
-        here = str(self.folder)
-        pod = {"volumes": [{"name": "shared", "hostPath": {"path": here}}]}
-        container = {"volumeMounts": [{"name": "shared", "mountPath": here}]}
+        places = {"shared": (self.folder, str(self.folder)), **{name: (self.folder / name, path) for name, path in more.items()}}
+        for folder, _ in places.values():
+            folder.mkdir(exist_ok=True)
+        pod = {"volumes": [{"name": name, "hostPath": {"path": str(folder)}} for name, (folder, _) in places.items()]}
+        container = {"volumeMounts": [{"name": name, "mountPath": path} for name, (_, path) in places.items()]}
         return {**options, "pull-policy": "Never", "pod": json.dumps(pod), "container": json.dumps(container)}
 
     def python_image(self) -> str:
@@ -103,7 +105,7 @@ def started(state: Path) -> Iterator[Cluster]:
         _run([scripts / "k8s-up.sh", state / "k8s", programs], environment, state / "up.out")
         yield Cluster(str(state / "k8s" / "kubeconfig"), IMAGE, folder, state / "k8s/run/containerd.sock")
     finally:
-        _run([scripts / "k8s-down.sh", state / "k8s", "--wipe"], environment, state / "down.out")
+        _run([scripts / "k8s-down.sh", state / "k8s"], environment, state / "down.out")
 
 
 def _run(command: list[Path | str], environment: dict[str, str], log: Path) -> None:

@@ -16,6 +16,7 @@ from distributed import Client, Future
 
 from cluster import dask_server, kubernetes_server  # type: ignore[import-not-found]
 from cluster.condor_server import Condor  # type: ignore[import-not-found]
+from cluster.image import CACHE as IMAGE_CACHE  # type: ignore[import-not-found]
 from cluster.interpreter import NAME, copy_interpreter  # type: ignore[import-not-found]
 from cluster.lean import lean_python  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
@@ -103,7 +104,7 @@ def kubernetes_site(cluster: kubernetes_server.Cluster, _: Path) -> Iterator[Sit
     environment = {"KUBECONFIG": cluster.kubeconfig, "PYTHONWARNINGS": "ignore:Unverified HTTPS"}
     space = f"jobsys-{folder.name}"  # in which nothing is left of earlier tests
     _call(environment, "kubectl", "create", "namespace", space)
-    given = {**cluster.options(), "image": cluster.python_image(), "namespace": space}
+    given = {**cluster.options(cache=IMAGE_CACHE), "image": cluster.python_image(), "namespace": space}
     options = (*_shipped(POD_GATEWAY, NAME), *(word for item in given.items() for word in ("--batch-option", "=".join(item))))
     kubectl = functools.partial(_call, environment, "kubectl", "--namespace", space)
 
