@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -34,6 +35,7 @@ PACKAGES: Final = {
 PLUGINS: Final = "/usr/lib/cni"
 NEEDS: Final = ("mount namespaces", "network namespaces joined by cables", "overlay file systems", "cgroups that limit memory")
 STARTING: Final = 110  # seconds
+RESYNC: Final = "5s"
 IMAGE: Final = "localhost/busybox:test"
 
 
@@ -99,6 +101,7 @@ def started(state: Path) -> Iterator[Cluster]:
     programs.mkdir(parents=True)
     folder.mkdir()
     subprocess.run(["tar", "--zstd", "-xf", str(scripts / BUILT), "-C", str(programs)], check=True, timeout=STARTING)
+    _hasten(programs / "kubelet")
     environment = {**os.environ, "PATH": SEARCHED, "PORT": str(free_ports(10)), "NO_PROXY": "127.0.0.1,localhost"}
     environment.pop("KUBECONFIG", None)
     try:
@@ -106,6 +109,15 @@ def started(state: Path) -> Iterator[Cluster]:
         yield Cluster(str(state / "k8s" / "kubeconfig"), IMAGE, folder, state / "k8s/run/containerd.sock")
     finally:
         _run([scripts / "k8s-down.sh", state / "k8s"], environment, state / "down.out")
+
+
+def _hasten(kubelet: Path) -> None:
+    """Have a kubelet look at its pods again soon: one of 1.20 that missed a deletion finds out only then, by default after 60 to 90 s."""
+    real = kubelet.with_name("real") / kubelet.name  # of the same name, by which the scripts know its process
+    real.parent.mkdir()
+    kubelet.rename(real)
+    kubelet.write_text(f'#!/bin/sh\nexec {shlex.quote(str(real))} --sync-frequency {RESYNC} "$@"\n')
+    kubelet.chmod(0o755)
 
 
 def _run(command: list[Path | str], environment: dict[str, str], log: Path) -> None:
