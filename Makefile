@@ -10,7 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-htcondor test-kubernetes test-nfs test-unsteady coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-all test-htcondor test-kubernetes test-nfs test-unsteady coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -27,6 +27,10 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 
 test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
+
+test-all: PROCESSES := 3
+test-all: $(STAMP)  ## run all tests, with those on HTCondor, Kubernetes and NFS, which mostly wait, in PROCESSES=3 side by side; ARGS for pytest
+	$(BIN)/python -m pytest -m "not unsteady" -n $(PROCESSES) $(ARGS)
 
 test-htcondor: $(STAMP)  ## run tasks and whole workflows on a real HTCondor, as root; ARGS as for test
 	$(BIN)/python -m pytest -m htcondor tests/cluster $(ARGS)

@@ -16,6 +16,7 @@ from distributed import Client, Future
 
 from cluster import dask_server, kubernetes_server  # type: ignore[import-not-found]
 from cluster.condor_server import Condor  # type: ignore[import-not-found]
+from cluster.image import CACHE as IMAGE_CACHE  # type: ignore[import-not-found]
 from cluster.interpreter import NAME, copy_interpreter  # type: ignore[import-not-found]
 from cluster.lean import lean_python  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
@@ -101,9 +102,11 @@ def kubernetes_site(cluster: kubernetes_server.Cluster, _: Path) -> Iterator[Sit
     folder = cluster.folder / uuid.uuid4().hex[:8]
     folder.mkdir()
     environment = {"KUBECONFIG": cluster.kubeconfig, "PYTHONWARNINGS": "ignore:Unverified HTTPS"}
-    given = {**cluster.options(), "image": cluster.python_image()}
+    space = f"jobsys-{folder.name}"  # in which nothing is left of earlier tests
+    _call(environment, "kubectl", "create", "namespace", space)
+    given = {**cluster.options(cache=IMAGE_CACHE), "image": cluster.python_image(), "namespace": space}
     options = (*_shipped(POD_GATEWAY, NAME), *(word for item in given.items() for word in ("--batch-option", "=".join(item))))
-    kubectl = functools.partial(_call, environment, "kubectl")
+    kubectl = functools.partial(_call, environment, "kubectl", "--namespace", space)
 
     def queued() -> list[str]:
         left = "--field-selector=status.phase!=Succeeded,status.phase!=Failed"
@@ -112,7 +115,7 @@ def kubernetes_site(cluster: kubernetes_server.Cluster, _: Path) -> Iterator[Sit
     def cancel(native: str) -> None:
         kubectl("delete", native, "--wait=false")
 
-    yield Site("kubernetes", environment, queued, cancel, options, folder, (), POD_GATEWAY, lean_python())
+    yield Site("kubernetes", environment, queued, cancel, options, folder, (), POD_GATEWAY, lean_python("kubernetes"))
 
 
 def _shipped(address: str, python: str) -> tuple[str, ...]:

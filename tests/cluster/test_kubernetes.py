@@ -13,7 +13,7 @@ from jobsys.testing.scheduler import CHECKS, Bench, new_name
 
 pytestmark = [
     pytest.mark.kubernetes,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(300, func_only=True),  # what starts a cluster has limits of its own
     pytest.mark.filterwarnings("ignore:Unverified HTTPS"),  # as the kubeconfig of our own says
 ]
 

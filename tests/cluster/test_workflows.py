@@ -27,10 +27,10 @@ LEFT_OUT: Final = {
 }
 """Which checks are not made where, and why."""
 MARKS: Final = {
-    "htcondor": [pytest.mark.htcondor, pytest.mark.timeout(300)],
+    "htcondor": [pytest.mark.htcondor, pytest.mark.timeout(300, func_only=True)],
     "kubernetes": [
         pytest.mark.kubernetes,
-        pytest.mark.timeout(300),
+        pytest.mark.timeout(300, func_only=True),
         pytest.mark.filterwarnings("ignore:Unverified HTTPS"),  # as the kubeconfig of our own says
     ],
 }
