@@ -10,7 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-htcondor test-kubernetes test-nfs test-unsteady coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-htcondor test-kubernetes test-nfs coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -33,9 +33,6 @@ test-htcondor: $(STAMP)  ## run tasks and whole workflows on a real HTCondor, as
 
 test-kubernetes: $(STAMP)  ## run tasks and whole workflows on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
 	$(BIN)/python -m pytest -m kubernetes tests/cluster $(ARGS)
-
-test-unsteady: $(STAMP)  ## run the tests on clusters that are broken on purpose; ARGS as for test
-	$(BIN)/python -m pytest -m unsteady tests/cluster $(ARGS)
 
 test-nfs: $(STAMP)  ## run the tests on NFS between hosts with kernels of their own (root, a minute or two); ARGS as for test
 	$(BIN)/python -m pytest -m nfs tests/nfs $(ARGS)
