@@ -6,7 +6,6 @@ has written into the tree since and that a worker host vouched for; other byteco
 
 import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from contextlib import suppress
 from hashlib import file_digest, sha256
 from typing import Final, NamedTuple
 
-from jobsys.files import locked, write_whole
+from jobsys.files import locked, remove, write_whole
 from jobsys.manifest import Entry, Kind, manifest_line
 
 MANIFEST: Final = ".jobsys-manifest"
@@ -245,17 +244,9 @@ def _remove_unsealed(place: str, base: str, kept: list[Kept]) -> None:
     sealed = {each.path: each for each in _sealed(place)} if there else {}
     for folder in there:
         if os.path.islink(folder) or not os.path.isdir(folder):
-            _remove(folder)
+            remove(folder)
             continue
         for path in (f"{folder}/{name}" for name in os.listdir(folder)):
             vouched = sealed.get(os.path.relpath(path, place))
             if vouched is None or _damage_of(place, vouched, read=False)[0]:
-                _remove(path)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        with suppress(FileNotFoundError):  # several processes look at the same time
-            os.unlink(path)
+                remove(path)

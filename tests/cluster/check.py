@@ -5,7 +5,7 @@ import signal
 
 import psutil
 
-from cluster.site import Site  # type: ignore[import-not-found]
+from cluster.site import PATIENCE, Site  # type: ignore[import-not-found]
 
 SQUARES = sum(number * number for number in range(200))
 
@@ -74,7 +74,7 @@ def check_interrupt(site: Site) -> None:
     shown = site.until(lambda: [job for job in site.jobsys("status", store, "--jobs") if job["state"] == "running"], "no status")
     assert all(job["task"] for job in shown if job["name"] == "patient"), shown
     leader.send_signal(signal.SIGINT)
-    _, errors = leader.communicate(timeout=60)
+    _, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode != 0
     assert "--restart" in errors
     assert site.queued() == []
@@ -87,7 +87,7 @@ def check_somebody_cancels(site: Site) -> None:
     site.until(lambda: site.times("nap*") == 2, "no job began")
     for native in site.queued():
         site.cancel(native)
-    out, errors = leader.communicate(timeout=90)
+    out, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 0, errors
     assert out.strip() == "['nap0', 'nap1']"
     assert site.times("nap*") > 2, "nothing was interrupted"
@@ -105,7 +105,7 @@ def check_node_dies(site: Site) -> None:
             continue
         if site.is_task(words, store):
             os.kill(process.pid, signal.SIGKILL)
-    out, errors = leader.communicate(timeout=90)
+    out, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 0, errors
     assert out.strip() == "['nap0', 'nap1']"
     assert site.times("nap*") > 2, "nothing was interrupted"

@@ -5,6 +5,7 @@ import functools
 import os
 import random
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -39,7 +40,7 @@ def grid_engine_site(environment: dict[str, str], folder: Path) -> Iterator[Site
     def queued() -> list[str]:
         return [line.split()[0] for line in _call(environment, "qstat", "-u", "*").splitlines()[2:]]
 
-    yield Site("grid-engine", environment, queued, lambda native: _call(environment, "qdel", native), folder=folder)
+    yield Site("grid-engine", environment, queued, lambda native: _call(environment, "qdel", native), _own_cache(), folder)
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ def slurm_site(cluster: Any, folder: Path) -> Iterator[Site]:
     def queued() -> list[str]:
         return _call(environment, "squeue", "-h", "-r", "-o", "%i").split()
 
-    yield Site("slurm", environment, queued, lambda native: _call(environment, "scancel", native), folder=folder)
+    yield Site("slurm", environment, queued, lambda native: _call(environment, "scancel", native), _own_cache(), folder)
 
 
 @contextlib.contextmanager
@@ -116,6 +117,11 @@ def kubernetes_site(cluster: kubernetes_server.Cluster, _: Path) -> Iterator[Sit
         kubectl("delete", native, "--wait=false")
 
     yield Site("kubernetes", environment, queued, cancel, options, folder, (), POD_GATEWAY, lean_python("kubernetes"))
+
+
+def _own_cache() -> tuple[str, ...]:
+    """Give the options with which tasks, whose home is the account's own, keep code in the session's directory."""
+    return ("--env", f"JOBSYS_CACHE={tempfile.gettempdir()}/cache")
 
 
 def _shipped(address: str, python: str) -> tuple[str, ...]:
