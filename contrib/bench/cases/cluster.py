@@ -34,6 +34,14 @@ def run(settings: Settings) -> list[Case]:
         return [_rate(settings, sides), _many(settings, sides), _begin(settings, sides)]
 
 
+def run_begin(settings: Settings) -> list[Case]:
+    """Measure only how soon a job begins."""
+    with slurm(settings.directory) as cluster:
+        sides = _Sides(settings, cluster)
+        sides.begin()(settings.directory)
+        return [_begin(settings, sides)]
+
+
 class _Sides:
     """The contestants, each on the same cluster, which is empty when one begins."""
 
@@ -170,3 +178,4 @@ def _begin(settings: Settings, sides: _Sides) -> Case:
 
 
 CLUSTER = Bench("cluster", "1,000 and 10,000 jobs, and one, on Slurm, beside sbatch and Toil", run, usual=False)
+CLUSTER_BEGIN = Bench("cluster-begin", "one job on Slurm, beside sbatch: the last part of cluster", run_begin, usual=False, beside=False)
