@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from jobsys.files import locked, write_whole
@@ -25,6 +25,7 @@ KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file"
 BYTECODE: Final = "__pycache__"
 _SETTLED: Final = 2_000_000_000  # nanoseconds after which a clock that ticks slowly can't hide a change behind equal stamps
 _ROWS: Final = 1000  # of a list at a time: writing JSON takes many times the memory of its text
+_PIECE: Final = 1 << 18
 _TYPES: Final = [str, str, int, int, str, int, int, int]
 
 
@@ -183,8 +184,11 @@ def _damage_of(base: str, each: Kept, read: bool) -> tuple[str | None, Kept]:
 def _content(path: str, kind: Kind) -> str:
     if kind == "link":
         return sha256(os.fsencode(os.readlink(path))).hexdigest()
+    digest = sha256()
     with open(path, "rb", buffering=0) as stream:
-        return file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(_PIECE):  # file_digest makes a new buffer of this size for each file, and most are small
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _refresh(place: str, known: list[Kept], fresh: list[Kept]) -> None:
