@@ -217,7 +217,7 @@ def seal(place: str) -> None:
 def _bytecode_below(place: str) -> list[str]:
     folders = (walked for walked in os.walk(place) if os.path.basename(walked[0]) == BYTECODE)
     paths = [f"{directory}/{name}" for directory, _, names in folders for name in names if name.endswith(".pyc")]
-    return sorted(os.path.relpath(path, place) for path in paths)
+    return sorted(path.removeprefix(f"{place}/") for path in paths)
 
 
 def _noted_bytecode(place: str, path: str, before: Kept | None) -> Kept | None:
@@ -252,7 +252,7 @@ def _remove_unsealed(place: str, base: str, kept: list[Kept]) -> None:
             _remove(folder)
             continue
         for path in (f"{folder}/{name}" for name in os.listdir(folder)):
-            vouched = sealed.get(os.path.relpath(path, place))
+            vouched = sealed.get(path.removeprefix(f"{place}/"))
             if vouched is None or _damage_of(place, vouched, read=False)[0]:
                 _remove(path)
 

@@ -56,7 +56,10 @@ def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoR
     hold_over_exec()
     surroundings = variables(os.environ, shipment["environment"], config["environment"], environment.path)
     enter(shipment.get("directory"))
-    os.execve(environment.python, [environment.python, *shipment["options"], "-s", "-P", *arrive["command"]], surroundings)
+    python = [environment.python, *shipment["options"], "-s", "-P"]
+    if "host" in arrive:
+        surroundings |= importlib.import_module("jobsys.arrival.ahead").begin(arrive["host"], python, surroundings)
+    os.execve(environment.python, [*python, *arrive["command"]], surroundings)
 
 
 def bring(shipment: dict[str, Any]) -> Environment:

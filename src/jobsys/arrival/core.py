@@ -12,7 +12,8 @@ from typing import Final
 from jobsys.manifest import CORE as BRINGING_CODE
 
 CORE: Final = (
-    *("arrival/__init__.py", "arrival/arrive.py", "arrival/assemble.py", "arrival/environment.py", "arrival/interpreter.py"),
+    *("arrival/__init__.py", "arrival/ahead.py", "arrival/arrive.py", "arrival/assemble.py", "arrival/environment.py"),
+    *("arrival/interpreter.py", "hosting.py", "processes.py", "slots.py", "workdir.py"),
     *("arrival/layout.py", "arrival/scripts.py", "arrival/whereabouts.py"),
     *(f"{name}.py" for name in BRINGING_CODE),
 )
