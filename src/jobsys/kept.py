@@ -251,10 +251,11 @@ def _remove_unsealed(place: str, base: str, kept: list[Kept]) -> None:
         if os.path.islink(folder) or not os.path.isdir(folder):
             _remove(folder)
             continue
-        for path in (f"{folder}/{name}" for name in os.listdir(folder)):
-            vouched = sealed.get(path.removeprefix(f"{place}/"))
+        inside = os.path.relpath(folder, place)
+        for name in os.listdir(folder):
+            vouched = sealed.get(f"{inside}/{name}")
             if vouched is None or _damage_of(place, vouched, read=False)[0]:
-                _remove(path)
+                _remove(f"{folder}/{name}")
 
 
 def _remove(path: str) -> None:
