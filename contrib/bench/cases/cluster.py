@@ -96,8 +96,8 @@ class _Sides:
     def _ours(self, script: str, arguments: list[str], figures: Callable[[dict[str, Any]], dict[str, Any]]) -> Contestant:
         def run_once(place: Path) -> dict[str, Any]:
             words = [sys.executable, str(ours.WORKFLOWS / script), ours.locator(place), *arguments, "--batch-system", "slurm"]
-            how = ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "off"]
-            known = self._settings.directory / "known"  # by whoever ran a workflow here before
+            known = self._settings.directory / "known"  # by whoever ran a workflow here before, and to the nodes as well
+            how = ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "off", "--env", f"JOBSYS_CACHE={known / 'cache'}"]
             cache = {"JOBSYS_CACHE": str(known / "cache"), "XDG_CACHE_HOME": str(known), "XDG_STATE_HOME": str(known / "state")}
             more = {**with_bytecode(self._settings.directory / "place"), **self._cluster.variables(place), **cache}
             printed, wall = call([*words, *how], place, more, limit=LIMIT)
