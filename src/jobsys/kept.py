@@ -25,7 +25,7 @@ KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file"
 BYTECODE: Final = "__pycache__"
 _SETTLED: Final = 2_000_000_000  # nanoseconds after which a clock that ticks slowly can't hide a change behind equal stamps
 _ROWS: Final = 1000  # of a list at a time: writing JSON takes many times the memory of its text
-_PIECE: Final = 1 << 18
+_PIECE: Final = 1 << 16  # more would be asked of the system each time
 _TYPES: Final = [str, str, int, int, str, int, int, int]
 
 
@@ -186,7 +186,7 @@ def _content(path: str, kind: Kind) -> str:
         return sha256(os.fsencode(os.readlink(path))).hexdigest()
     digest = sha256()
     with open(path, "rb", buffering=0) as stream:
-        while piece := stream.read(_PIECE):  # file_digest makes a new buffer of this size for each file, and most are small
+        while piece := stream.read(_PIECE):  # file_digest makes a large buffer for each file, and most are small
             digest.update(piece)
     return digest.hexdigest()
 
