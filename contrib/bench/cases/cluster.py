@@ -97,7 +97,7 @@ class _Sides:
         def run_once(place: Path) -> dict[str, Any]:
             words = [sys.executable, str(ours.WORKFLOWS / script), ours.locator(place), *arguments, "--batch-system", "slurm"]
             known = self._settings.directory / "known"  # by whoever ran a workflow here before, and to the nodes as well
-            how = ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "off", "--env", f"JOBSYS_CACHE={known / 'cache'}"]
+            how = ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "off", "--env", "JOBSYS_CACHE"]
             cache = {"JOBSYS_CACHE": str(known / "cache"), "XDG_CACHE_HOME": str(known), "XDG_STATE_HOME": str(known / "state")}
             more = {**with_bytecode(self._settings.directory / "place"), **self._cluster.variables(place), **cache}
             printed, wall = call([*words, *how], place, more, limit=LIMIT)
