@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from jobsys import framing
+from jobsys.arrival.ahead import BEGUN
 from jobsys.batch import wire
 from jobsys.batch.agent import interpreter_options
 from jobsys.batch.base import BatchState, BatchUpdate
@@ -31,6 +32,8 @@ from jobsys.version import VERSION
 
 SECRET: Final = "JOBSYS_TASK_SECRET"
 """The variable that holds the wave's key, as hexadecimal digits."""
+HOST: Final = ("-m", "jobsys.worker", "--wait")
+"""The program of a task's worker host, and what it is told first."""
 NUMBER: Final = "JOBSYS_TASK"
 """The variable that holds the task's number in its wave."""
 LINGER: Final = 2.0
@@ -223,7 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="jobsys task: %(message)s")
     options, rest = _parse(arguments)
     secret, number = bytes.fromhex(os.environ.pop(SECRET)), int(os.environ[NUMBER])
-    command = [sys.executable, *interpreter_options(), "-P", "-m", "jobsys.worker", "--wait"]
+    command = [sys.executable, *interpreter_options(), "-P", *HOST]
     command += ["--executor", options.executor] if options.executor else []
     begun = _begin(command, options.work_dir)
     try:
@@ -245,7 +248,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _begin(command: Sequence[str], parent: str | None) -> Begun | None:
-    """Start a worker host that loads itself while the task is claimed, and no code of the user before that; None if it can't be started."""
+    """Give a worker host that loads itself while the task is claimed, and no code of the user before that; None if it can't be started."""
+    if told := os.environ.pop(BEGUN, ""):
+        return Begun.found(told)
     try:
         return Begun(command, {}, parent)
     except (BatchSystemError, OSError) as error:  # the batch system meets the same with the first job, and tells it

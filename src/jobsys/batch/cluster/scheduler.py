@@ -76,6 +76,7 @@ class Command(NamedTuple):
     argv: Sequence[str]
     input: str = ""
     environment: Mapping[str, str | None] = {}  # over that of this process; None: without this variable
+    inherits: Sequence[str] = ("*",)  # patterns of the variables that it gets of this process
 
 
 class Output(NamedTuple):

@@ -24,6 +24,12 @@ NOT_OURS: Final[Mapping[str, str | None]] = {
 }
 """Variables with which people shape what Slurm's commands print, or what they do."""
 
+NEEDED: Final = (
+    *("SLURM_*", "_SLURM_*", "SBATCH_*", "SPANK_*", "MUNGE_*", "KRB5*", "LC_*"),
+    *("PATH", "LD_LIBRARY_PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"),
+)
+"""Patterns of the variables by which sbatch, its plugins and the wrappers of a site find their way: tasks get these and no others."""
+
 
 class Site(NamedTuple):
     """What is known of a cluster."""
