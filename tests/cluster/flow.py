@@ -65,8 +65,9 @@ def all_of_it(where, count):
 
 
 @job
-def naps(where, count, seconds):
-    return [patient(where, f"nap{number}", seconds) for number in range(count)]
+def naps(where, count, seconds, preemptible=False):
+    nap = patient.with_requirements(preemptible=True) if preemptible else patient
+    return [nap(where, f"nap{number}", seconds) for number in range(count)]
 
 
 if __name__ == "__main__":
@@ -75,7 +76,11 @@ if __name__ == "__main__":
     parser.add_argument("--where", required=True)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--preemptible", action="store_true")
     options = parser.parse_args()
-    workflow = all_of_it(options.where, options.count) if options.what == "all" else naps(options.where, options.count, options.seconds)
+    if options.what == "all":
+        workflow = all_of_it(options.where, options.count)
+    else:
+        workflow = naps(options.where, options.count, options.seconds, options.preemptible)
     print(jobsys.run(workflow, options))
     sys.exit(0)

@@ -134,7 +134,7 @@ class Slurm(TextScheduler):
         named = {name: self.options[name] for name in ("gres", "account", "export")}
         named["qos"] = self._named(ask.requirements, "qos")
         named["partition"] = self._named(ask.requirements, "partition") or ("" if place is None or place.default else place.name)
-        output = yield self._command("sbatch", *arguments(ask, place, named), *self._args, input=program(ask))
+        output = yield self._command("sbatch", *arguments(ask, place, named, site.warning), *self._args, input=program(ask))
         if output.status != 0:
             self._places = None  # what was known may be out of date
             raise words.not_taken(output)
