@@ -196,7 +196,7 @@ class Dying(Pretend):
         self.later, self.deed = later, deed
 
     def updates(self, timeout: float | None) -> list[BatchUpdate]:
-        found = super().updates(min(timeout or 0.0, 0.1))
+        found = super().updates(max(0.01, min(timeout or 0.0, 0.1)))
         if found and found[0].state is BatchState.RUNNING:
             id = self.waiting.popleft()
             self.ends, self.later = None, self.clock.now + self.later

@@ -187,7 +187,7 @@ class Task:
         self._post_at = None
 
     def _leave(self) -> None:
-        """Say what there is to say, and that nothing comes behind it; why what runs still ends here, or has just died, the scheduler knows."""
+        """Say what there is to say, and that nothing comes behind it; why what still runs ends here, or just died, the scheduler knows."""
         self._system.give_back([id for id, state in self._out.items() if state is None])
         with suppress(JobsysError):
             self._hear(self._system.updates(0))

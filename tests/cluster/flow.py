@@ -50,6 +50,15 @@ def patient(where, name, seconds):
 
 
 @job
+def resumed(where, name, seconds):
+    """Take long the first time, and no time at all once that was cut short."""
+    note(where, name)
+    if len(list(Path(where).glob(f"{name}-*"))) == 1:
+        time.sleep(seconds)
+    return name
+
+
+@job
 def fan_out(count):
     return sum_up([square(number) for number in range(count)])
 
@@ -65,14 +74,27 @@ def all_of_it(where, count):
 
 
 @job
-def naps(where, count, seconds, preemptible=False):
-    nap = patient.with_requirements(preemptible=True) if preemptible else patient
+def naps(where, count, seconds):
+    return [patient(where, f"nap{number}", seconds) for number in range(count)]
+
+
+@job
+def cut_short(where, count, seconds, preemptible):
+    nap = resumed.with_requirements(preemptible=preemptible)
     return [nap(where, f"nap{number}", seconds) for number in range(count)]
+
+
+@job
+def link(where, left, seconds, value=0):
+    """Run one after the other; each wants other cores than the one before, so that none goes on in its task."""
+    note(where, f"link{value}")
+    time.sleep(seconds)
+    return link.with_requirements(cores=1 + left % 2)(where, left - 1, seconds, value + 1) if left > 1 else value + 1
 
 
 if __name__ == "__main__":
     parser = jobsys.argument_parser()
-    parser.add_argument("what", choices=["all", "naps"])
+    parser.add_argument("what", choices=["all", "naps", "cut-short", "links"])
     parser.add_argument("--where", required=True)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5)
@@ -80,7 +102,11 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.what == "all":
         workflow = all_of_it(options.where, options.count)
+    elif options.what == "links":
+        workflow = link(options.where, options.count, options.seconds)
+    elif options.what == "cut-short":
+        workflow = cut_short(options.where, options.count, options.seconds, options.preemptible)
     else:
-        workflow = naps(options.where, options.count, options.seconds, options.preemptible)
+        workflow = naps(options.where, options.count, options.seconds)
     print(jobsys.run(workflow, options))
     sys.exit(0)

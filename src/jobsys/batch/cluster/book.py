@@ -94,6 +94,7 @@ def _ended(job: BatchJob, part: Part, seen: Seen) -> BatchUpdate:
     if reason in {Reason.FAILED, Reason.CANCELED}:  # the task's program failed, not the job; or somebody else canceled the task
         reason = Reason.LOST if reason is Reason.FAILED else Reason.KILLED
     why = seen.message or (f"exit status {seen.exit_status}" if seen.exit_status else "its scheduler does not say why")
+    why += f" (it left after signal {part.leaving})" if part.leaving > 0 and seen.reason is None else ""
     where = f"task {part.shown()}" + (f" on {part.host or seen.host}" if part.host or seen.host else "")
     message = f"{where} ended before the job did: {why}"
     limit = job.requirements.memory if reason is Reason.MEMORY else None

@@ -1,13 +1,12 @@
-"""Ends of jobs that may be the scheduler's doing: it can signal all processes of a task at once, and a job's death is seen before one's own."""
+"""Ends of jobs that may be the scheduler's doing: it can signal all processes of a task, and a job dies of that before the task knows."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from jobsys.batch.base import BatchState, BatchUpdate, Reason
 
-SECONDS: Final = 1.0
-"""For which it is open whether the task is being ended, too."""
-_DOUBTFUL: Final = frozenset({Reason.FAILED, Reason.KILLED, Reason.LOST})
+SECONDS: Final = {Reason.KILLED: 3.0, Reason.LOST: 3.0, Reason.FAILED: 1.0}
+"""For which it is open whether the task is being ended, too: on a host that is overloaded one process is signaled long before the next."""
 
 
 class Doubts:
@@ -24,14 +23,14 @@ class Doubts:
     @property
     def due(self) -> float | None:
         """Tell when the first can be told."""
-        return self._held[0][0] if self._held else None
+        return min((due for due, _ in self._held), default=None)
 
     def sift(self, news: Iterable[BatchUpdate], now: float) -> list[BatchUpdate]:
         """Give the news that is beyond doubt, and hold the rest."""
         certain = []
         for update in news:
-            if update.state is BatchState.ENDED and update.reason in _DOUBTFUL:
-                self._held.append((now + SECONDS, update))
+            if update.state is BatchState.ENDED and update.reason in SECONDS:
+                self._held.append((now + SECONDS[update.reason], update))
             else:
                 certain.append(update)
         return certain
@@ -39,5 +38,5 @@ class Doubts:
     def cleared(self, now: float) -> list[BatchUpdate]:
         """Give what has been held for long enough."""
         told = [update for due, update in self._held if due <= now]
-        del self._held[: len(told)]
+        self._held = [(due, update) for due, update in self._held if due > now]
         return told
