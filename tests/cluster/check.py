@@ -129,6 +129,7 @@ def check_runs_again(site: Site, deed: Callable[[], object], outcome: str, *more
     words = site.words(store, "cut-short", "--count", "2", "--seconds", str(PATIENCE), "--task-seconds", "0", "--retries", "0", *more)
     leader = site.start(words)
     site.until(lambda: site.times("nap*") == 2, "no job began")
+    site.until(lambda: _known_to_run(site, store) == 2, "that jobs began is not told")  # else they were never begun, for the leader
     deed()
     out, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 0, errors
@@ -138,6 +139,10 @@ def check_runs_again(site: Site, deed: Callable[[], object], outcome: str, *more
     assert len(failed) >= 2
     assert site.queued() == []
     return [attempt["message"] for attempt in failed]
+
+
+def _known_to_run(site: Site, store: str) -> int:
+    return sum(bool(job["task"]) for job in site.jobsys("status", store, "--jobs") if job["state"] == "running")
 
 
 def check_scheduler_is_away(site: Site, stop: Callable[[], object], start: Callable[[], object], seconds: float) -> None:

@@ -86,10 +86,9 @@ def cut_short(where, count, seconds, preemptible):
 
 @job
 def link(where, left, seconds, value=0):
-    """Run one after the other; each wants other cores than the one before, so that none goes on in its task."""
     note(where, f"link{value}")
     time.sleep(seconds)
-    return link.with_requirements(cores=1 + left % 2)(where, left - 1, seconds, value + 1) if left > 1 else value + 1
+    return link(where, left - 1, seconds, value + 1) if left > 1 else value + 1
 
 
 if __name__ == "__main__":

@@ -135,4 +135,4 @@ def test_an_array_as_large_as_they_come(rough: Cluster) -> None:
     finally:
         scheduler.cancel({native: None})
     wait_until(lambda: rough.call("squeue", "--noheader") == "")
-    assert sorted(each for each in ran if each != "squeue") == ["sbatch", "scancel", "scancel", "scontrol", "sinfo"]
+    assert [each for each in ran if each in ("sbatch", "scancel")] == ["sbatch", "scancel", "scancel"]
