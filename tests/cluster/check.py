@@ -126,7 +126,7 @@ def check_runs_again(site: Site, deed: Callable[[], object], outcome: str, *more
         What is told of those attempts.
     """
     store = f"file:{site.folder / 'store'}"
-    words = site.words(store, "cut-short", "--count", "2", "--seconds", str(PATIENCE), "--task-seconds", "0", "--retries", "0", *more)
+    words = site.words(store, "cut-short", "--count", "2", "--seconds", str(PATIENCE / 2), "--task-seconds", "0", "--retries", "0", *more)
     leader = site.start(words)
     site.until(lambda: site.times("nap*") == 2, "no job began")
     site.until(lambda: _known_to_run(site, store) == 2, "that jobs began is not told")  # else they were never begun, for the leader

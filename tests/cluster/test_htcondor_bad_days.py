@@ -20,7 +20,7 @@ URGENT: Final = """\
 universe = vanilla
 executable = /bin/sleep
 transfer_executable = false
-arguments = {}
+arguments = 600
 request_memory = 20
 request_disk = 1
 +Urgent = True
@@ -50,17 +50,27 @@ def preferring(condor: Condor) -> Iterator[None]:
         condor.run("condor_reconfig")
 
 
-def submit_urgent(condor: Condor, seconds: int, count: int) -> None:
+def submit_urgent(condor: Condor, count: int) -> str:
+    """Submit such jobs, which go on until they are removed; give their cluster."""
     path = condor.home / "urgent.sub"
-    path.write_text(URGENT.format(seconds, count))
-    condor.run("condor_submit", str(path))
+    path.write_text(URGENT.format(count))
+    return condor.run("condor_submit", "-terse", str(path)).partition(".")[0]
+
+
+def none_runs(site: Site) -> bool:
+    return not any(row.endswith(" 2") for row in site.queued())
 
 
 def test_a_better_job_pushes_tasks_out(site: Site, condor: Condor) -> None:
+    def push_out() -> None:
+        cluster = submit_urgent(condor, 2)
+        site.until(lambda: none_runs(site), "tasks are not pushed out")
+        condor.run("condor_rm", cluster)
+
     with preferring(condor):
-        submit_urgent(condor, 600, CORES - 2)
+        submit_urgent(condor, CORES - 2)
         site.until(lambda: condor.run("condor_q", "-af", "JobStatus").split() == ["2"] * (CORES - 2), "the pool does not fill")
-        check.check_runs_again(site, lambda: submit_urgent(condor, 1, 2), "preempted", "--preemptible")
+        check.check_runs_again(site, push_out, "preempted", "--preemptible")
 
 
 @pytest.mark.parametrize("how", [(), ("-fast",)], ids=["gently", "fast"])
@@ -86,7 +96,7 @@ def test_a_host_is_given_up_when_the_lease_of_its_jobs_ends(site: Site, condor: 
     def lose() -> None:
         master = kill_host(condor)
         try:
-            site.until(lambda: not any(row.endswith(" 2") for row in site.queued()), "the host is not given up")
+            site.until(lambda: none_runs(site), "the host is not given up")
         finally:
             master.send_signal(signal.SIGCONT)
 
