@@ -58,23 +58,16 @@ def site(grid_engine: dict[str, str], tmp_path: Path) -> Iterator[Site]:
         yield used
 
 
-def test_an_operator_starts_a_task_again_and_deletes_another_by_force(site: Site, daemons: Daemons) -> None:
+def test_an_operator_starts_a_task_again_and_its_host_loses_its_power(site: Site, daemons: Daemons) -> None:
     def interfere() -> None:
-        first, second = daemons.tasks()
+        first, _ = daemons.tasks()
         daemons.call("qmod", "-f", "-rj", first)
-        daemons.call("qdel", "-f", second)
-
-    check.check_runs_again(site, interfere, "lost")
-
-
-def test_a_host_loses_its_power_and_comes_back(site: Site, daemons: Daemons) -> None:
-    def reboot() -> None:
         daemons.kill("execd")
         daemons.start("execd")
 
-    told = check.check_runs_again(site, reboot, "lost")
-    assert all("before writing exit_status" in message for message in told), told
+    told = check.check_runs_again(site, interfere, "lost")
+    assert any("before writing exit_status" in message for message in told), told
 
 
 def test_qmaster_dies_and_comes_back(site: Site, daemons: Daemons) -> None:
-    check.check_scheduler_is_away(site, lambda: daemons.kill("qmaster"), lambda: daemons.start("qmaster"), 4.0)
+    check.check_scheduler_is_away(site, lambda: daemons.kill("qmaster"), lambda: daemons.start("qmaster"), 3.0)
