@@ -106,10 +106,21 @@ def test_disruptions(word, reason):
     assert (seen.reason, seen.message) == (reason, f"{word}: since")
 
 
-def test_a_pod_that_somebody_deleted():
+def test_a_disrupted_pod_that_ended_in_order_when_it_was_told_to():
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "since"}
+    seen = states.pod_seen(made("Succeeded", conditions=[condition], containerStatuses=terminated(0)), NOW)
+    assert (seen.state, seen.reason, seen.exit_status) == (ENDED, Reason.PREEMPTED, 0)
+    tell = states.job_seen({"spec": {"completions": 2}, "status": {"completedIndexes": "0-1"}})
+    assert tell(0, seen) is seen
+    assert tell(1, None) == Seen(ENDED, exit_status=0)
+
+
+def test_whose_doing_it_was_that_a_pod_was_deleted_is_not_known():
     pod = made(containerStatuses=terminated(143))
     pod["metadata"]["deletionTimestamp"] = "2026-11-28T11:49:15Z"
-    assert states.pod_seen(pod, NOW).reason is Reason.CANCELED
+    seen = states.pod_seen(pod, NOW)
+    assert (seen.state, seen.reason) == (ENDED, None)
+    assert "deleted" in seen.message
 
 
 def test_a_host_that_never_says_that_a_deleted_pod_ended():

@@ -97,7 +97,7 @@ def test_a_submission() -> None:
         "--mem=101M",
         "--gres=gpu:2",
         "--time=62",
-        "--signal=B:TERM@30",
+        "--signal=B:USR2@30",
         "--account=acc",
         "--partition=gpu",
         "--export=ALL",
@@ -122,6 +122,14 @@ def test_what_may_be_preempted_runs_elsewhere() -> None:
     options = {"partition": "main", "preemptible-partition": "spot", "preemptible-qos": "low"}
     assert {"--partition=spot", "--qos=low"} <= set(arguments(Requirements(preemptible=True), options))
     assert "--partition=main" in arguments(Requirements(), options)
+
+
+def test_the_signal_before_the_limit_is_another_one_where_it_would_come_before_a_preemption_too() -> None:
+    assert "--signal=B:USR2@30" in arguments()
+    for line in ("SlurmctldParameters     = preempt_send_user_signal,x", "PreemptParameters = send_user_signal"):
+        shell = Shell(sbatch=Output(0, "77\n"), scontrol=Output(0, f"{CONFIG}{line}\n"))
+        slurm(shell).submit(ask())
+        assert "--signal=B:TERM@30" in shell.ran[-1].argv
 
 
 def test_a_walltime_that_just_fits_into_a_partition_is_asked_for_and_not_cut_by_a_signal() -> None:

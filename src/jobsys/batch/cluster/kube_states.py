@@ -57,6 +57,9 @@ STUCK: Final = frozenset(
     }
 )
 """Why a container waits that will not start by itself."""
+DELETED: Final = (
+    "its pod was deleted: by somebody or, which Kubernetes does not tell before 1.26, for another pod or its host to be drained"
+)
 GONE_SECONDS: Final = 120.0
 """How long after its last moment a pod that was deleted may still be there, before its host counts as lost."""
 _SIGNALS: Final = 31
@@ -98,8 +101,8 @@ def _running(_: Json, __: Json) -> Seen:
     return Seen(TaskState.RUNNING)
 
 
-def _succeeded(_: Json, __: Json) -> Seen:
-    return Seen(TaskState.ENDED, exit_status=0)
+def _succeeded(_: Json, status: Json) -> Seen:
+    return _disrupted(status, {}, 0) or Seen(TaskState.ENDED, exit_status=0)  # told to end, a task does so in order
 
 
 def _unknown(pod: Json, status: Json) -> Seen:
@@ -114,24 +117,30 @@ def _unknown(pod: Json, status: Json) -> Seen:
 def _failed(pod: Json, status: Json) -> Seen:
     terminated = _terminated(status)
     status_of_program = _exit_status(terminated)
-    disruption = _condition(status, "DisruptionTarget") or {}
-    for words in (status, disruption):
+    if (disrupted := _disrupted(status, terminated, status_of_program)) is not None:
+        return disrupted
+    word = str(terminated.get("reason") or status.get("reason") or "")
+    message = _message(status, str(terminated.get("message") or "")) or word
+    if word in CONTAINER_REASONS:
+        return Seen(TaskState.ENDED, CONTAINER_REASONS[word], status_of_program, message)
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return Seen(TaskState.ENDED, message=DELETED)
+    if not terminated:
+        return Seen(TaskState.ENDED, Reason.LOST, None, message or "its host did not start it")
+    killed = status_of_program is not None and status_of_program < 0
+    return Seen(TaskState.ENDED, Reason.KILLED if killed else Reason.FAILED, status_of_program, message)
+
+
+def _disrupted(status: Json, terminated: Json, status_of_program: int | None) -> Seen | None:
+    """Tell why a pod was ended that did not end by itself, if that was written down."""
+    for words in (status, _condition(status, "DisruptionTarget") or {}):
         word = str(words.get("reason") or "")
         if word in REASONS:
             message = str(words.get("message") or terminated.get("message") or "")
             own = word == "Evicted" and any(part in message for part in OWN_FAULT)
             reason = Reason.FAILED if own else REASONS[word]
             return Seen(TaskState.ENDED, reason, None if reason is Reason.LOST else status_of_program, f"{word}: {message}".rstrip(": "))
-    word = str(terminated.get("reason") or status.get("reason") or "")
-    message = _message(status, str(terminated.get("message") or "")) or word
-    if word in CONTAINER_REASONS:
-        return Seen(TaskState.ENDED, CONTAINER_REASONS[word], status_of_program, message)
-    if (pod.get("metadata") or {}).get("deletionTimestamp"):
-        return Seen(TaskState.ENDED, Reason.CANCELED, status_of_program, message)
-    if not terminated:
-        return Seen(TaskState.ENDED, Reason.LOST, None, message or "its host did not start it")
-    killed = status_of_program is not None and status_of_program < 0
-    return Seen(TaskState.ENDED, Reason.KILLED if killed else Reason.FAILED, status_of_program, message)
+    return None
 
 
 _PHASES: Final[dict[str, Callable[[Json, Json], Seen]]] = {
@@ -185,7 +194,7 @@ def job_seen(job: Json) -> Callable[[int, Seen | None], Seen | None]:
             return None
         host = seen.host if seen else ""
         if number in done:
-            return Seen(TaskState.ENDED, exit_status=0, host=host)
+            return seen if seen is not None and seen.state is TaskState.ENDED else Seen(TaskState.ENDED, exit_status=0, host=host)
         if seen is not None and (seen.state is TaskState.ENDED or not (number in failed or over)):
             return seen
         if over:

@@ -144,7 +144,7 @@ class Slurm(TextScheduler):
         named = {name: self.options[name] for name in ("gres", "account")}
         named["qos"] = self._named(ask.requirements, "qos")
         named["partition"] = self._named(ask.requirements, "partition") or ("" if place is None or place.default else place.name)
-        output = yield self._sbatch(arguments(ask, place, named), program(ask))
+        output = yield self._sbatch(arguments(ask, place, named, site.warning), program(ask))
         if output.status != 0:
             self._places = None  # what was known may be out of date
             raise words.not_taken(output)
