@@ -1,7 +1,7 @@
 """What Kubernetes says of pods and Jobs, in our words: tables and pure functions."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -62,6 +62,7 @@ DELETED: Final = (
 )
 GONE_SECONDS: Final = 120.0
 """How long after its last moment a pod that was deleted may still be there, before its host counts as lost."""
+_SILENT: Final = "its host does not answer"
 _SIGNALS: Final = 31
 _told: set[str] = set()
 
@@ -82,14 +83,54 @@ def task_of(pod: Json) -> TaskId | None:
     return TaskId(labels[ASK], int(number)) if ASK in labels and str(number).isdecimal() else None
 
 
-def pod_seen(pod: Json, now: float) -> Seen:
-    """Tell what is with a task by its pod; ``now`` in seconds since 1970."""
-    status = pod.get("status") or {}
-    host = str((pod.get("spec") or {}).get("nodeName") or "")
+class Sight(NamedTuple):
+    """What a pod says of a task, to whomever looks at whatever time."""
+
+    number: int
+    """Of the task; -1: the pod is none."""
+    born: tuple[str, str]
+    """When it was made, and its name: of two pods of a task, the later one counts."""
+    seen: Seen
+    wait: Wait | None
+    deleted: float
+    """When it was to be gone by, in seconds since 1970; 0: nobody has deleted it."""
+
+    def at(self, now: float) -> Seen:
+        """Tell what is with the task; ``now`` in seconds since 1970.
+
+        A host is lost whose pods were deleted and stay all the same, since nobody there says that they have ended.
+        """
+        if self.seen.state is TaskState.ENDED or not self.deleted or now - self.deleted <= GONE_SECONDS:
+            return self.seen
+        return self.seen._replace(state=TaskState.ENDED, reason=Reason.LOST, message=self.seen.message or _SILENT)
+
+
+def sight(pod: Json) -> Sight:
+    """Take from a pod what is worth keeping."""
+    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
     seen = _PHASES.get(str(status.get("phase") or "Pending"), _unknown)(pod, status)
-    if seen.state is not TaskState.ENDED:
-        seen = _deleted(pod, status, now) or seen
-    return seen._replace(host=host)
+    deleted = seconds_of(metadata.get("deletionTimestamp"))
+    wait = waiting(status) if seen.state is TaskState.QUEUED else None
+    if seen.state is not TaskState.ENDED and deleted and status.get("reason") == "NodeLost":
+        seen = Seen(TaskState.ENDED, Reason.LOST, message=_message(status, _SILENT))
+    born = (str(metadata.get("creationTimestamp") or ""), str(metadata.get("name") or ""))
+    task = task_of(pod)
+    return Sight(-1 if task is None else task.number, born, seen._replace(host=_host(pod)), wait, deleted)
+
+
+def is_final(one: Sight) -> bool:
+    """Tell whether nothing can come after this."""
+    return one.seen.state is TaskState.ENDED
+
+
+def by_number(sights: Iterable[Sight]) -> dict[int, Sight]:
+    """Give what is known of each task by its number."""
+    found: dict[int, Sight] = {}
+    for one in sights:
+        if one.number not in found or found[one.number].born <= one.born:
+            found[one.number] = one
+    found.pop(-1, None)
+    return found
 
 
 def _pending(_: Json, status: Json) -> Seen:
@@ -97,8 +138,8 @@ def _pending(_: Json, status: Json) -> Seen:
     return Seen(TaskState.QUEUED, message=found.message if found else "")
 
 
-def _running(_: Json, __: Json) -> Seen:
-    return Seen(TaskState.RUNNING)
+def _running(_: Json, status: Json) -> Seen:
+    return Seen(TaskState.RUNNING, message=_message(status, ""))
 
 
 def _succeeded(_: Json, status: Json) -> Seen:
@@ -110,8 +151,7 @@ def _unknown(pod: Json, status: Json) -> Seen:
     if phase not in _told:
         _told.add(phase)
         logger.warning("Kubernetes says %r of a pod, which jobsys does not know: it is taken for one that goes on", phase)
-    started = bool((pod.get("spec") or {}).get("nodeName"))
-    return Seen(TaskState.RUNNING if started else TaskState.QUEUED, message=_message(status, phase))
+    return Seen(TaskState.RUNNING if _host(pod) else TaskState.QUEUED, message=_message(status, phase))
 
 
 def _failed(pod: Json, status: Json) -> Seen:
@@ -151,21 +191,12 @@ _PHASES: Final[dict[str, Callable[[Json, Json], Seen]]] = {
 }
 
 
-def _deleted(pod: Json, status: Json, now: float) -> Seen | None:
-    """Tell that a host is lost, whose pods were deleted and stay all the same, since nobody there says that they have ended."""
-    deleted = seconds_of((pod.get("metadata") or {}).get("deletionTimestamp"))
-    if not deleted:
-        return None
-    if status.get("reason") == "NodeLost" or now - deleted > GONE_SECONDS:
-        return Seen(TaskState.ENDED, Reason.LOST, message=_message(status, "its host does not answer"))
-    return None
-
-
 def waiting(status: Json) -> Wait | None:
     """Tell why a pod does not start; None if it waits as every pod does."""
     scheduled = _condition(status, "PodScheduled") or {}
     if scheduled.get("status") == "False":
-        since = seconds_of(scheduled.get("lastTransitionTime"))
+        gated = scheduled.get("reason") == "SchedulingGated"  # somebody else queues it, and says when it may start
+        since = 0.0 if gated else seconds_of(scheduled.get("lastTransitionTime"))
         return Wait(True, since, f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}")
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waits = (container.get("state") or {}).get("waiting") or {}
@@ -247,6 +278,10 @@ def _condition(status: Json, kind: str) -> Json | None:
 
 def _counts(condition: Json) -> bool:
     return condition.get("status") == "True" or condition.get("type") == "PodScheduled"
+
+
+def _host(pod: Json) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
 
 
 def _message(status: Json, otherwise: str) -> str:
