@@ -83,7 +83,7 @@ def _open(tree: str, inside: str, other: str, stack: ExitStack, *, write: bool) 
     """Open a stream: a file of the task, else another one of this host."""
     if inside:
         return stack.enter_context(open_inside(tree, inside, write=write))
-    stream: IO[bytes] = stack.enter_context(open(other, "wb" if write else "rb"))
+    stream: IO[bytes] = stack.enter_context(open(other, "wb" if write else "rb"))  # noqa: SIM115 - closed with the stack
     return stream
 
 

@@ -55,7 +55,9 @@ class KeyConflictError(Exception):
     """An ``Idempotency-Key`` was used before, for something else."""
 
 
-_COLUMNS: Final = [TASKS.c[name] for name in Task._fields]
+def columns() -> list[Any]:
+    """Give the columns of which a `Task` is made."""
+    return [TASKS.c[name] for name in Task._fields]
 
 
 def new_id() -> str:
@@ -123,19 +125,19 @@ def _insert(connection: Connection, fresh: Sequence[tuple[str, NewTask]], now: f
 
 def find(connection: Connection, id: str, owner: str | None = None) -> Task | None:
     """Find a task by its id; None if there is none, or it is not the ``owner``'s."""
-    query = select(*_COLUMNS).where(TASKS.c.id == id)
+    query = select(*columns()).where(TASKS.c.id == id)
     if owner is not None:
         query = query.where(TASKS.c.owner == owner)
     row = connection.execute(query).one_or_none()
-    return None if row is None else _task(row)
+    return None if row is None else as_task(row)
 
 
 def page(connection: Connection, wanted: Filter, most: int, before: int | None = None) -> list[Task]:
     """List up to ``most`` tasks, the newest first; with ``before`` only those that are older than the one of that number."""
-    query = select(*_COLUMNS).where(*_conditions(wanted)).order_by(TASKS.c.seq.desc()).limit(most)
+    query = select(*columns()).where(*_conditions(wanted)).order_by(TASKS.c.seq.desc()).limit(most)
     if before is not None:
         query = query.where(TASKS.c.seq < before)
-    return [_task(row) for row in connection.execute(query)]
+    return [as_task(row) for row in connection.execute(query)]
 
 
 def _conditions(wanted: Filter) -> Iterable[ColumnElement[bool]]:
@@ -150,7 +152,8 @@ def _conditions(wanted: Filter) -> Iterable[ColumnElement[bool]]:
         yield exists().where(and_(same, TAGS.c.value == value) if value else same)
 
 
-def _task(row: Row[Any]) -> Task:
+def as_task(row: Row[Any]) -> Task:
+    """Make a `Task` of a row of these columns."""
     task = Task._make(row)
     return task._replace(state=RunState(task.state))
 

@@ -43,7 +43,7 @@ class Bubblewrap(Runtime):
         return ""
 
     def command(self, start: Start) -> Command:
-        """Bind the image read-only, and what is shared over it; whether the program is there is found out here: bwrap's status says nothing."""
+        """Bind the image read-only, and what is shared over it; bwrap's status does not tell whether the program is there."""
         root = self._root(start.image)
         argv = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         argv += image_mounts(root, start.binds)
