@@ -3,7 +3,7 @@
 import hashlib
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -36,37 +36,30 @@ class Kept(NamedTuple):
     outputs: list[Stored]
     sums: dict[str, str]  # SHA-256, by URL
     notes: list[str]
+    problems: list[str]  # why some are not stored
 
 
 def store(tree: str, task: Task) -> Kept:
-    """Store all outputs, some at a time, in the order of their paths.
-
-    Raises:
-        OutputError: one is not there, leads out of what the task shares, or can't be stored.
-    """
+    """Store all outputs that can be stored, some at a time, in their order."""
     found: list[Found] = []
-    notes: list[str] = []
+    kept = Kept([], {}, [], [])
     for output in task.outputs:
-        some = list(_files(tree, output))
+        try:
+            some = list(_files(tree, output))
+        except OutputError as error:
+            kept.problems.append(str(error))
+            continue
         if not some:
-            notes.append(f"output {output.path}: nothing matches" if is_pattern(output.path) else f"output {output.path}: it is empty")
+            kept.notes.append(f"output {output.path}: {'nothing matches' if is_pattern(output.path) else 'it is empty'}")
         found += some
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [(each, pool.submit(_send, each)) for each in found]
-        try:
-            kept = [(each, _result(each, future.result)) for each, future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return Kept(
-        [Stored(each.url, each.path, str(size)) for each, (size, _) in kept], {each.url: digest for each, (_, digest) in kept}, notes
-    )
-
-
-def _result(each: Found, of: Callable[[], tuple[int, str]]) -> tuple[int, str]:
-    try:
-        return of()
-    except (StorageError, OSError) as error:
-        raise OutputError(f"output {each.path} can't be stored at {each.url}: {error}") from error
+        for each, future in [(each, pool.submit(_send, each)) for each in found]:
+            try:
+                size, kept.sums[each.url] = future.result()
+                kept.outputs.append(Stored(each.url, each.path, str(size)))
+            except (StorageError, OSError) as error:
+                kept.problems.append(f"output {each.path} can't be stored at {each.url}: {error}")
+    return kept
 
 
 def _send(each: Found) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from jobsys.sandbox.inputs import InputError, check_urls, make_places, remove, stage
 from jobsys.sandbox.layout import below, binds
-from jobsys.sandbox.outputs import Kept, OutputError, store
+from jobsys.sandbox.outputs import store
 from jobsys.sandbox.running import Watch, run
 from jobsys.sandbox.runtimes.base import ImageError, Runtime, Start
 from jobsys.sandbox.spec import Ended, Noted, Order, Printed, Result, Running, Said, Staging, Started
@@ -81,7 +81,8 @@ class _Attempt:
             return Result("SYSTEM_ERROR", time.time(), str(error), [], self._metadata)
         self._say(Running(time.time()))
         failed, over = self._execute()
-        kept, trouble = self._store()
+        kept = store(self._files.tree, self._task)
+        trouble = "; ".join(kept.problems)
         for note in kept.notes:
             self._say(Noted(note))
         self._note_sums("output", kept.sums)
@@ -126,12 +127,6 @@ class _Attempt:
         if workdir and any(bind.directory and (workdir + "/").startswith(bind.path + "/") for bind in self._binds):
             os.makedirs(below(self._files.tree, workdir), exist_ok=True)
         return workdir
-
-    def _store(self) -> tuple[Kept, str]:
-        try:
-            return store(self._files.tree, self._task), ""
-        except OutputError as error:
-            return Kept([], {}, []), str(error)
 
     def _note_sums(self, what: str, sums: dict[str, str]) -> None:
         for path, digest in list(sums.items())[:_MOST_SUMS]:

@@ -98,19 +98,14 @@ class Limits:
             return
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if length.isdigit() and int(length) > self._most:
-            await self._too_large(scope, receive, send)
+            error = _too_large(self._most)
+            await answer(error.status_code, error.detail)(scope, receive, _without_cache(send))
             return
-        try:
-            await self._app(scope, _counted(receive, self._most), _without_cache(send))
-        except _TooLargeError:
-            await self._too_large(scope, receive, send)
-
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(413, f"the request is larger than {self._most} bytes, which is the limit here")(scope, receive, send)
+        await self._app(scope, _counted(receive, self._most), _without_cache(send))
 
 
-class _TooLargeError(Exception):
-    pass
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"the request is larger than {most} bytes, which is the limit here")
 
 
 def _counted(receive: Receive, most: int) -> Receive:
@@ -121,7 +116,7 @@ def _counted(receive: Receive, most: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > most:
-            raise _TooLargeError
+            raise _too_large(most)  # which the framework lets through where it reads a body
         return message
 
     return counting

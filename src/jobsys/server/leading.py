@@ -15,7 +15,6 @@ from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import acquire, release
-from jobsys.sandbox import spec
 from jobsys.sandbox.executor import PREPARE
 from jobsys.server import leases
 from jobsys.server.database import Database, init_db
@@ -29,7 +28,7 @@ WAIT: Final = 1.0
 """Seconds between two tries to lead, while another process does."""
 
 
-def lead(settings: Settings, config: Config, site: spec.Site) -> None:
+def lead(settings: Settings) -> None:
     """Lead until a signal ends this process, or it has nothing to do any more and was told to drain.
 
     Raises:
@@ -46,11 +45,13 @@ def lead(settings: Settings, config: Config, site: spec.Site) -> None:
     with ExitStack() as stack:
         stack.callback(database.close)
         stack.callback(lease.release, database)
+        place = f"{settings.directory}/store"
+        config = Config(job_store=f"file:{place}", restart=os.path.isdir(place), batch_system=settings.batch_system)
         store = _store(config)
         mine = acquire(store)
         stack.callback(release, store, mine)
         batch = launch(Launch(config, store, mine, stack, _say, executor=PREPARE))
-        resident = Resident(database, lease, batch, site)
+        resident = Resident(database, lease, batch, settings.site)
         _listen(resident)
         try:
             resident.run()
@@ -87,10 +88,8 @@ def main() -> int:
     """Lead by what the environment says."""
     logging.basicConfig(level=logging.INFO, format="jobsys leader: %(message)s")
     settings = Settings.from_environment()
-    locator = f"file:{settings.directory}/store"
-    there = os.path.isdir(f"{settings.directory}/store")
     try:
-        lead(settings, Config(job_store=locator, restart=there, batch_system=os.environ.get("JOBSYS_SERVER_BATCH", "local")), spec.Site(runtime=os.environ.get("JOBSYS_SERVER_RUNTIME", "auto")))
+        lead(settings)
     except (JobsysError, leases.LeaderLostError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the text says all
         return 1

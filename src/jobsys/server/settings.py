@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from jobsys.errors import UsageError
+from jobsys.sandbox.spec import Site
 
 ENVIRONMENT: Final = "JOBSYS_SERVER_"
 """What the variables begin with from which settings come that nobody gives; the processes of one server hand them on so."""
@@ -29,6 +30,20 @@ class Settings:
     """Bytes of a request, at most."""
     max_content: int = 4 << 20
     """Bytes of the content of one input, at most; the specification wants 128 KiB."""
+
+    batch_system: str = "local"
+    """Where tasks run, as for ``--batch-system``."""
+    runtime: str = "auto"
+    """What makes their sandboxes: podman, docker, apptainer, bubblewrap, or the first of them that works."""
+    images: str = ""
+    """A directory of unpacked images, for bubblewrap."""
+    allow: str = ""
+    """Directories from which and into which ``file:`` URLs may lead, with ``:`` between them."""
+
+    @property
+    def site(self) -> Site:
+        """What workers must know of it."""
+        return Site(runtime=self.runtime, images=self.images, allowed=[each for each in self.allow.split(os.pathsep) if each])
 
     @property
     def database_url(self) -> str:

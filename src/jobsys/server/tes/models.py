@@ -37,6 +37,14 @@ class TesFileType(StrEnum):
 def _printable(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not hold a NUL character")
+    return _text(text)
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must not hold half of a character (a lone surrogate)") from error
     return text
 
 
@@ -84,7 +92,7 @@ class TesInput(_Model):
     url: Text | None = None
     path: FilePath
     type: FileType = TesFileType.FILE
-    content: str | None = None
+    content: Annotated[str, AfterValidator(_text)] | None = None
     streamable: bool | None = None
 
     @model_validator(mode="after")
@@ -128,7 +136,7 @@ class TesResources(_Model):
     ram_gb: Amount | None = None
     disk_gb: Amount | None = None
     zones: list[Text] | None = None
-    backend_parameters: dict[str, str] | None = None
+    backend_parameters: dict[Text, Text] | None = None
     backend_parameters_strict: bool | None = None
 
 
