@@ -1,7 +1,6 @@
 """Authenticators that need nobody else: nobody is asked, everybody is one, passwords in a file, tokens in a file."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -53,7 +52,7 @@ class Passwords(Authenticator):
             raise NotRecognisedError("a name and a password are needed")
         try:
             name, _, password = base64.b64decode(coded.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise NotRecognisedError("the credentials can't be read") from error
         user = self._users.get(name)
         if not matches(password, user["password"] if user else _NOBODY) or user is None:
