@@ -66,6 +66,7 @@ def test_views(client):
     assert full["inputs"][0] == {"path": "/in", "type": "FILE", "content": "abc"}
     assert basic["inputs"][0] == {"path": "/in", "type": "FILE"}
     assert full["tags"] == {"a": "b"}
+    assert json.dumps(full["resources"]) == '{"cpu_cores": 1}'
     (log,) = full["logs"]
     assert log["system_logs"] == ["a note"]
     assert log["outputs"] == [{"url": "file:///x", "path": "/x", "size_bytes": "12"}]
@@ -125,7 +126,7 @@ def test_a_task_that_makes_no_sense_is_refused_with_all_that_is_wrong(client, ta
         (b"[" * 100_000, "application/json", 400),
         (b"\xff", "application/json", 400),
         (b"{}", "text/plain", 415),
-        (b"{}", "", 415),
+        (b"{}", "", 400),
     ],
 )
 def test_bodies_that_are_no_task(client, body, kind, status):

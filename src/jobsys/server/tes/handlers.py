@@ -52,8 +52,8 @@ def json_only(content_type: Annotated[str, Header(include_in_schema=False)] = ""
         UnsupportedMediaTypeException: it does not.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise UnsupportedMediaTypeException(f"the body must be application/json, not {kind or 'nothing in particular'}")
+    if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaTypeException(f"the body must be application/json, not {kind}")
 
 
 Service = Annotated[TaskService, Depends(service)]

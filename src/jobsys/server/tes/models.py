@@ -8,7 +8,7 @@ import posixpath
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
 
 from jobsys.server.states import RunState
 
@@ -76,6 +76,7 @@ TagKey = Annotated[Text, StringConstraints(max_length=255)]
 Tags = Annotated[dict[TagKey, Text], BeforeValidator(_without_null)]
 FileType = Annotated[TesFileType, Field(strict=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Cores = Annotated[Amount, PlainSerializer(lambda number: int(number) if number == int(number) else number, return_type=int | float)]
 
 
 class _Model(BaseModel):
@@ -131,7 +132,7 @@ class TesOutput(_Model):
 class TesResources(_Model):
     """What a task needs; cores may be fractions, as in the coming version 1.2."""
 
-    cpu_cores: Amount | None = None
+    cpu_cores: Cores | None = None
     preemptible: bool | None = None
     ram_gb: Amount | None = None
     disk_gb: Amount | None = None
