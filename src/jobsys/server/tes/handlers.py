@@ -83,13 +83,13 @@ router: Final = APIRouter(tags=["TaskService"])
 
 @router.get("/service-info", response_model=TesServiceInfo, response_model_exclude_none=True, operation_id="GetServiceInfo")
 @pydantic_to_dict_response
-def GetServiceInfo(service: Service) -> Any:  # noqa: N802 - the name in the specification
+def GetServiceInfo(service: Service) -> Any:
     """Tell what this service is and can do."""
     return service.service_info()
 
 
 @router.get("/tasks", responses={200: {"model": TesListTasksResponse}, **_errors(400, 401)}, operation_id="ListTasks")
-def ListTasks(  # noqa: N802, PLR0913 - the name in the specification, and its parameters
+def ListTasks(  # noqa: PLR0913 - the parameters of the specification
     service: Service,
     who: Who,
     name_prefix: Annotated[
@@ -113,7 +113,7 @@ def ListTasks(  # noqa: N802, PLR0913 - the name in the specification, and its p
     responses={200: {"model": TesCreateTaskResponse}, **_errors(400, 401, 409, 413, 415)},
     operation_id="CreateTask",
 )
-async def CreateTask(  # noqa: N802 - the name in the specification
+async def CreateTask(
     service: Service,
     who: Who,
     task: TesTaskRequest,
@@ -127,13 +127,13 @@ async def CreateTask(  # noqa: N802 - the name in the specification
 
 
 @router.get("/tasks/{id}", responses={200: {"model": TesTask}, **_errors(400, 401, 404)}, operation_id="GetTask")
-def GetTask(service: Service, who: Who, id: Id, view: View = TesView.MINIMAL) -> JSONResponse:  # noqa: N802 - the name in the specification
+def GetTask(service: Service, who: Who, id: Id, view: View = TesView.MINIMAL) -> JSONResponse:
     """Show a task."""
     return JSONResponse(service.get(who, id, view))
 
 
 @router.post("/tasks/{id}:cancel", responses={200: {"model": TesCancelTaskResponse}, **_errors(400, 401, 404)}, operation_id="CancelTask")
-def CancelTask(service: Service, who: Who, id: Id) -> JSONResponse:  # noqa: N802 - the name in the specification
+def CancelTask(service: Service, who: Who, id: Id) -> JSONResponse:
     """Have a task end soon; nothing happens to one that has ended."""
     service.cancel(who, id)
     return JSONResponse({})

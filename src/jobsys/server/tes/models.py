@@ -274,11 +274,11 @@ class TesServiceInfo(_Model):
     type: ServiceType
     description: str | None = None
     organization: Organization
-    contactUrl: str | None = None  # noqa: N815 - the name in the specification
-    documentationUrl: str | None = None  # noqa: N815 - the name in the specification
-    createdAt: str | None = None  # noqa: N815 - the name in the specification
-    updatedAt: str | None = None  # noqa: N815 - the name in the specification
+    contactUrl: str | None = None
+    documentationUrl: str | None = None
+    createdAt: str | None = None
+    updatedAt: str | None = None
     environment: str | None = None
     version: str
     storage: list[str] | None = None
-    tesResources_backend_parameters: list[str] | None = None  # noqa: N815 - the name in the specification
+    tesResources_backend_parameters: list[str] | None = None

@@ -11,6 +11,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Make all of it."""
+    _server()
+    _tasks()
+    _logs()
+
+
+def _server() -> None:
     op.create_table(
         "leases",
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -34,6 +40,9 @@ def upgrade() -> None:
         sa.Column("value", sa.String(length=128), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_secrets")),
     )
+
+
+def _tasks() -> None:
     op.create_table(
         "tasks",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -53,6 +62,8 @@ def upgrade() -> None:
         batch_op.create_index("ix_tasks_owner_seq", ["owner", "seq"], unique=False)
         batch_op.create_index("ix_tasks_state_seq", ["state", "seq"], unique=False)
 
+
+def _logs() -> None:
     op.create_table(
         "attempts",
         sa.Column("task", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
