@@ -73,8 +73,9 @@ def take(database: Database, clock: Callable[[], float] = time.time) -> Lease | 
     with database.writing() as connection:
         row = connection.execute(select(LEASES).where(LEASES.c.name == LEADER).with_for_update()).one_or_none()
         if row is None:
-            made = database.insert(LEASES).values(name=LEADER, epoch=1, holder=text, until=clock() + SECONDS).on_conflict_do_nothing()
-            return Lease(1, holder, clock) if connection.execute(made).rowcount == 1 else None
+            made = database.insert(LEASES).values(name=LEADER, epoch=1, holder=text, until=clock() + SECONDS)
+            taken = connection.execute(made.on_conflict_do_nothing().returning(LEASES.c.epoch)).scalar()
+            return None if taken is None else Lease(1, holder, clock)
         if row.until > clock() and _holder(row.holder).lives() is not False:
             return None
         values = {"epoch": row.epoch + 1, "holder": text, "until": clock() + SECONDS}

@@ -16,8 +16,8 @@ ECHO = {"image": "alpine", "command": ["echo", "hi"]}
 
 
 @pytest.fixture
-def client(tmp_path):
-    with TestClient(create_app(Settings(directory=str(tmp_path), max_content=1 << 20)), raise_server_exceptions=False) as made:
+def client(database_url):
+    with TestClient(create_app(Settings(database=database_url, max_content=1 << 20)), raise_server_exceptions=False) as made:
         yield made
 
 
@@ -254,8 +254,8 @@ def test_what_was_acknowledged_is_there_after_a_restart(tmp_path):
 def test_a_database_that_fails_is_our_fault_and_says_nothing_of_itself(client):
     database = client.app.state.database
     with database.writing() as connection:
-        connection.exec_driver_sql("DROP TABLE tags")
-        connection.exec_driver_sql("DROP TABLE tasks")
+        for name in ("tags", "attempts", "executions", "events", "tasks"):
+            connection.exec_driver_sql(f"DROP TABLE {name}")
     answer = client.get(f"{BASE}/tasks")
     assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")
     assert "tasks" not in answer.json()["message"]
