@@ -19,7 +19,7 @@ dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes,server,postgresql]' --constraint constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## run a real workflow, kill it, resume it

@@ -94,7 +94,7 @@ def make(launch: Launch) -> BatchSystem:
     def script(wave: str, requirements: Requirements) -> str:
         """Write the program of a wave's tasks."""
         secret = {task.SECRET: store.key.wave(wave).hex()}
-        own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements)]
+        own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements, launch.executor)]
         command = ["-m", "jobsys.task", *own, "--", *remote.arguments]
         return task_script(remote, command, secret, made.index, made.first, config.work_dir)
 
@@ -168,10 +168,11 @@ def _log(launch: Launch, way: Way) -> str:
     return str(path)
 
 
-def _limits(config: Config, requirements: Requirements) -> list[str]:
+def _limits(config: Config, requirements: Requirements, executor: str) -> list[str]:
     words = ["--cores", f"{requirements.cores:g}", "--accelerators", str(requirements.accelerators)]
     for name, size in (("memory", requirements.memory), ("disk", requirements.disk)):
         if size is not None:
             words += [f"--{name}", str(size)]
     words += ["--isolation", config.isolation, "--task-seconds", f"{config.task_seconds:g}"]
+    words += ["--executor", executor] if executor else []
     return [*words, "--work-dir", config.work_dir] if config.work_dir else words
