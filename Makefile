@@ -10,7 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-htcondor test-kubernetes test-nfs test-unsteady coverage simulate chaos check fix bench bench-compare scale docs clean
+.PHONY: help dev demo test test-all test-htcondor test-kubernetes test-nfs coverage simulate chaos check fix bench bench-compare scale docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 22
@@ -19,7 +19,7 @@ dev: $(STAMP)  ## make .venv, with the package in editable form and all tools
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,urls,dask,kubernetes,server,postgresql]' --constraint constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## run a real workflow, kill it, resume it
@@ -28,14 +28,15 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
 
+test-all: PROCESSES := 3
+test-all: $(STAMP)  ## run all tests, with those on HTCondor, Kubernetes and NFS, which mostly wait, in PROCESSES=3 side by side; ARGS for pytest
+	$(BIN)/python -m pytest -m "" -n $(PROCESSES) $(ARGS)
+
 test-htcondor: $(STAMP)  ## run tasks and whole workflows on a real HTCondor, as root; ARGS as for test
 	$(BIN)/python -m pytest -m htcondor tests/cluster $(ARGS)
 
 test-kubernetes: $(STAMP)  ## run tasks and whole workflows on a real Kubernetes: that of KUBECONFIG, or one that is started for it (root, packages: docs/clusters/kubernetes.md)
 	$(BIN)/python -m pytest -m kubernetes tests/cluster $(ARGS)
-
-test-unsteady: $(STAMP)  ## run the tests on clusters that are broken on purpose; ARGS as for test
-	$(BIN)/python -m pytest -m unsteady tests/cluster $(ARGS)
 
 test-nfs: $(STAMP)  ## run the tests on NFS between hosts with kernels of their own (root, a minute or two); ARGS as for test
 	$(BIN)/python -m pytest -m nfs tests/nfs $(ARGS)

@@ -1,6 +1,7 @@
-"""Which tests run side by side: owns the units in which ``make test`` deals them out to its processes, and their order. Starts nothing.
+"""Which tests run side by side: owns the units in which ``make test`` and ``make test-all`` deal them out to processes, and their order.
 
 A unit is what one process runs: the tests of a file, or all that share a server, so that this is started once, or one that runs last.
+Nothing is started here.
 """
 
 from typing import Final
@@ -14,10 +15,11 @@ LAST: Final = "tests/simulation/test_system.py::test_random_workflows_on_bad_day
 LONG: Final = (
     "the pretend hosts",
     "the servers of S3",
-    "slurm",
-    "grid_engine",
     "kubernetes",
     "htcondor",
+    "slurm",
+    "grid_engine",
+    "tests/nfs/test_nfs.py",
     "dask",
     "tests/acceptance/test_chaos.py",
     "tests/leader/test_every_storage_call.py",

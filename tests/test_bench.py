@@ -362,7 +362,7 @@ def test_calls_of_commands_are_counted_by_what_they_are_for(modules, tmp_path):
         (real / name).write_text('#!/bin/sh\necho "$0 $*"\n')
         (real / name).chmod(0o755)
     slurm.write_counting(tmp_path / "counting", str(real))
-    environment = {"BENCH_CALLS": str(tmp_path / "calls"), "PATH": "/usr/bin:/bin"}
+    environment = {slurm.NOTED: str(tmp_path / "calls"), "PATH": "/usr/bin:/bin"}
     for words in (["sbatch", "--array=0-9", "a b"], ["squeue"], ["sacct"], ["scontrol"], ["sbatch"]):
         command = [str(tmp_path / "counting" / words[0]), *words[1:]]
         printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout

@@ -20,6 +20,7 @@ from jobsys.kept import Kept, write_list
 from jobsys.package import pack
 from jobsys.resource import Resource
 from jobsys.scan import read_tree
+from layered import image, needs_root, run_on_image  # type: ignore[import-not-found]
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +208,25 @@ def test_the_least_recently_used_go_first(cache):
     assert [place.used for place in cache.evict(limit=150)] == [10, 20]
     assert names(cache) == ["ccccc"]
     assert sorted(os.listdir(cache.code)) == ["c" * 64 + "-01234567", "c" * 64 + "-01234567.used"]
+
+
+EMPTY = """
+import os, sys
+from jobsys.cache import Cache
+
+cache = Cache(sys.argv[1])
+print([os.path.basename(place.path)[:5] for place in cache.evict(150)], sorted(os.listdir(cache.code)))
+"""
+
+
+@needs_root
+def test_what_is_in_an_image_goes_too(tmp_path):
+    """Its directory can't be renamed: it is of the layer below."""
+    cache = Cache(image(tmp_path) / "cache")
+    for number, name in enumerate("ab"):
+        put(cache, name, used=1000.0 + number)
+    left = "b" * 64 + "-01234567"
+    assert run_on_image(tmp_path, EMPTY, f"{tmp_path}/root/cache") == [f"['aaaaa'] {[left, left + '.used']}"]
 
 
 def test_an_environment_goes_before_what_it_rests_on(cache):

@@ -19,6 +19,7 @@ from jobsys.errors import IntegrityError, StorageError, TransferError
 from jobsys.fetch import Wanted, local_file, make_once, obtain
 from jobsys.package import pack
 from jobsys.scan import read_tree
+from layered import image, needs_root, run_on_image  # type: ignore[import-not-found]
 
 PROGRAM = "import json, sys; from jobsys.fetch import Wanted, obtain; print(obtain(Wanted(*json.loads(sys.argv[1])), sys.argv[2]))"
 
@@ -197,6 +198,28 @@ def test_a_damaged_place_is_replaced_and_what_others_noted_of_it_stays(wanted, p
     assert done == [exchanged]
     assert not obtain(wanted, place)
     assert not [name for name in os.listdir(os.path.dirname(place)) if fetch.PART in name]
+
+
+REPAIR = """
+import json, os, sys
+from jobsys.fetch import Wanted, obtain
+
+wanted, place = Wanted(*json.loads(sys.argv[1])), sys.argv[2]
+module = f"{place}/{wanted.name}/mod.py"
+for _ in range(2):
+    print(obtain(wanted, place), open(module).read().strip(), obtain(wanted, place))
+    os.unlink(module)
+"""
+
+
+@needs_root
+def test_a_damaged_place_in_an_image_is_repaired_again_and_again(wanted, tmp_path):
+    """Its directory can't be renamed: it is of the layer below."""
+    name = "a" * 64 + "-01234567"
+    below = image(tmp_path)
+    assert obtain(wanted, str(below / name))
+    (below / name / "project/mod.py").write_text("VALUE = 9\n")
+    assert run_on_image(tmp_path, REPAIR, json.dumps(wanted), f"{tmp_path}/root/{name}") == ["True VALUE = 8 False"] * 2
 
 
 def test_a_damaged_place_whose_archive_is_damaged_too_is_refused(wanted, place):

@@ -15,6 +15,8 @@ from jobsys.files import (
     locked,
     make_again,
     occupy_standard_descriptors,
+    pour,
+    remove,
     sync_directory,
     working_directory,
     write_whole,
@@ -178,3 +180,44 @@ def test_who_could_still_write_to_a_file_is_seen(tmp_path: Path) -> None:
     assert is_written_by_somebody(ends[0])
     for end in ends:
         os.close(end)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Read what is in a directory: the contents of files, the targets of links, and directories."""
+    found = {}
+    for path in folder.rglob("*"):
+        what = os.readlink(path) if path.is_symlink() else "/" if path.is_dir() else path.read_text()
+        found[str(path.relative_to(folder))] = what
+    return found
+
+
+def test_what_is_poured_into_a_directory_is_all_that_is_in_it(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    for folder, kinds in ((new, "dfdlfdn"), (old, "dffdldx")):  # a directory, a file, a link; what is new, what is too much
+        folder.mkdir()
+        for number, kind in enumerate(kinds):
+            path = folder / f"{number}{kind if kind in 'nx' else ''}"
+            if kind == "d":
+                (path / "below").mkdir(parents=True)
+                (path / "below" / folder.name).write_text(f"{folder.name} {number}")
+                (path / "both").write_text(f"{folder.name} {number}")
+            elif kind == "l":
+                path.symlink_to(folder)
+            else:
+                path.write_text(f"{folder.name} {number}")
+    with (old / "0/both").open() as used:
+        want = tree(new)
+        pour(str(new), str(old))
+        assert tree(old) == want
+        assert used.read() == "old 0"
+    assert set(tree(new).values()) == {"/"}
+
+
+def test_what_is_removed_is_gone_but_not_what_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "folder/below").mkdir(parents=True)
+    (tmp_path / "folder/file").touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for name in ("folder", "link", "link"):
+        remove(str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

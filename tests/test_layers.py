@@ -52,13 +52,16 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
             yield node.name, lines
 
 
+LOADED_BY_ALEMBIC = ("jobsys.server.migrations.env", "jobsys.server.migrations.versions.")
+
+
 def test_imports_only_point_down() -> None:
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
     result = run(sys.executable, "-c", code)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__") and not name.startswith(LOADED_BY_ALEMBIC)])
 def test_every_module_imports_alone(name: str) -> None:
     result = run(sys.executable, "-W", "error", "-c", f"import {name}")
     assert result.returncode == 0, result.stderr

@@ -38,7 +38,8 @@ def find(place: str) -> Any:
                 raise
             continue
         for attribute in parts[length:]:
-            found = getattr(found, attribute)
+            fields = getattr(found, "model_fields", {})  # a model of pydantic has no attributes for them
+            found = fields[attribute] if attribute in fields else getattr(found, attribute)
         return found
     raise ModuleNotFoundError(place)
 

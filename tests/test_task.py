@@ -10,7 +10,7 @@ import pytest
 from batch.cluster.places import store_at  # type: ignore[import-not-found]
 from jobsys import framing
 from jobsys.batch import wire
-from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, RunningJob
+from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, Reason, RunningJob
 from jobsys.batch.cluster.mail import Box, Claim, Office
 from jobsys.batch.local.hosts import Begun
 from jobsys.batch.machine import Machine
@@ -186,6 +186,54 @@ def test_a_signal_gives_back_what_was_not_begun_and_leaves_the_rest_to_the_sched
     scene.serve()
     assert scene.states() == {2: BatchState.RETURNED, 3: BatchState.RETURNED}
     assert scene.bye() == (15, 0)
+
+
+class Dying(Pretend):
+    """A batch system in which each job that begins dies at once, and something else happens so many seconds later."""
+
+    def __init__(self, clock: Clock, later: float, deed: Callable[[], None]) -> None:
+        super().__init__(clock, 1000.0)
+        self.later, self.deed = later, deed
+
+    def updates(self, timeout: float | None) -> list[BatchUpdate]:
+        found = super().updates(max(0.01, min(timeout or 0.0, 0.1)))
+        if found and found[0].state is BatchState.RUNNING:
+            id = self.waiting.popleft()
+            self.ends, self.later = None, self.clock.now + self.later
+            self.news.append(BatchUpdate(id, BatchState.ENDED, reason=Reason.KILLED, exit_status=-15))
+        elif self.clock.now >= self.later:
+            self.deed()
+        return found
+
+
+def dying(later: float, deed: Callable[[Scene], None]) -> Scene:
+    scene = Scene(1000.0, 1, task_seconds=0)
+    scene.task._system = Dying(scene.clock, later, lambda: deed(scene))  # type: ignore[assignment] # noqa: SLF001
+    scene.serve()
+    return scene
+
+
+def test_a_job_that_dies_with_its_task_is_left_to_the_scheduler_whichever_dies_first() -> None:
+    """A scheduler that preempts signals all processes: the job's own death says nothing against the job."""
+    scene = dying(0.3, lambda scene: scene.task.stop(15))
+    assert scene.states() == {}
+    assert [update.state for update in scene.news()] == [BatchState.RUNNING]
+    assert scene.bye() == (15, 0)
+
+
+def test_a_job_that_dies_alone_was_killed() -> None:
+    scene = dying(5.0, lambda scene: scene.task.stop(15))
+    assert scene.states() == {1: BatchState.ENDED}
+    assert [update.reason for update in scene.news() if update.state is BatchState.ENDED] == [Reason.KILLED]
+
+
+def test_a_task_that_its_leader_ends_tells_of_deaths_just_before() -> None:
+    def stop(scene: Scene) -> None:
+        scene.office.write("w", 0, 1, framing.pack(framing.STOP))
+
+    scene = dying(0.2, stop)
+    assert scene.states() == {1: BatchState.ENDED}
+    assert scene.bye() == (0, 1)
 
 
 def test_trouble_with_the_store_on_one_host_does_not_end_the_run():

@@ -20,6 +20,7 @@ KINDS = {"sbatch": "submit", "squeue": "look", "sacct": "look", "scontrol": "ask
 """What each command is for: ``ask`` is for what the cluster is like, and for Toil for jobs, too."""
 _SEARCHED = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
 _PORTS = (0, 1, *range(10, 10 + NODES))  # that the script takes, from the first one on
+NOTED = "SLURM_BENCH_CALLS"  # as one of Slurm's own it reaches sbatch, to which jobsys gives few others
 _EMPTY = 120.0  # seconds in which what was submitted must have ended
 
 
@@ -32,7 +33,7 @@ class Slurm(NamedTuple):
     def variables(self, place: Path, before: str = "") -> dict[str, str]:
         """Give what Slurm's commands are found by; calls are noted in ``place``. The directory ``before`` comes first on PATH."""
         path = os.pathsep.join([*([before] if before else []), str(self.counting), _SEARCHED])
-        return {"SLURM_CONF": f"{self.state}/etc/slurm.conf", "PATH": path, "BENCH_CALLS": str(place / "calls")}
+        return {"SLURM_CONF": f"{self.state}/etc/slurm.conf", "PATH": path, NOTED: str(place / "calls")}
 
     def settle(self) -> None:
         """Wait until nothing is in the queue or runs, so that nobody pays for who came before.
@@ -76,7 +77,7 @@ def write_counting(directory: Path, searched: str = _SEARCHED) -> None:
                 f"there is no {name} on this machine: apt-get install -y --no-install-recommends munge slurm-wlm slurm-client"
             )
         written = directory / name
-        written.write_text(f'#!/bin/sh\necho {name} >>"$BENCH_CALLS"\nexec {real} "$@"\n')
+        written.write_text(f'#!/bin/sh\necho {name} >>"${NOTED}"\nexec {real} "$@"\n')
         written.chmod(0o755)
 
 

@@ -18,9 +18,9 @@ from typing import Final, NamedTuple, Self
 
 from jobsys.errors import StorageError, UsageError
 from jobsys.fetch import PART, sweep
-from jobsys.files import write_whole
+from jobsys.files import remove, write_whole
 from jobsys.holding import hold, parts_of, unused
-from jobsys.kept import size_of
+from jobsys.kept import MANIFEST, size_of
 from jobsys.late import Logger
 
 logger = Logger(__name__)
@@ -261,10 +261,24 @@ def _remove(place: str) -> bool:
             return False
         gone = tempfile.mkdtemp(prefix=f"{os.path.basename(place)}{PART}", dir=os.path.dirname(place))
         if os.path.isdir(place):
-            os.rename(place, gone)
+            _rename_or_empty(place, gone)
         _forget(place)
     shutil.rmtree(gone, ignore_errors=True)
     return True
+
+
+def _rename_or_empty(place: str, gone: str) -> None:
+    """Rename a place that nobody uses; where that can't be (overlayfs: it is of a container's image), remove it as it is.
+
+    Its list goes first: what has none is not used again, so that it does no harm if this process is killed on the way.
+    """
+    try:
+        os.rename(place, gone)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        remove(f"{place}/{MANIFEST}")
+        remove(place)
 
 
 def _forget(place: str) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from jobsys.digest import ContentDigest, chunks
 from jobsys.errors import IntegrityError, NotFoundError, StorageError, TransferError
-from jobsys.files import locked
+from jobsys.files import locked, pour
 from jobsys.holding import hold
 from jobsys.kept import MANIFEST, SEALED, Kept, harm, read_list, write_list
 from jobsys.late import Logger
@@ -142,7 +142,7 @@ def _directory_beside(place: str) -> str:
 
 
 def _put(part: str, place: str) -> None:
-    """Give a new directory the name of a place, so that who uses the old one never finds nothing there."""
+    """Give a new directory the name of a place, or what is in it, so that who uses the old one never finds nothing there."""
     if not os.path.lexists(place):
         os.rename(part, place)
         return
@@ -150,7 +150,13 @@ def _put(part: str, place: str) -> None:
         if name.startswith(".jobsys-") and name not in {MANIFEST, SEALED} and not os.path.lexists(f"{part}/{name}"):
             shutil.copy2(f"{place}/{name}", f"{part}/{name}", follow_symlinks=False)  # what others have noted of this place
     if not _exchange(part, place):
-        os.rename(place, _directory_beside(place))
+        try:
+            os.rename(place, _directory_beside(place))
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            pour(part, place)  # a directory of a container's image: overlayfs does not rename those
+            return
         os.rename(part, place)
 
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -138,6 +139,38 @@ def make_again(directory: Path) -> None:
             with suppress(FileExistsError):  # another worker was quicker
                 each.mkdir(0o700)
             place = each
+
+
+def pour(source: str, target: str) -> None:
+    """Make a directory hold what another one holds, name by name; for one that can't be renamed. Of ``source``, only directories are left.
+
+    Whoever uses ``target`` meanwhile finds each file of both whole, as it was or as it will be; what is in ``target`` only is removed.
+    """
+    names = os.listdir(source)
+    for name in os.listdir(target):
+        if name not in names:
+            remove(f"{target}/{name}")
+    for name in names:
+        new, old = f"{source}/{name}", f"{target}/{name}"
+        if _is_directory(new) and _is_directory(old):
+            pour(new, old)
+            continue
+        if _is_directory(new) or _is_directory(old):
+            remove(old)
+        os.rename(new, old)
+
+
+def remove(path: str) -> None:
+    """Remove a directory with all that is in it, or a file or link unless somebody else has just done so."""
+    if _is_directory(path):
+        shutil.rmtree(path)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def clone(source: int, target: int) -> bool:

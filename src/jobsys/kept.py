@@ -6,15 +6,14 @@ has written into the tree since and that a worker host vouched for; other byteco
 
 import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from typing import Final, NamedTuple
 
-from jobsys.files import locked, write_whole
+from jobsys.files import locked, remove, write_whole
 from jobsys.manifest import Entry, Kind, manifest_line
 
 MANIFEST: Final = ".jobsys-manifest"
@@ -25,6 +24,7 @@ KINDS: Final[dict[int, Kind]] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file"
 BYTECODE: Final = "__pycache__"
 _SETTLED: Final = 2_000_000_000  # nanoseconds after which a clock that ticks slowly can't hide a change behind equal stamps
 _ROWS: Final = 1000  # of a list at a time: writing JSON takes many times the memory of its text
+_PIECE: Final = 1 << 16  # more would be asked of the system each time
 _TYPES: Final = [str, str, int, int, str, int, int, int]
 
 
@@ -183,8 +183,11 @@ def _damage_of(base: str, each: Kept, read: bool) -> tuple[str | None, Kept]:
 def _content(path: str, kind: Kind) -> str:
     if kind == "link":
         return sha256(os.fsencode(os.readlink(path))).hexdigest()
+    digest = sha256()
     with open(path, "rb", buffering=0) as stream:
-        return file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(_PIECE):  # file_digest makes a large buffer for each file, and most are small
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _refresh(place: str, known: list[Kept], fresh: list[Kept]) -> None:
@@ -213,7 +216,7 @@ def seal(place: str) -> None:
 def _bytecode_below(place: str) -> list[str]:
     folders = (walked for walked in os.walk(place) if os.path.basename(walked[0]) == BYTECODE)
     paths = [f"{directory}/{name}" for directory, _, names in folders for name in names if name.endswith(".pyc")]
-    return sorted(os.path.relpath(path, place) for path in paths)
+    return sorted(path.removeprefix(f"{place}/") for path in paths)
 
 
 def _noted_bytecode(place: str, path: str, before: Kept | None) -> Kept | None:
@@ -245,17 +248,10 @@ def _remove_unsealed(place: str, base: str, kept: list[Kept]) -> None:
     sealed = {each.path: each for each in _sealed(place)} if there else {}
     for folder in there:
         if os.path.islink(folder) or not os.path.isdir(folder):
-            _remove(folder)
+            remove(folder)
             continue
-        for path in (f"{folder}/{name}" for name in os.listdir(folder)):
-            vouched = sealed.get(os.path.relpath(path, place))
+        inside = os.path.relpath(folder, place)
+        for name in os.listdir(folder):
+            vouched = sealed.get(f"{inside}/{name}")
             if vouched is None or _damage_of(place, vouched, read=False)[0]:
-                _remove(path)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        with suppress(FileNotFoundError):  # several processes look at the same time
-            os.unlink(path)
+                remove(f"{folder}/{name}")

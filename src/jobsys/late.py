@@ -5,7 +5,14 @@ Of a worker host that has loaded neither it nor ``threading`` a fork takes half 
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, Final
+
+_settings: Final[dict[str, Any]] = {}
+
+
+def configure(**settings: Any) -> None:
+    """Have ``logging.basicConfig`` called with this before the first thing is said."""
+    _settings.update(settings)
 
 
 class Logger:
@@ -19,7 +26,11 @@ class Logger:
         """Give what the logger has; nobody has asked for what only helps to find mistakes as long as ``logging`` is not loaded."""
         if attribute == "debug" and "logging" not in sys.modules:
             return _say_nothing
-        return getattr(importlib.import_module("logging").getLogger(self._name), attribute)
+        logging = importlib.import_module("logging")
+        if _settings:
+            logging.basicConfig(**_settings)
+            _settings.clear()
+        return getattr(logging.getLogger(self._name), attribute)
 
 
 def _say_nothing(*_: object, **__: object) -> None:

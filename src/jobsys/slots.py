@@ -31,6 +31,17 @@ _SIZE: Final = _WORDS * 8
 Slot = memoryview  # of 16 unsigned 64-bit words, indexed by the names above
 
 
+def reserve(count: int) -> int:
+    """Make the memory of cleared slots, and give its descriptor."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("jobsys-slots")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, count * _SIZE)
+    return descriptor
+
+
 class Slots:
     """All slots of one worker host."""
 
@@ -45,13 +56,7 @@ class Slots:
     @classmethod
     def create(cls, count: int) -> "Slots":
         """Make cleared slots; whoever inherits the descriptor shares them."""
-        if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("jobsys-slots")
-        else:
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, count * _SIZE)
-        return cls(descriptor)
+        return cls(reserve(count))
 
     def __getitem__(self, index: int) -> Slot:
         """Return the words of one slot."""

@@ -6,6 +6,7 @@ What turns out to be too much for one task is given back.
 
 import argparse
 import logging
+import math
 import os
 import signal
 import socket
@@ -16,10 +17,12 @@ from contextlib import suppress
 from typing import Final
 
 from jobsys import framing
+from jobsys.arrival.ahead import BEGUN
 from jobsys.batch import wire
 from jobsys.batch.agent import interpreter_options
 from jobsys.batch.base import BatchState, BatchUpdate
 from jobsys.batch.cluster import sizing
+from jobsys.batch.cluster.doubts import Doubts
 from jobsys.batch.cluster.mail import Box, Claim
 from jobsys.batch.local.hosts import Begun
 from jobsys.batch.local.system import LocalBatchSystem
@@ -31,6 +34,8 @@ from jobsys.version import VERSION
 
 SECRET: Final = "JOBSYS_TASK_SECRET"
 """The variable that holds the wave's key, as hexadecimal digits."""
+HOST: Final = ("-m", "jobsys.worker", "--wait")
+"""The program of a task's worker host, and what it is told first."""
 NUMBER: Final = "JOBSYS_TASK"
 """The variable that holds the task's number in its wave."""
 LINGER: Final = 2.0
@@ -67,6 +72,7 @@ class Task:
         self._first = 0.0  # when the first job came
         self._latest = 0.0  # when a job ended, or came, the last time
         self._news: list[BatchUpdate] = []
+        self._doubts = Doubts()
         self._post_at: float | None = None
         self._posted = 0.0
         self._look_at = 0.0
@@ -86,7 +92,7 @@ class Task:
             self._box.write(framing.pack(framing.HELLO, payload=wire.pack_hello(hello)))
             self._first = self._latest = self._clock()
             self._take(self._box.orders())
-            while not self._over and (self._out or self._clock() < self._latest + self._linger):
+            while not self._over and (self._out or self._doubts or self._clock() < self._latest + self._linger):
                 self._turn()
             self._leave()
         finally:
@@ -97,6 +103,7 @@ class Task:
         if now >= self._look_at:
             self._look(now)
         self._hear(self._system.updates(max(0.0, self._next() - self._clock())))
+        self._add(self._doubts.cleared(self._clock()))
         self._give_back()
         if self._post_at is not None and self._clock() >= self._post_at:
             self._post()
@@ -106,6 +113,8 @@ class Task:
         due = [self._look_at, self._clock() + 1.0]
         if self._post_at is not None:
             due.append(self._post_at)
+        if self._doubts.due is not None:
+            due.append(self._doubts.due)
         if not self._out:
             due.append(self._latest + self._linger)
         return min(due)
@@ -150,7 +159,11 @@ class Task:
                 self._latest = now
             elif update.id in self._out and update.state is BatchState.RUNNING:
                 self._out[update.id] = BatchState.RUNNING
+        self._add(self._doubts.sift(news, now))
+
+    def _add(self, news: list[BatchUpdate]) -> None:
         if news:
+            now = self._clock()
             self._news += news
             if not self._out:
                 self._look_at = min(self._look_at, now + _LOOKS[0])
@@ -177,10 +190,12 @@ class Task:
         self._post_at = None
 
     def _leave(self) -> None:
-        """Say what there is to say, and that nothing comes behind it; why what runs still ends here, the scheduler knows."""
+        """Say what there is to say, and that nothing comes behind it; why what still runs ends here, or just died, the scheduler knows."""
         self._system.give_back([id for id, state in self._out.items() if state is None])
         with suppress(JobsysError):
             self._hear(self._system.updates(0))
+        if not self._signal:
+            self._add(self._doubts.cleared(math.inf))
         self._post(framing.pack(framing.BYE, self._signal, self._box.read))
 
 
@@ -223,7 +238,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="jobsys task: %(message)s")
     options, rest = _parse(arguments)
     secret, number = bytes.fromhex(os.environ.pop(SECRET)), int(os.environ[NUMBER])
-    command = [sys.executable, *interpreter_options(), "-P", "-m", "jobsys.worker", "--wait"]
+    command = [sys.executable, *interpreter_options(), "-P", *HOST]
     command += ["--executor", options.executor] if options.executor else []
     begun = _begin(command, options.work_dir)
     try:
@@ -245,7 +260,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _begin(command: Sequence[str], parent: str | None) -> Begun | None:
-    """Start a worker host that loads itself while the task is claimed, and no code of the user before that; None if it can't be started."""
+    """Give a worker host that loads itself while the task is claimed, and no code of the user before that; None if it can't be started."""
+    if told := os.environ.pop(BEGUN, ""):
+        return Begun.found(told)
     try:
         return Begun(command, {}, parent)
     except (BatchSystemError, OSError) as error:  # the batch system meets the same with the first job, and tells it

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Final
 
-from jobsys import early, session, shipment
-from jobsys.batch import workdir
+from jobsys import early, session, shipment, workdir
 from jobsys.batch.base import BatchSystem
 from jobsys.batch.local.hosts import Begun
 from jobsys.clock import SYSTEM, Clock

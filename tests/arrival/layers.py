@@ -4,7 +4,7 @@ import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 
-from jobsys.arrival.layout import Layer
+from jobsys.arrival.environment import Layer
 from jobsys.fetch import Wanted, obtain
 from jobsys.package import pack
 from jobsys.scan import read_tree

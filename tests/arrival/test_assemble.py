@@ -14,7 +14,7 @@ import pytest
 
 from arrival.layers import layer  # type: ignore[import-not-found]
 from jobsys.arrival.assemble import assemble
-from jobsys.arrival.layout import SITE
+from jobsys.arrival.environment import SITE
 from jobsys.errors import JobsysError
 from jobsys.kept import read_list
 
@@ -180,7 +180,7 @@ def test_many_processes_make_one_environment(tmp_path, tool):
     code = f"""
 import json, os
 from jobsys.arrival.assemble import assemble
-from jobsys.arrival.layout import Layer
+from jobsys.arrival.environment import Layer
 made = assemble([Layer(*{list(tool)!r})], root={str(tmp_path / "cache")!r}, python={BASE!r}, system_site=False)
 print(json.dumps([made.path, os.stat(made.path).st_ino]))
 """

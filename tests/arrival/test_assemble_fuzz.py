@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forging import Forged, forge, seen  # type: ignore[import-not-found]
 from jobsys.arrival.assemble import assemble
-from jobsys.arrival.layout import MINOR, SITE, Layer
+from jobsys.arrival.environment import MINOR, SITE, Layer
 from jobsys.errors import JobsysError
 from jobsys.fetch import Wanted, obtain
 from jobsys.kept import damage, read_list

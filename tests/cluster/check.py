@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
+from collections.abc import Callable
 
 import psutil
 
-from cluster.site import Site  # type: ignore[import-not-found]
+from cluster.site import PATIENCE, Site  # type: ignore[import-not-found]
 
 SQUARES = sum(number * number for number in range(200))
 
@@ -74,7 +76,7 @@ def check_interrupt(site: Site) -> None:
     shown = site.until(lambda: [job for job in site.jobsys("status", store, "--jobs") if job["state"] == "running"], "no status")
     assert all(job["task"] for job in shown if job["name"] == "patient"), shown
     leader.send_signal(signal.SIGINT)
-    _, errors = leader.communicate(timeout=60)
+    _, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode != 0
     assert "--restart" in errors
     assert site.queued() == []
@@ -87,7 +89,7 @@ def check_somebody_cancels(site: Site) -> None:
     site.until(lambda: site.times("nap*") == 2, "no job began")
     for native in site.queued():
         site.cancel(native)
-    out, errors = leader.communicate(timeout=90)
+    out, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 0, errors
     assert out.strip() == "['nap0', 'nap1']"
     assert site.times("nap*") > 2, "nothing was interrupted"
@@ -105,7 +107,56 @@ def check_node_dies(site: Site) -> None:
             continue
         if site.is_task(words, store):
             os.kill(process.pid, signal.SIGKILL)
-    out, errors = leader.communicate(timeout=90)
+    out, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 0, errors
     assert out.strip() == "['nap0', 'nap1']"
     assert site.times("nap*") > 2, "nothing was interrupted"
+
+
+def check_runs_again(site: Site, deed: Callable[[], object], outcome: str, *more: str) -> list[str]:
+    """Do something to two running tasks that is not their jobs' fault: these run again, are charged no try, and `jobsys logs` says why.
+
+    Args:
+        site: where.
+        deed: what is done once both jobs run.
+        outcome: what becomes of the attempts that it hits.
+        more: words for the leader's command line.
+
+    Returns:
+        What is told of those attempts.
+    """
+    store = f"file:{site.folder / 'store'}"
+    words = site.words(store, "cut-short", "--count", "2", "--seconds", str(PATIENCE / 2), "--task-seconds", "0", "--retries", "0", *more)
+    leader = site.start(words)
+    site.until(lambda: site.times("nap*") == 2, "no job began")
+    site.until(lambda: _known_to_run(site, store) == 2, "that jobs began is not told")  # else they were never begun, for the leader
+    deed()
+    out, errors = leader.communicate(timeout=PATIENCE)
+    assert leader.returncode == 0, errors
+    assert out.strip() == "['nap0', 'nap1']"
+    failed = [attempt for job in site.jobsys("logs", store) for attempt in job["attempts"] if attempt["outcome"] != "done"]
+    assert {attempt["outcome"] for attempt in failed} == {outcome}, errors
+    assert len(failed) >= 2
+    assert site.queued() == []
+    return [attempt["message"] for attempt in failed]
+
+
+def _known_to_run(site: Site, store: str) -> int:
+    return sum(bool(job["task"]) for job in site.jobsys("status", store, "--jobs") if job["state"] == "running")
+
+
+def check_scheduler_is_away(site: Site, stop: Callable[[], object], start: Callable[[], object], seconds: float) -> None:
+    """Have the scheduler die and stay away while jobs run, end and want to be submitted: the run waits, and none runs twice."""
+    store = f"file:{site.folder / 'store'}"
+    leader = site.start(site.words(store, "links", "--count", "2", "--seconds", str(site.nap / 2), "--task-seconds", "0", "--retries", "0"))
+    site.until(lambda: site.times("link*") >= 1, "no job began")
+    stop()
+    try:
+        time.sleep(seconds)
+    finally:
+        start()
+    out, errors = leader.communicate(timeout=PATIENCE)
+    assert leader.returncode == 0, errors
+    assert out.strip() == "2"
+    assert site.times("link*") == 2
+    assert site.queued() == []

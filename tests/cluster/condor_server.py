@@ -17,12 +17,14 @@ from typing import Final
 
 import pytest
 
+from cluster.kernel import refused  # type: ignore[import-not-found]
 from s3.servers import free_ports  # type: ignore[import-not-found]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 SCRIPTS: Final = "infra/schedulers"
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jobsys-tests" / "trixie"
 """Of whoever runs the tests: read before the session has a home of its own."""
+PROGRAMS: Final = {"mmdebstrap": "mmdebstrap"}
 CORES: Final = 4
 QUICK: Final = {
     "_CONDOR_NEGOTIATOR_INTERVAL": "1",
@@ -65,9 +67,10 @@ def missing() -> str:
         return f"there is no {SCRIPTS} in a directory shared/ beside the repository: set TEST_SCHEDULERS to its path"
     if os.geteuid() != 0:
         return "only root can start it: it runs in a tree of its own"
-    if not _has_condor(_tree()) and shutil.which("mmdebstrap") is None:
-        return "there is no program 'mmdebstrap': apt-get install -y --no-install-recommends mmdebstrap"
-    return ""
+    lacking = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if lacking and not _has_condor(_tree()):
+        return f"what makes its tree is not installed: apt-get install -y --no-install-recommends {' '.join(lacking)}"
+    return str(refused(["mount namespaces"]))
 
 
 def _tree() -> Path:

@@ -44,8 +44,20 @@ def slow(where):
 
 @job
 def patient(where, name, seconds):
+    """Sleep for so long, or until somebody says that it is enough."""
     note(where, name)
-    time.sleep(seconds)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not Path(where, "enough").exists():
+        time.sleep(0.05)
+    return name
+
+
+@job
+def resumed(where, name, seconds):
+    """Take long the first time, and no time at all once that was cut short."""
+    note(where, name)
+    if len(list(Path(where).glob(f"{name}-*"))) == 1:
+        time.sleep(seconds)
     return name
 
 
@@ -69,13 +81,34 @@ def naps(where, count, seconds):
     return [patient(where, f"nap{number}", seconds) for number in range(count)]
 
 
+@job
+def cut_short(where, count, seconds, preemptible):
+    nap = resumed.with_requirements(preemptible=preemptible)
+    return [nap(where, f"nap{number}", seconds) for number in range(count)]
+
+
+@job
+def link(where, left, seconds, value=0):
+    note(where, f"link{value}")
+    time.sleep(seconds)
+    return link(where, left - 1, seconds, value + 1) if left > 1 else value + 1
+
+
 if __name__ == "__main__":
     parser = jobsys.argument_parser()
-    parser.add_argument("what", choices=["all", "naps"])
+    parser.add_argument("what", choices=["all", "naps", "cut-short", "links"])
     parser.add_argument("--where", required=True)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--preemptible", action="store_true")
     options = parser.parse_args()
-    workflow = all_of_it(options.where, options.count) if options.what == "all" else naps(options.where, options.count, options.seconds)
+    if options.what == "all":
+        workflow = all_of_it(options.where, options.count)
+    elif options.what == "links":
+        workflow = link(options.where, options.count, options.seconds)
+    elif options.what == "cut-short":
+        workflow = cut_short(options.where, options.count, options.seconds, options.preemptible)
+    else:
+        workflow = naps(options.where, options.count, options.seconds)
     print(jobsys.run(workflow, options))
     sys.exit(0)

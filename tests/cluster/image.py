@@ -11,6 +11,8 @@ from typing import Final
 from cluster.interpreter import copy_interpreter, linked  # type: ignore[import-not-found]
 
 PYTHON: Final = "localhost/jobsys-python:test"
+CACHE: Final = "/root/.cache/jobsys"
+"""Where jobsys keeps shipped code in a container: pods of a host may share it, for else each unpacks an environment of its own."""
 
 
 def save_image(folder: Path) -> Path:

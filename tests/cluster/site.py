@@ -28,6 +28,7 @@ class Site:
     address: str = ""  # by which tasks reach the leader's server of the store; else they share its directory
     python: str = sys.executable  # the leader's
     nap: float = 4  # seconds: how long jobs sleep, to which something is to happen meanwhile
+    _leaders: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def words(self, store: str, what: str, *more: str) -> list[str]:
         """Write the command line of a leader."""
@@ -49,9 +50,17 @@ class Site:
 
     def start(self, words: Sequence[str]) -> "subprocess.Popen[str]":
         """Start a leader."""
-        return subprocess.Popen(
+        leader = subprocess.Popen(
             list(words), env={**os.environ, **self.environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._leaders.append(leader)
+        return leader
+
+    def end(self) -> None:
+        """Kill leaders that a check has left, as it failed, and show what they had to say."""
+        for leader in [each for each in self._leaders if each.returncode is None]:
+            leader.kill()
+            print(f"a leader that was left, started as {leader.args!r}, said:", *leader.communicate(), sep="\n")
 
     def run(self, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         """Run a leader to its end."""

@@ -5,6 +5,7 @@ import functools
 import os
 import random
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from distributed import Client, Future
 
 from cluster import dask_server, kubernetes_server  # type: ignore[import-not-found]
 from cluster.condor_server import Condor  # type: ignore[import-not-found]
+from cluster.image import CACHE as IMAGE_CACHE  # type: ignore[import-not-found]
 from cluster.interpreter import NAME, copy_interpreter  # type: ignore[import-not-found]
 from cluster.lean import lean_python  # type: ignore[import-not-found]
 from cluster.site import Site  # type: ignore[import-not-found]
@@ -38,7 +40,7 @@ def grid_engine_site(environment: dict[str, str], folder: Path) -> Iterator[Site
     def queued() -> list[str]:
         return [line.split()[0] for line in _call(environment, "qstat", "-u", "*").splitlines()[2:]]
 
-    yield Site("grid-engine", environment, queued, lambda native: _call(environment, "qdel", native), folder=folder)
+    yield Site("grid-engine", environment, queued, lambda native: _call(environment, "qdel", native), _own_cache(), folder)
 
 
 @contextlib.contextmanager
@@ -49,7 +51,7 @@ def slurm_site(cluster: Any, folder: Path) -> Iterator[Site]:
     def queued() -> list[str]:
         return _call(environment, "squeue", "-h", "-r", "-o", "%i").split()
 
-    yield Site("slurm", environment, queued, lambda native: _call(environment, "scancel", native), folder=folder)
+    yield Site("slurm", environment, queued, lambda native: _call(environment, "scancel", native), _own_cache(), folder)
 
 
 @contextlib.contextmanager
@@ -101,9 +103,11 @@ def kubernetes_site(cluster: kubernetes_server.Cluster, _: Path) -> Iterator[Sit
     folder = cluster.folder / uuid.uuid4().hex[:8]
     folder.mkdir()
     environment = {"KUBECONFIG": cluster.kubeconfig, "PYTHONWARNINGS": "ignore:Unverified HTTPS"}
-    given = {**cluster.options(), "image": cluster.python_image()}
+    space = f"jobsys-{folder.name}"  # in which nothing is left of earlier tests
+    _call(environment, "kubectl", "create", "namespace", space)
+    given = {**cluster.options(cache=IMAGE_CACHE), "image": cluster.python_image(), "namespace": space}
     options = (*_shipped(POD_GATEWAY, NAME), *(word for item in given.items() for word in ("--batch-option", "=".join(item))))
-    kubectl = functools.partial(_call, environment, "kubectl")
+    kubectl = functools.partial(_call, environment, "kubectl", "--namespace", space)
 
     def queued() -> list[str]:
         left = "--field-selector=status.phase!=Succeeded,status.phase!=Failed"
@@ -112,7 +116,12 @@ def kubernetes_site(cluster: kubernetes_server.Cluster, _: Path) -> Iterator[Sit
     def cancel(native: str) -> None:
         kubectl("delete", native, "--wait=false")
 
-    yield Site("kubernetes", environment, queued, cancel, options, folder, (), POD_GATEWAY, lean_python())
+    yield Site("kubernetes", environment, queued, cancel, options, folder, (), POD_GATEWAY, lean_python("kubernetes"))
+
+
+def _own_cache() -> tuple[str, ...]:
+    """Give the options with which tasks, whose home is the account's own, keep code in the session's directory."""
+    return ("--env", f"JOBSYS_CACHE={tempfile.gettempdir()}/cache")
 
 
 def _shipped(address: str, python: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from jobsys.events import Reason
 from jobsys.requirements import Requirements
 from jobsys.testing.scheduler import CHECKS, Bench
 
-pytestmark = pytest.mark.htcondor
+pytestmark = [pytest.mark.htcondor, pytest.mark.timeout(120, func_only=True)]  # what starts a pool has limits of its own
 PATIENCE = 60.0
 
 
@@ -141,10 +141,10 @@ def test_what_is_refused(make: Callable[..., CommandScheduler], open_folder: Pat
     assert make(elastic="yes").check(Requirements(cores=5)) == ""
 
 
-def test_a_schedd_that_is_not_there(make: Callable[..., CommandScheduler], condor: Condor) -> None:
+def test_a_schedd_that_is_not_there(make: Callable[..., CommandScheduler], condor: Condor, open_folder: Path) -> None:
     files = (f"_CONDOR_SCHEDD_{file}=/none" for file in ("ADDRESS_FILE", "SUPER_ADDRESS_FILE", "DAEMON_AD_FILE"))
     nowhere = " ".join(("_CONDOR_COLLECTOR_HOST=127.0.0.1:9", *files))
-    scheduler = make(prefix=f"{condor.tools} env {nowhere}")
+    scheduler = make(prefix=f"{condor.tools} env {nowhere}", directory=str(open_folder))  # it keeps the script of a job that may be there
     for call in (
         lambda: scheduler.submit(ask("exit 0")),
         lambda: scheduler.find("some-name"),

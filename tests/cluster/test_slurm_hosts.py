@@ -1,5 +1,6 @@
 """Slurm over machines that share no directory, of which one loses its power and another its cable in the middle of a run."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from cluster.slurm_server import find_scripts, missing  # type: ignore[import-no
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 FLOW: Final = Path(__file__).with_name("flow.py")
 STORE: Final = "file:/persist/store"
-PATIENCE: Final = 100.0
+NODES: Final = ("n1", "n2", "n3")
+PATIENCE: Final = 150.0
 
 
 class Hosts:
@@ -26,6 +28,7 @@ class Hosts:
 
     def __init__(self, state: Path, scripts: Path) -> None:
         self.state, self._scripts = state, scripts
+        self._leader: subprocess.Popen[str] | None = None
 
     def script(self, name: str, *words: str, **settings: str) -> str:
         """Run one of the scripts; what it prints goes to a file, since what stays up would hold a pipe open."""
@@ -42,16 +45,30 @@ class Hosts:
         """Start a leader on the head; its store is on the head's own disk."""
         words = [sys.executable, str(FLOW), STORE, "naps", "--where", "/tmp", "--batch-system", "slurm", "--file-workers", "leader"]
         words += ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "plain", "--task-seconds", "0", *more]
+        words += ["--env", "JOBSYS_CACHE=/tmp/cache"]  # a host's own: this machine's, which lies below it, changes meanwhile
         command = [str(self._scripts / "hosts.sh"), str(self.state), "run", "head", *words]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._leader = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+        return self._leader
 
-    def nodes(self) -> list[str]:
-        """Name the nodes on which tasks run."""
-        return self.script("hosts.sh", "run", "head", "squeue", "-h", "-t", "R", "-o", "%N").split()
+    def down(self) -> None:
+        """End all; where the leader was still at work, show what it and Slurm had to say."""
+        left = self._leader if self._leader is not None and self._leader.returncode is None else None
+        if left is not None:
+            print(self.script("hosts.sh", "run", "head", "sh", "-c", "squeue; sinfo -N; cat /var/log/slurm/slurmctld.log"))
+        switch = self.state / "run" / "switch.pid"
+        waiting = psutil.Process(int(switch.read_text())).children() if switch.exists() else []
+        self.script("hosts.sh", "down")
+        for process in waiting:  # it has no process namespace that would take them along
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if left is not None:
+            print("the leader:", *left.communicate(), sep="\n")
 
-    def begun(self) -> int:
-        """Count the tasks that have claimed their orders, and of which the leader still waits for something."""
-        return len(self.script("hosts.sh", "run", "head", "find", "/persist/store/tasks", "-path", "*/begun/*", "-type", "f").split())
+    def begun(self, host: str) -> set[str]:
+        """Name the jobs that have begun on a host."""
+        found = self.script("hosts.sh", "run", host, "find", "/tmp", "-maxdepth", "1", "-name", "nap*", "-printf", "%f\\n")
+        return {line.partition("-")[0] for line in found.splitlines()}
 
 
 @pytest.fixture
@@ -65,30 +82,29 @@ def machines(isolated_session: None) -> Iterator[Hosts]:
     made = Hosts(folder / "S", scripts)
     seen = " ".join(dict.fromkeys(path for path in (str(REPOSITORY), sys.prefix) if path.startswith("/tmp/")))
     try:
-        made.script("slurm-hosts.sh", "up", SHARED="", SEE=seen, CPUS="2", NET="10.93.0")
+        spread = "SelectTypeParameters=CR_Core_Memory,CR_LLN"  # else one node after the other is filled up
+        made.script("slurm-hosts.sh", "up", SHARED="", SEE=seen, CPUS="2", NET="10.93.0", EXTRA=spread)
         yield made
     finally:
-        switch = made.state / "run" / "switch.pid"
-        waiting = psutil.Process(int(switch.read_text())).children() if switch.exists() else []
-        made.script("hosts.sh", "down")
-        for process in waiting:  # it has no process namespace that would take them along
-            process.kill()
+        made.down()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.unsteady  # beside all other tests, its tasks did not begin in two of two runs; alone they do
+@pytest.mark.timeout(3 * PATIENCE)
 def test_a_plug_is_pulled_and_a_cable_cut(machines: Hosts) -> None:
-    leader = machines.lead("--count", "6", "--seconds", "15")
+    leader = machines.lead("--count", "4", "--seconds", "300")
     deadline = time.monotonic() + PATIENCE
-    while set(machines.nodes()) != {"n1", "n2", "n3"} or machines.begun() < 6:
-        assert time.monotonic() < deadline, leader.communicate()
+    while not all((found := [machines.begun(host) for host in NODES])[1:]) or len(set().union(*found)) < 4:
+        assert time.monotonic() < deadline, f"only these jobs have begun: {found}"
+        assert leader.poll() is None, leader.communicate()
         time.sleep(0.2)
-    time.sleep(2)  # for their jobs to begin
     machines.script("hosts.sh", "off", "n2")
     machines.script("hosts.sh", "cut", "n3")
+    machines.script("hosts.sh", "run", "n1", "touch", "/tmp/enough")
     out, errors = leader.communicate(timeout=PATIENCE)
     assert leader.returncode == 0, errors
-    assert out.strip() == str([f"nap{number}" for number in range(6)])
+    assert out.strip() == str([f"nap{number}" for number in range(4)])
     assert "(lost) on n2" in errors, errors
+    assert "(lost) on n3" in errors, errors
     assert "NODE_FAIL" in errors, errors
     machines.script("hosts.sh", "join", "n3")

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from cluster import check  # type: ignore[import-not-found]
-from cluster.site import Site  # type: ignore[import-not-found]
+from cluster.site import PATIENCE, Site  # type: ignore[import-not-found]
 from cluster.sites import SITES  # type: ignore[import-not-found]
 
 CHECKS: Final = (
@@ -27,10 +27,9 @@ LEFT_OUT: Final = {
 }
 """Which checks are not made where, and why."""
 MARKS: Final = {
-    "htcondor": [pytest.mark.htcondor, pytest.mark.timeout(300)],
+    "htcondor": [pytest.mark.htcondor],
     "kubernetes": [
         pytest.mark.kubernetes,
-        pytest.mark.timeout(300),
         pytest.mark.filterwarnings("ignore:Unverified HTTPS"),  # as the kubeconfig of our own says
     ],
 }
@@ -48,8 +47,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     server, use = SITES[request.param]
     with use(request.getfixturevalue(server), tmp_path) as used:
         yield used
+        used.end()
 
 
+@pytest.mark.timeout(3 * PATIENCE, func_only=True)
 @pytest.mark.parametrize(("site", "what"), CASES, indirect=["site"])
 def test_workflow(site: Site, what: Callable[[Site], None]) -> None:
     what(site)

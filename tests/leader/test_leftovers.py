@@ -8,7 +8,6 @@ import pytest
 
 import jobsys
 from jobsys.batch.base import BatchState, BatchUpdate
-from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import StorageError
 from jobsys.events import Reason
 from jobsys.jobstores import Aside, keys, locate
@@ -17,6 +16,7 @@ from jobsys.message import Report, encode_message
 from jobsys.record import Blob, JobRecord
 from jobsys.storage.local import LocalStorage
 from jobsys.storage.memory import MemoryStorage
+from jobsys.workdir import WorkDirectory
 from scripted import done, ended, lead  # type: ignore[import-not-found]
 
 _stores = itertools.count()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
+from cluster.kernel import refused  # type: ignore[import-not-found]
 from jobsys.storage.base import Stat, Storage
 from jobsys.storage.served import ServedStorage
 from s3.servers import REPOSITORY, SCRIPTS, find_scripts  # type: ignore[import-not-found]
@@ -29,6 +30,7 @@ PROGRAMS: Final = {
     "mkfs.ext4": "e2fsprogs",
 }
 SEARCHED: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+NEEDS: Final = ("network bridges", "network taps (/dev/net/tun)", "programs in /dev/shm")
 MOUNTED: Final = "/mnt/nfs"
 EXPORTED: Final = "/mnt/export"
 NETWORK: Final = "10.99.0"
@@ -38,11 +40,9 @@ def impossible() -> str | None:
     """Say why no such hosts can be had here at all."""
     if os.geteuid() != 0:
         return "hosts with a network of their own are for root"
-    if not os.path.exists("/dev/net/tun"):
-        return "this machine has no /dev/net/tun"
     if os.path.exists("/sys/class/net/umlbr0"):
         return "another set of such hosts runs on this machine (umlbr0)"
-    return None
+    return refused(NEEDS) or None
 
 
 def missing() -> str | None:

@@ -1,6 +1,6 @@
 """A job store on NFS: what a host does is seen by another one at once, though each believes for long what it has seen itself.
 
-``make test-nfs``; kernels of their own are no part of ``make test``.
+``make test-nfs``, ``make test-all``; kernels of their own are no part of ``make test``.
 """
 
 import os
@@ -15,7 +15,7 @@ from jobsys.storage.base import Storage
 from jobsys.testing import jobstore, storage
 from nfs import hosts as nfs  # type: ignore[import-not-found]
 
-pytestmark = pytest.mark.nfs
+pytestmark = [pytest.mark.nfs, pytest.mark.timeout(120, func_only=True)]  # hosts that boot have limits of their own
 
 OTHERWISE = {storage.check_whole_or_absent, storage.check_large_streams, storage.check_large_objects}
 """Of these the server between the test and the host says that an object was replaced, or they are as on one host and take long."""
@@ -25,7 +25,7 @@ PAIRS = {"two clients": (1, 2), "server and client": (0, 1)}
 
 @pytest.fixture(scope="session")
 def hosts() -> Iterator[nfs.Hosts]:
-    if lacking := nfs.impossible() or nfs.missing():
+    if lacking := nfs.missing() or nfs.impossible():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)
     with nfs.started() as found:
         yield found

@@ -34,6 +34,14 @@ def run(settings: Settings) -> list[Case]:
         return [_rate(settings, sides), _many(settings, sides), _begin(settings, sides)]
 
 
+def run_begin(settings: Settings) -> list[Case]:
+    """Measure only how soon a job begins."""
+    with slurm(settings.directory) as cluster:
+        sides = _Sides(settings, cluster)
+        sides.begin()(settings.directory)
+        return [_begin(settings, sides)]
+
+
 class _Sides:
     """The contestants, each on the same cluster, which is empty when one begins."""
 
@@ -88,8 +96,8 @@ class _Sides:
     def _ours(self, script: str, arguments: list[str], figures: Callable[[dict[str, Any]], dict[str, Any]]) -> Contestant:
         def run_once(place: Path) -> dict[str, Any]:
             words = [sys.executable, str(ours.WORKFLOWS / script), ours.locator(place), *arguments, "--batch-system", "slurm"]
-            how = ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "off"]
-            known = self._settings.directory / "known"  # by whoever ran a workflow here before
+            known = self._settings.directory / "known"  # by whoever ran a workflow here before, and to the nodes as well
+            how = ["--ship-env", "never", "--worker-python", sys.executable, "--progress", "off", "--env", "JOBSYS_CACHE"]
             cache = {"JOBSYS_CACHE": str(known / "cache"), "XDG_CACHE_HOME": str(known), "XDG_STATE_HOME": str(known / "state")}
             more = {**with_bytecode(self._settings.directory / "place"), **self._cluster.variables(place), **cache}
             printed, wall = call([*words, *how], place, more, limit=LIMIT)
@@ -170,3 +178,4 @@ def _begin(settings: Settings, sides: _Sides) -> Case:
 
 
 CLUSTER = Bench("cluster", "1,000 and 10,000 jobs, and one, on Slurm, beside sbatch and Toil", run, usual=False)
+CLUSTER_BEGIN = Bench("cluster-begin", "one job on Slurm, beside sbatch: the last part of cluster", run_begin, usual=False, beside=False)

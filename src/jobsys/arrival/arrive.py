@@ -3,19 +3,17 @@
 Called by the bootstrap; what goes wrong is raised, and the bootstrap tells the leader. Standard input and output are left alone.
 """
 
+import importlib
 import json
-import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from hashlib import md5
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from jobsys.arrival.assemble import Environment, assemble, assembled
+from jobsys.arrival.environment import Environment, Layer, assembled
 from jobsys.arrival.interpreter import facts, mismatch
-from jobsys.arrival.layout import Layer
 from jobsys.arrival.whereabouts import enter, variables
 from jobsys.cache import Cache
 from jobsys.collecting import uncollected
@@ -23,6 +21,10 @@ from jobsys.errors import BatchSystemError, StorageError
 from jobsys.fetch import Wanted, obtain_listed
 from jobsys.holding import hold_over_exec
 from jobsys.kept import Kept
+from jobsys.late import configure
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 AT_ONCE: Final = 4
 LARGE: Final = 20_000_000
@@ -46,7 +48,7 @@ def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoR
     problem = mismatch(config["leader"], facts(), arrive["needs"])
     if problem:
         raise BatchSystemError(problem)
-    logging.basicConfig(format=f"jobsys, host {os.uname().nodename}: %(message)s", level=logging.WARNING)
+    configure(format=f"jobsys, host {os.uname().nodename}: %(message)s", level="WARNING")
     shipment = json.loads(fetch(arrive["shipment"]["url"], arrive["shipment"]["sha256"], "what the script needs"))
     for each in (*shipment["roots"], *shipment["layers"]):  # where the leader finds them now; what it once wrote down may have run out
         each["url"] = arrive["urls"].get(each["sha256"], each["url"])
@@ -54,11 +56,14 @@ def main(config: dict[str, Any], fetch: Callable[[str, str, str], bytes]) -> NoR
     hold_over_exec()
     surroundings = variables(os.environ, shipment["environment"], config["environment"], environment.path)
     enter(shipment.get("directory"))
-    os.execve(environment.python, [environment.python, *shipment["options"], "-s", "-P", *arrive["command"]], surroundings)
+    python = [environment.python, *shipment["options"], "-s", "-P"]
+    if "host" in arrive:
+        surroundings |= importlib.import_module("jobsys.arrival.ahead").begin(arrive["host"], python, surroundings)
+    os.execve(environment.python, [*python, *arrive["command"]], surroundings)
 
 
 def bring(shipment: dict[str, Any]) -> Environment:
-    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; then make room."""
+    """Have all that is shipped in this host's cache, held by this process, and the environment assembled; make room if that took any."""
     cache = Cache.of_host()
     if os.statvfs(cache.root).f_flag & os.ST_NOEXEC:  # msgspec is native, if nothing else is
         raise StorageError(
@@ -66,18 +71,25 @@ def bring(shipment: dict[str, Any]) -> Environment:
             "let JOBSYS_CACHE name a directory on another (--env JOBSYS_CACHE=/path)"
         )
     with uncollected():
-        environment = _brought(shipment, cache)
-    cache.evict()
+        environment, grown = _brought(shipment, cache)
+    if grown:
+        cache.evict()
     return environment
 
 
-def _brought(shipment: dict[str, Any], cache: Cache) -> Environment:
+def _brought(shipment: dict[str, Any], cache: Cache) -> tuple[Environment, bool]:
+    """Give the environment, and whether anything was not there."""
     layers = [Layer(place(cache, each), each["name"], each["sha256"]) for each in shipment["layers"]]
     python = getattr(sys, "_base_executable", None) or sys.executable
     system_site = shipment.get("system_site", False)
     environment = assembled(layers, root=cache.root, python=python, system_site=system_site)
-    lists = obtain_all([*(() if environment else shipment["layers"]), *shipment["roots"]], cache, stamped={each.place for each in layers})
-    return environment or assemble(layers, root=cache.root, python=python, system_site=system_site, lists=lists)
+    wanted = [*(() if environment else shipment["layers"]), *shipment["roots"]]
+    grown = environment is None or not all(os.path.isdir(place(cache, each)) for each in wanted)
+    lists = obtain_all(wanted, cache, stamped={each.place for each in layers})
+    if environment is None:
+        assemble = importlib.import_module("jobsys.arrival.assemble").assemble  # most processes find what another has made
+        environment = cast(Environment, assemble(layers, root=cache.root, python=python, system_site=system_site, lists=lists))
+    return environment, grown
 
 
 def place(cache: Cache, shipped: dict[str, Any]) -> str:
@@ -87,7 +99,7 @@ def place(cache: Cache, shipped: dict[str, Any]) -> str:
 
 
 def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache, stamped: Collection[str] = ()) -> dict[str, list[Kept]]:
-    """Have trees in the cache, some at a time, and give their lists; the first failure is raised once what runs has ended.
+    """Have trees in the cache and give their lists: some at a time where one is missing. A failure is raised once what runs has ended.
 
     Of those in ``stamped`` that are there already, only files whose stamps have changed are read, however small the tree.
     """
@@ -98,8 +110,10 @@ def obtain_all(shipped: Iterable[dict[str, Any]], cache: Cache, stamped: Collect
         what = Wanted(each["url"], each["name"], each["md5"], each["sha256"], each.get("kind") != "file")
         return obtain_listed(what, path, small=0 if path in stamped else None)[1]
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        missing = {path: each.get("size", 0) for path, each in wanted.items() if not os.path.isdir(path)}
+    missing = {path: each.get("size", 0) for path, each in wanted.items() if not os.path.isdir(path)}
+    if not missing:
+        return {path: obtained(path) for path in wanted}
+    with importlib.import_module("concurrent.futures").ThreadPoolExecutor(AT_ONCE) as pool:
         largest_first = sorted(wanted, key=lambda path: wanted[path].get("size", 0), reverse=True)  # so that none is waited for alone
         futures = {pool.submit(obtained, path): path for path in largest_first}
         try:
@@ -113,8 +127,9 @@ def _watch(futures: dict["Future[list[Kept]]", str], missing: dict[str, int]) ->
     """Wait for all, and say now and then how far it is where there is much to fetch."""
     total = sum(missing.values())
     say_at = time.monotonic()
+    concurrent = importlib.import_module("concurrent.futures")
     while True:
-        done, running = wait(futures, PAUSE if total > LARGE else None, FIRST_EXCEPTION)
+        done, running = concurrent.wait(futures, PAUSE if total > LARGE else None, concurrent.FIRST_EXCEPTION)
         for future in done:
             future.result()
         if not running:

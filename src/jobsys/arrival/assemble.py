@@ -1,53 +1,20 @@
-"""Makes a virtual environment on this host out of layers in its cache, by hard links, once however many processes ask. Fetches nothing.
-
-An environment lies in ``<root>/env-<digest>/env``, with the list of its files beside it as of any place in the cache (``kept.py``). Its
-name follows from its layers and the interpreter, so that it is found again; the cache's directory must not move, as scripts name it.
-"""
+"""Makes a virtual environment on this host out of layers in its cache, by hard links, once however many processes ask. Fetches nothing."""
 
 import errno
-import json
-import logging
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
-from jobsys.arrival.layout import SITE, Layer, Layout, Planned
+from jobsys.arrival.environment import NAME, Environment, Layer, is_usable, named
+from jobsys.arrival.layout import Layout, Planned
 from jobsys.fetch import make_once
 from jobsys.files import locked
 from jobsys.holding import hold
-from jobsys.kept import MANIFEST, Kept, harm, noted, read_list, size_of, write_list
+from jobsys.kept import MANIFEST, Kept, noted, size_of, write_list
 from jobsys.unpack import write_file
 
-logger = logging.getLogger(__name__)
-
-NAME: Final = "env"
-_FORMAT: Final = 1
 _NO_LINK: Final = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.EACCES)
-
-
-class Environment(NamedTuple):
-    """An assembled virtual environment: its place in the cache and its own directory."""
-
-    place: str
-    path: str
-
-    @property
-    def python(self) -> str:
-        """Give the path of its interpreter."""
-        return f"{self.path}/bin/python"
-
-    @property
-    def bin(self) -> str:
-        """Give the directory of its programs."""
-        return f"{self.path}/bin"
-
-    @property
-    def site(self) -> str:
-        """Give its ``site-packages``."""
-        return f"{self.path}/{SITE}"
 
 
 def assemble(
@@ -63,7 +30,7 @@ def assemble(
         PackageError: what was given is no layer.
     """
     base = os.path.realpath(python)
-    environment = _named(layers, root, base, system_site)
+    environment = named(layers, root, base, system_site)
     place = environment.place
     known = dict(lists or {})
     links: dict[str, dict[str, Kept]] = {}
@@ -79,37 +46,10 @@ def assemble(
                 links.setdefault(planned.layer.place, {})[planned.kept.path] = link
 
     hold(place, [layer.place for layer in layers])
-    make_once(place, lambda: _is_usable(place), build)
+    make_once(place, lambda: is_usable(place), build)
     for each, stamped in links.items():
         _note_stamps(each, known[each], stamped)
     return environment
-
-
-def assembled(layers: Sequence[Layer], *, root: str, python: str, system_site: bool) -> Environment | None:
-    """Give the environment of these layers, held and verified, if it is there; the layers themselves are not looked at."""
-    environment = _named(layers, root, os.path.realpath(python), system_site)
-    if not os.path.isdir(environment.place):
-        return None
-    hold(environment.place, [layer.place for layer in layers])
-    return environment if _is_usable(environment.place) else None
-
-
-def _named(layers: Sequence[Layer], root: str, base: str, system_site: bool) -> Environment:
-    facts = [_FORMAT, [layer.digest for layer in layers], system_site, base, list(sys.version_info)]
-    place = f"{os.path.realpath(root)}/env-{sha256(json.dumps(facts).encode()).hexdigest()}"
-    return Environment(place, f"{place}/{NAME}")
-
-
-def _is_usable(place: str) -> bool:
-    try:
-        reason = harm(place, NAME, read_list(place))
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    if reason:
-        logger.warning("%s can't be used again, assembling it anew: %s", place, reason)
-    return not reason
 
 
 def _write(layout: Layout, base: str) -> tuple[list[Kept], int]:

@@ -10,18 +10,14 @@ if __name__ == "__main__" and not sys.flags.isolated and sys.path:
 
 import contextlib
 import hashlib
-import http.client
 import importlib
 import json
 import os
 import platform
-import random
 import struct
 import tempfile
 import time
-import traceback
 import typing
-import urllib.request
 
 MAGIC, CANNOT_START = b"\njobsys stream 1\n", 49
 TRIES, PAUSE, TIMEOUT, PASSING = 5, 0.5, 60, (408, 416, 425, 429)
@@ -53,7 +49,7 @@ def tell(kind: "type[BaseException]", error: BaseException, trace: typing.Any) -
     """Tell the leader why no worker comes, as one frame."""
     text = str(error)
     if kind is not Failure and not kind.__module__.startswith("jobsys."):
-        text = "the bootstrap failed:\n" + "".join(traceback.format_exception(kind, error, trace))
+        text = "the bootstrap failed:\n" + "".join(importlib.import_module("traceback").format_exception(kind, error, trace))
     if f"host {HOST}" not in text.partition("\n")[0]:
         text = f"host {HOST} ({sys.executable}): {text}"
     payload = text.encode("utf-8", "backslashreplace")
@@ -91,25 +87,30 @@ def cache_directory() -> int:
 
 
 def download(url: str) -> bytes:
-    """Read a URL once; the token goes to the store only, and not along with a redirect."""
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+    """Read a URL once; the token goes to the store only, and not along with a redirect. What HTTP needs is loaded for HTTP only."""
+    if url.startswith("file:///"):
+        with open(importlib.import_module("urllib.parse").unquote_to_bytes(url[7:]), "rb") as file:
+            return file.read()
+    web = importlib.import_module("urllib.request")
+    request = web.Request(url, headers={"Accept-Encoding": "identity"})
     store, token = os.environ.get("JOBSYS_STORE_URL", ""), os.environ.get("JOBSYS_STORE_TOKEN")
     if store and token and url.startswith(store.rstrip("/") + "/"):
         request.add_unredirected_header("Authorization", "Bearer " + token)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+    with web.urlopen(request, timeout=TIMEOUT) as answer:
         return bytes(answer.read())
 
 
 def fetch(url: str, sha256: str, what: str = "jobsys itself") -> bytes:
     """Read a URL until it has the digest, or the tries are used up."""
+    failures = (OSError,) if url.startswith("file:") else (OSError, importlib.import_module("http.client").HTTPException)
     for attempt in range(TRIES):
-        time.sleep(PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5) if attempt else 0)
+        time.sleep(PAUSE * 2 ** (attempt - 1) * importlib.import_module("random").uniform(0.5, 1.5) if attempt else 0)
         try:
             data = download(url)
             if hashlib.sha256(data).hexdigest() == sha256:
                 return data
             cause = f"what came does not have the SHA-256 {sha256}: it was cut off, or changed in the store"
-        except (OSError, http.client.HTTPException) as error:
+        except failures as error:
             cause, code = f"{type(error).__name__}: {error}", getattr(error, "code", 500)
             if code < 500 and code not in PASSING:
                 break

@@ -1,36 +1,22 @@
 """Which file of which layer goes where in an environment. Decides; reads only the layers' lists and scripts, and writes nothing."""
 
-import logging
 import os
 import posixpath
 import sys
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from jobsys.arrival.environment import MINOR, SITE, Layer
 from jobsys.arrival.scripts import MARKS, console_scripts, rewritten
 from jobsys.kept import Kept, read_list
+from jobsys.late import Logger
 from jobsys.manifest import Entry, PackageError
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
-MINOR: Final = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-SITE: Final = f"lib/{MINOR}/site-packages"
 _LIB64: Final = sys.maxsize > 2**32  # where lib64 is a link to lib, as in what venv makes
 _ENTRY_POINTS: Final = ".dist-info/entry_points.txt"
 _START: Final = 16
-
-
-class Layer(NamedTuple):
-    """A tree in the cache: ``place/<name>`` holds ``site/…`` and ``prefix/…``, and ``digest`` is that of its manifest."""
-
-    place: str
-    name: str
-    digest: str
-
-    @property
-    def tree(self) -> str:
-        """Give the directory of its files."""
-        return f"{self.place}/{self.name}"
 
 
 class Planned(NamedTuple):
@@ -109,8 +95,8 @@ class Layout:
         old = self.planned.get(path)
         if old is not None:
             if kind != "directory" or old.entry.kind != "directory":
-                level = logging.DEBUG if old.entry == new.entry else logging.WARNING
-                logger.log(level, "%s is in the layers %s and %s: the first one's is used", path, _name(old.layer), _name(new.layer))
+                log = logger.debug if old.entry == new.entry else logger.warning
+                log("%s is in the layers %s and %s: the first one's is used", path, _name(old.layer), _name(new.layer))
             return
         directory, slash, _ = path.rpartition("/")
         around = self.planned.get(directory)

@@ -1,13 +1,14 @@
 """Programs of an assembled environment: console scripts from entry points, and scripts whose first line names no Python yet."""
 
 import configparser
-import logging
 import os
 import re
 from collections.abc import Iterator
 from typing import Final
 
-logger = logging.getLogger(__name__)
+from jobsys.late import Logger
+
+logger = Logger(__name__)
 
 MARKS: Final = (b"#!python\n", b"#!python\r", b"#!python ", b"#!pythonw")
 """How the first line of a script begins that is to be run by whatever Python it gets installed for."""

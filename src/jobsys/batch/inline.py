@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from jobsys.batch.base import BatchJob, BatchState, BatchSystem, BatchUpdate, Reason, RunningJob
-from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import BatchSystemError
 from jobsys.requirements import Requirements
+from jobsys.workdir import WorkDirectory
 
 _ENOUGH: Final = 0.05  # seconds after which a call of updates() begins no other job
 

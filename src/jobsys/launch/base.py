@@ -21,6 +21,7 @@ class Launch(msgspec.Struct, frozen=True):
     stack: ExitStack  # ends, behind the batch system, what runs beside it
     say: Callable[[str], None]  # tells the person who started the run
     begun: Begun | None = None  # a worker host that was started early
+    executor: str = ""  # MODULE:NAME of what workers run orders with; empty: jobs
 
     def check_seen(self) -> None:
         """Refuse a store that other processes can't see.

@@ -97,9 +97,9 @@ def make(launch: Launch) -> BatchSystem:
     def script(wave: str, requirements: Requirements) -> str:
         """Write the program of a wave's tasks."""
         secret = {task.SECRET: store.key.wave(wave).hex()}
-        own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements)]
+        own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements, launch.executor)]
         command = ["-m", "jobsys.task", *own, "--", *remote.arguments]
-        return task_script(remote, command, secret, made.index, made.first)
+        return task_script(remote, command, secret, made.index, made.first, config.work_dir)
 
     cancel_others(store, launch.say, made.name)
     office = Office(store.storage, keys.TASKS, store.key.wave)
@@ -148,10 +148,11 @@ def keep_finished(store: JobStore) -> None:
             office.close(each.name)
 
 
-def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int) -> str:
+def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int, work_dir: str | None = None) -> str:
     """Write a program for /bin/sh: it finds its number, and becomes a Python that is told on its input what it needs."""
     start = remote.start(command)
     start["environment"] = {**start["environment"], **secret}
+    start["arrive"]["host"] = {"arguments": task.HOST, "parent": work_dir, "without": list(secret)}
     program = shlex.join(core.bootstrap_command(remote.python))
     return (
         "#!/bin/sh\n"
@@ -184,10 +185,11 @@ def _log(launch: Launch, way: Way) -> str:
     return str(path)
 
 
-def _limits(config: Config, requirements: Requirements) -> list[str]:
+def _limits(config: Config, requirements: Requirements, executor: str) -> list[str]:
     words = ["--cores", f"{requirements.cores:g}", "--accelerators", str(requirements.accelerators)]
     for name, size in (("memory", requirements.memory), ("disk", requirements.disk)):
         if size is not None:
             words += [f"--{name}", str(size)]
     words += ["--isolation", config.isolation, "--task-seconds", f"{config.task_seconds:g}"]
+    words += ["--executor", executor] if executor else []
     return [*words, "--work-dir", config.work_dir] if config.work_dir else words

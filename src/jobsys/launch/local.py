@@ -26,7 +26,8 @@ def make(launch: Launch) -> BatchSystem:
     work_dir = early.work_dir(config)
     machine = this_machine(cores=config.max_cores, memory=config.max_memory, disk=config.max_disk, work_dir=work_dir)
     isolation: Final = "process" if config.isolation == "process" else "warm"
-    system = LocalBatchSystem(early.command(config), machine=machine, isolation=isolation, directory=work_dir)
+    command = [*early.command(config), *(["--executor", launch.executor] if launch.executor else [])]
+    system = LocalBatchSystem(command, machine=machine, isolation=isolation, directory=work_dir)
     system.environment = early.environment(config)
     launch.stack.callback(system.shutdown)  # also where nothing comes to be submitted
     if launch.begun is not None:

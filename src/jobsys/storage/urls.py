@@ -29,7 +29,7 @@ _DIGEST = r"#(?:sha256|md5)=[0-9A-Fa-f]+\Z"
 
 def read_url(url: str) -> AbstractContextManager[BinaryIO]:
     """Read a URL, or the path of a file, as a stream."""
-    scheme, url = _split(url)
+    scheme, url = scheme_and_rest(url)
     if scheme == "file":
         return _read_file(_path(url))
     if scheme in ("http", "https"):
@@ -45,7 +45,7 @@ def read_url(url: str) -> AbstractContextManager[BinaryIO]:
 
 def write_url(url: str) -> AbstractContextManager[BinaryIO]:
     """Write to a URL or path; nothing is there before a clean exit, and missing directories of this machine are made."""
-    scheme, url = _split(url)
+    scheme, url = scheme_and_rest(url)
     if scheme == "file":
         return _write_file(_path(url))
     if scheme in ("http", "https"):
@@ -61,7 +61,7 @@ def write_url(url: str) -> AbstractContextManager[BinaryIO]:
 
 def url_name(url: str) -> str:
     """Give the last part of a URL's path, decoded: the name that a copy of it would have."""
-    scheme, url = _split(url)
+    scheme, url = scheme_and_rest(url)
     if scheme in ("file", "s3"):  # of which the path is meant as it stands
         path = _path(url) if scheme == "file" else url.partition("://")[2].partition("/")[2]
     else:
@@ -74,7 +74,7 @@ def url_name(url: str) -> str:
 
 def url_size(url: str) -> int | None:
     """Tell how many bytes a URL has; None where its scheme or server can't tell."""
-    scheme, url = _split(url)
+    scheme, url = scheme_and_rest(url)
     if scheme == "file":
         path = _path(url)
         try:
@@ -89,14 +89,14 @@ def url_size(url: str) -> int | None:
     if scheme == "s3":
         found: int = _s3().look(url).size
         return found
-    with _driver(url) as (files, path):
+    with driver(url) as (files, path):
         size = files.size(path)
     return size if isinstance(size, int) else None
 
 
 def local_file(url: str) -> Path | None:
     """Give the path that a ``file:`` URL or a bare path means; None for every other scheme."""
-    scheme, url = _split(url)
+    scheme, url = scheme_and_rest(url)
     return Path(_path(url)) if scheme == "file" else None
 
 
@@ -120,7 +120,7 @@ def refer(url: str) -> tuple[str, int]:
         NotFoundError: there is nothing there.
         StorageError: what is there has no versions that could be told apart.
     """
-    scheme, url = _split(url)
+    scheme, url = scheme_and_rest(url)
     if scheme != "s3":
         raise StorageError(f"{redact(url)} can't be referred to: whether it has changed can be told of s3:// only; import a copy")
     found = _s3().look(url)
@@ -135,7 +135,7 @@ def _s3() -> ModuleType:
         raise StorageError(f"s3:// needs boto3, which this host does not have: {error}") from error
 
 
-def _split(url: str) -> tuple[str, str]:
+def scheme_and_rest(url: str) -> tuple[str, str]:
     """Tell the scheme (``file`` for bare paths, which may hold colons), and the URL without a digest at its end."""
     match = re.match(_SCHEME, url, re.IGNORECASE)
     if not match:
@@ -219,13 +219,13 @@ def _spooled(send: Callable[[BinaryIO, str], None]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _read_other(url: str) -> Iterator[BinaryIO]:
-    with _driver(url) as (files, path):
+    with driver(url) as (files, path):
         if files.isdir(path):
             raise IsADirectoryError(path)
         remote = files.open(path, "rb")
 
     def read(size: int) -> bytes:
-        with _driver(url):
+        with driver(url):
             data: bytes = remote.read(size)
         return data
 
@@ -234,12 +234,12 @@ def _read_other(url: str) -> Iterator[BinaryIO]:
 
 
 def _put_other(url: str, spool: str) -> None:
-    with _driver(url) as (files, path):
+    with driver(url) as (files, path):
         files.put_file(spool, path)
 
 
 @contextmanager
-def _driver(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
+def driver(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
     """Give what fsspec has for a scheme, and the path in it; say in plain words what fails in the block."""
     shown = redact(url)
     try:
@@ -258,7 +258,7 @@ def _driver(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
         if not str(error).startswith("Protocol not known"):
             raise StorageError(f"can't use {shown} ({error if shown == url else 'ValueError'})") from cause(url, error)
         known = "a path, file:, http:, https:, s3:, or what fsspec has a driver for, such as gs:, ftp: and sftp:"
-        raise StorageError(f"can't use {shown}: there is no scheme {_split(url)[0]!r}; give {known}") from cause(url, error)
+        raise StorageError(f"can't use {shown}: there is no scheme {scheme_and_rest(url)[0]!r}; give {known}") from cause(url, error)
     except Exception as error:  # noqa: BLE001 - each driver has its own errors, and they have no common base
         detail = f": {error}" if shown == url else ""
         raise StorageError(f"can't use {shown} ({type(error).__name__}{detail})") from cause(url, error)

@@ -15,6 +15,9 @@ TICK: Final = 0.1
 SLOW_TICK: Final = 1.0
 """The same of one that is allowed everything and has run for long."""
 
+STOOD_STILL: Final = 2.0
+"""Seconds by which a look that comes too late shows that the host was stopped, and its workers with it, as schedulers suspend tasks."""
+
 
 class Excess(msgspec.Struct, frozen=True):
     """A limit that a job broke."""
@@ -52,6 +55,13 @@ def _pause(slot: Slot, now: int) -> float:
     if slot[slots.TIME_LIMIT]:
         seconds = min(seconds, slot[slots.TIME_LIMIT] / 1e9 - age)
     return max(TICK, seconds)
+
+
+def excuse(rows: Iterable[Slot], seconds: float) -> None:
+    """Put off when jobs began by the time for which they and their host stood still: it counts for no walltime."""
+    for row in rows:
+        if row[slots.STATE] == slots.RUNNING:
+            row[slots.BEGUN] += int(seconds * 1e9)
 
 
 def is_running(slot: Slot, job: int) -> bool:

@@ -6,22 +6,69 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from jobsys.batch.cluster.kube_api import AnswerError, Api
+from jobsys.batch.cluster.kube_api import AnswerError, Api, ExpiredError
 from jobsys.batch.cluster.kube_objects import NUMBER
 from jobsys.batch.cluster.scheduler import PassingError, ranges
 
 
+class PretendStream:
+    """A watch whose events are there as soon as they have happened; ``over`` cuts it."""
+
+    def __init__(self, api: "PretendApi", kind: str, version: str) -> None:
+        self.over = False
+        self._api, self._kind, self._at = api, kind, int(version)
+
+    def take(self):
+        self._api.notice()
+        events = [copy.deepcopy(event) for at, kind, event in self._api.events if at > self._at and kind == self._kind]
+        bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self._api.version_now)}}}
+        self._at = self._api.version_now
+        return [] if self.over else [*events, bookmark]
+
+    def close(self):
+        self.over = True
+
+
 class PretendApi(Api):
-    """Objects by kind and name; ``log`` has each request."""
+    """Objects by kind and name; ``log`` has each request, ``events`` what a watch tells."""
 
     def __init__(self, version: tuple[int, int] = (1, 31), page: int = 3) -> None:
         super().__init__(namespace="here")
         self.log: list[str] = []
         self.objects: dict[str, dict[str, Any]] = {"secrets": {}, "jobs": {}, "pods": {}}
         self.refuse: Callable[[str, str, Any], None] = lambda method, kind, body: None
+        self.events: list[tuple[int, str, Any]] = []
+        self.version_now = 100
+        self.forgotten = 0  # whoever watches from before that is told that it is too long ago
+        self._noticed: dict[tuple[str, str], Any] = {}
         self._told = version
         self._page = page
         self._uids = itertools.count()
+
+    def watch(self, kind, version, **query):
+        self.log.append(f"WATCH {kind}")
+        self.refuse("WATCH", kind, None)
+        assert query == {"labelSelector": "app.kubernetes.io/managed-by=jobsys"}
+        if int(version) < self.forgotten:
+            raise ExpiredError("too old resource version")
+        return PretendStream(self, kind, version)
+
+    def notice(self):
+        """Give what has changed since this was last called a version each, and tell of it."""
+        there = {(kind, name): one for kind, objects in self.objects.items() for name, one in objects.items()}
+        for key, gone in list(self._noticed.items()):
+            if key not in there:
+                self._happen("DELETED", key, gone)
+                del self._noticed[key]
+        for key, one in there.items():
+            if key not in self._noticed or self._noticed[key] != one:
+                self._happen("MODIFIED" if key in self._noticed else "ADDED", key, one)
+                self._noticed[key] = copy.deepcopy(one)
+
+    def _happen(self, what, key, one):
+        self.version_now += 1
+        one["metadata"]["resourceVersion"] = str(self.version_now)
+        self.events.append((self.version_now, key[0], copy.deepcopy({"type": what, "object": one})))
 
     def request(self, method, path, body=None, accept="", /, **query):
         self.log.append(f"{method} {path}")
@@ -32,12 +79,14 @@ class PretendApi(Api):
         return getattr(self, f"_{method.lower()}")(kind, name, copy.deepcopy(body), query)
 
     def _get(self, kind, name, _, query):
+        self.notice()
         if name:
             self._demand(kind, name)
             return copy.deepcopy(self.objects[kind][name])
         found, start = self._chosen(kind, query), int(query.get("continue", 0))
         more = str(start + self._page) if start + self._page < len(found) else ""
-        return {"items": copy.deepcopy(found[start : start + self._page]), "metadata": {"continue": more}}
+        metadata = {"continue": more, "resourceVersion": str(self.version_now)}
+        return {"items": copy.deepcopy(found[start : start + self._page]), "metadata": metadata}
 
     def _post(self, kind, _, body, query):
         name = body["metadata"]["name"]

@@ -1,5 +1,7 @@
 """What is known of tasks and of the jobs in them."""
 
+import signal
+
 import pytest
 
 from jobsys.batch.base import BatchJob, BatchState, RunningJob
@@ -90,6 +92,31 @@ def test_a_job_is_not_blamed_for_its_task(seen: Reason | None, told: Reason):
     part.running({1: RunningJob("n1", 5, 0.0)})
     (end,) = part.remainder(Seen(TaskState.ENDED, seen, 1))
     assert end.reason is told
+
+
+@pytest.mark.parametrize(
+    ("leaving", "seen", "told"),
+    [
+        (signal.SIGUSR2, None, Reason.TIME_LIMIT),  # it was warned, and ended by itself
+        (signal.SIGXCPU, None, Reason.TIME_LIMIT),
+        (signal.SIGUSR2, Reason.PREEMPTED, Reason.PREEMPTED),  # some schedulers warn of that by the same signal
+        (signal.SIGTERM, None, Reason.LOST),
+    ],
+)
+def test_a_task_that_was_warned_of_its_time_and_left_has_hit_the_limit(leaving: int, seen: Reason | None, told: Reason):
+    part = a_part(Requirements(), 2)
+    part.since, part.leaving = 1.0, leaving
+    part.running({1: RunningJob("n1", 5, 0.0)})
+    end, other = part.remainder(Seen(TaskState.ENDED, seen, 0))
+    assert end.reason is told
+    assert other.state is BatchState.RETURNED
+
+
+def test_a_job_that_had_hardly_begun_has_hit_no_limit():
+    part = a_part(Requirements(), 1)
+    part.since, part.leaving = 1.0, signal.SIGUSR2
+    (end,) = part.remainder(Seen(TaskState.ENDED))
+    assert end.reason is Reason.LOST
 
 
 def test_a_canceled_job_ends_as_such_whatever_ended_its_task():

@@ -15,7 +15,7 @@ from jobsys.batch.cluster import grid_engine_text as text
 from jobsys.batch.cluster.commands import drive
 from jobsys.batch.cluster.grid_engine import ACCOUNTS, GridEngine
 from jobsys.batch.cluster.grid_engine_asks import wrapped
-from jobsys.batch.cluster.grid_engine_earlier import PATIENCE, ROUND, ROUNDS
+from jobsys.batch.cluster.grid_engine_earlier import PATIENCE, ROUND, SILENCE
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Output, PassingError, Seen, TaskId, TaskState, ranges
 from jobsys.errors import UsageError
 from jobsys.events import Reason
@@ -414,17 +414,20 @@ def test_errors_are_explained_and_canceled() -> None:
 def test_a_host_that_is_not_heard_of_for_long() -> None:
     unheard = "<job_info>\n  <queue_info>\n    <Queue-List>\n      <name>all.q@n1</name>\n      <state>u</state>\n    </Queue-List>\n"
     both = listing(row(1, "r", "1", "all.q@n1"), row(1, "r", "2", "all.q@n2"))
-    scheduler = GridEngine()
+    now = 1000.0
+    scheduler = GridEngine(clock=lambda: now)
     world = Pretended({"qstat -xml": both, "qstat -f -xml -qs u": unheard, "qdel": ""})
-    for _ in range(ROUND * ROUNDS - 1):
+    for _ in range(int(ROUND + SILENCE) // 10):  # however often somebody looks
         assert all(what.state is TaskState.RUNNING for what in drive(scheduler.look({"1": [0, 1]}), world).values())
+        now += 10
+    assert len([words for words in world.words() if words.startswith("qstat -f")]) == SILENCE // ROUND
     seen = drive(scheduler.look({"1": [0, 1]}), world)
     assert (seen[TaskId("1", 0)].reason, seen[TaskId("1", 1)].state) == (Reason.LOST, TaskState.RUNNING)
     assert "all.q@n1" in seen[TaskId("1", 0)].message
     assert world.words()[-1] == "qdel 1.1"
     world.answers["qstat -f -xml -qs u"] = listing()
-    for _ in range(ROUND):
-        seen = drive(scheduler.look({"1": [0, 1]}), world)
+    now += ROUND
+    seen = drive(scheduler.look({"1": [0, 1]}), world)
     assert seen[TaskId("1", 0)].state is TaskState.RUNNING
 
 

@@ -41,7 +41,7 @@ def terminated(code, reason="Error", **more):
     ],
 )
 def test_recorded(name, state, reason, status, message):
-    seen = states.pod_seen(RECORDED[name], NOW)
+    seen = states.sight(RECORDED[name]).at(NOW)
     assert (seen.state, seen.reason, seen.exit_status) == (state, reason, status)
     assert seen.host == ("" if name == "unschedulable" else "localhost")
     assert message is None or seen.message == message
@@ -86,7 +86,7 @@ def test_why_recorded_pods_wait():
     ],
 )
 def test_failures(status, reason, exit_status):
-    seen = states.pod_seen(made(**status), NOW)
+    seen = states.sight(made(**status)).at(NOW)
     assert (seen.state, seen.reason, seen.exit_status, seen.host) == (ENDED, reason, exit_status, "n1")
 
 
@@ -102,27 +102,38 @@ def test_failures(status, reason, exit_status):
 )
 def test_disruptions(word, reason):
     condition = {"type": "DisruptionTarget", "status": "True", "reason": word, "message": "since"}
-    seen = states.pod_seen(made(conditions=[condition], containerStatuses=terminated(143)), NOW)
+    seen = states.sight(made(conditions=[condition], containerStatuses=terminated(143))).at(NOW)
     assert (seen.reason, seen.message) == (reason, f"{word}: since")
 
 
-def test_a_pod_that_somebody_deleted():
+def test_a_disrupted_pod_that_ended_in_order_when_it_was_told_to():
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "since"}
+    seen = states.sight(made("Succeeded", conditions=[condition], containerStatuses=terminated(0))).at(NOW)
+    assert (seen.state, seen.reason, seen.exit_status) == (ENDED, Reason.PREEMPTED, 0)
+    tell = states.job_seen({"spec": {"completions": 2}, "status": {"completedIndexes": "0-1"}})
+    assert tell(0, seen) is seen
+    assert tell(1, None) == Seen(ENDED, exit_status=0)
+
+
+def test_whose_doing_it_was_that_a_pod_was_deleted_is_not_known():
     pod = made(containerStatuses=terminated(143))
     pod["metadata"]["deletionTimestamp"] = "2026-11-28T11:49:15Z"
-    assert states.pod_seen(pod, NOW).reason is Reason.CANCELED
+    seen = states.sight(pod).at(NOW)
+    assert (seen.state, seen.reason) == (ENDED, None)
+    assert "deleted" in seen.message
 
 
 def test_a_host_that_never_says_that_a_deleted_pod_ended():
     pod = copy.deepcopy(RECORDED["deleted"])
     late = states.seconds_of(pod["metadata"]["deletionTimestamp"]) + states.GONE_SECONDS
-    assert states.pod_seen(pod, late).state is RUNNING
-    assert states.pod_seen(pod, late + 1)[:2] == (ENDED, Reason.LOST)
+    assert states.sight(pod).at(late).state is RUNNING
+    assert states.sight(pod).at(late + 1)[:2] == (ENDED, Reason.LOST)
 
 
 def test_an_unknown_phase_is_told_once(caplog):
     states._told.clear()
-    assert states.pod_seen(made("Dreaming"), NOW).state is RUNNING
-    assert states.pod_seen({**made("Dreaming"), "spec": {}}, NOW).state is QUEUED
+    assert states.sight(made("Dreaming")).at(NOW).state is RUNNING
+    assert states.sight({**made("Dreaming"), "spec": {}}).at(NOW).state is QUEUED
     assert [record.getMessage() for record in caplog.records if "Dreaming" in record.getMessage()] == [caplog.messages[0]]
 
 

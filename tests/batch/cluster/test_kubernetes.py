@@ -5,7 +5,7 @@ import pytest
 from batch.cluster.kube_pretend import PretendApi, down  # type: ignore[import-not-found]
 from jobsys.batch.cluster.kube_api import AnswerError
 from jobsys.batch.cluster.kubernetes import Kubernetes
-from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError, TaskId, TaskState
+from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError, TaskState
 from jobsys.events import Reason
 from jobsys.requirements import Requirements
 
@@ -65,24 +65,104 @@ def test_versions_choose():
     assert list(place.api.objects["jobs"]) == ["jobsys-a"]
 
 
-def test_a_look_takes_few_requests_whatever_the_number_of_tasks(place):
-    place.submit(count=3)  # a page
+def test_a_look_takes_no_request_while_the_same_asks_are_looked_at(place):
+    place.submit(count=9)
+    kinds = ["jobs", "pods"] if place.api.objects["jobs"] else ["pods"]
+    place.look(0)
+    place.api.log.clear()
+    place.api.set("jobsys-a", 0, "Running")
+    assert place.states(0, 8) == {0: "running", 8: "queued"}
     place.submit("jobsys-b", count=0)
-    place.scheduler.look({"jobsys-a": [0]})
+    assert place.api.log[-1].startswith("PATCH")
     place.api.log.clear()
     place.scheduler.look({"jobsys-a": range(3), "jobsys-b": range(3)})
-    assert len(place.api.log) == (2 if place.api.objects["jobs"] else 1)
+    path = place.api.path
+    assert place.api.log == [f"GET {path(kind)}" for kind in kinds]
 
 
-def test_a_task_that_ran_does_not_wait_again_before_its_job_knows_that_it_has_ended():
+def test_a_watch_that_was_cut_goes_on_where_it_was(place):
+    place.submit()
+    place.look(0)
+    pods = place.scheduler._pods
+    pods._stream.over = True
+    place.api.set("jobsys-a", 0, "Running")
+    place.api.log.clear()
+    assert place.states(0) == {0: "queued"}
+    assert place.states(0) == {0: "running"}
+    assert place.api.log == ["WATCH pods"]
+
+
+def test_what_happened_too_long_ago_is_listed(place):
+    place.submit()
+    place.look(0)
+    place.scheduler._pods._stream.over = True
+    place.api.set("jobsys-a", 0, "Running")
+    place.api.remove("pods", place.api.pod("jobsys-a", 1)["metadata"]["name"])
+    place.api.notice()
+    place.api.forgotten = place.api.version_now
+    place.api.log.clear()
+    assert place.states(0, 1) == ({0: "running", 1: "queued"} if place.api.objects["jobs"] else {0: "running"})
+    assert place.api.log == ["WATCH pods", f"GET {place.api.path('pods')}", "WATCH pods"]
+
+
+def test_a_server_that_is_away_tells_nothing(place):
+    place.submit()
+    place.look(0)
+    place.scheduler._pods._stream.over = True
+    place.api.refuse = down
+    with pytest.raises(PassingError):
+        place.look(0)
+    place.api.refuse = lambda *_: None
+    assert place.states(0) == {0: "queued"}
+
+
+def test_who_may_not_watch_lists(place, caplog):
+    def refuse(method, kind, _):
+        if method == "WATCH":
+            raise AnswerError(f"{kind} is forbidden", 403, "Forbidden")
+
+    place.api.refuse = refuse
+    place.submit()
+    place.states(0)
+    place.scheduler._pods.doubt()
+    place.api.set("jobsys-a", 0, "Running")
+    assert place.states(0) == {0: "running"}
+    place.api.set("jobsys-a", 0, "Succeeded")
+    place.scheduler._pods._good_until = float("inf")
+    assert place.states(0) == {0: "running"}
+    place.scheduler.cancel({"jobsys-a": [1]})
+    assert place.states(0) == {0: "ended"}
+    assert caplog.text.count("pods is forbidden") == 1
+
+
+def test_closed_and_used_again(place):
+    place.submit()
+    place.look(0)
+    stream = place.scheduler._pods._stream
+    place.scheduler.close()
+    assert stream.over
+    place.api.set("jobsys-a", 0, "Running")
+    assert place.states(0) == {0: "running"}
+
+
+def test_how_it_ended_is_known_when_the_pod_is_gone(place):
+    place.submit()
+    place.look()
+    place.api.set("jobsys-a", 2, "Failed", containerStatuses=terminated(137, "OOMKilled"))
+    place.api.notice()
+    place.api.remove("pods", place.api.pod("jobsys-a", 2)["metadata"]["name"])
+    assert place.look(2)[2].reason is Reason.MEMORY
+
+
+def test_a_task_that_ran_does_not_wait_again_before_its_job_knows_that_its_pod_is_gone():
     place = Place()
     place.submit()
     place.api.set("jobsys-a", 0, "Running")
     assert place.states(0) == {0: "running"}
-    place.api.set("jobsys-a", 0, "Succeeded")
+    place.api.remove("pods", place.api.pod("jobsys-a", 0)["metadata"]["name"])
     assert place.states(0) == {0: "running"}
     place.api.count("jobsys-a")
-    assert place.states(0) == {0: "ended"}
+    assert place.look(0)[0].reason is Reason.LOST
 
 
 def test_a_pod_that_is_gone(place):
@@ -154,27 +234,88 @@ def test_what_is_refused_leaves_nothing(place):
     assert place.api.objects["secrets"] == {}
 
 
+class Quota:
+    """Refuses to make more objects of a kind than there is room for, counting those that have ended, too."""
+
+    def __init__(self, place, kind, room):
+        self.place, self.kind, self.room = place, kind, room
+        place.api.refuse = self
+
+    def __call__(self, method, kind, body):
+        there = self.place.api.objects[kind]
+        if (method, kind) == ("POST", self.kind) and body["metadata"]["name"] not in there and len(there) >= self.room:
+            said = f"exceeded quota: q, requested: {kind}=1, used: {kind}={len(there)}, limited: {kind}={self.room}"
+            raise AnswerError(f'{kind} "x" is forbidden: {said} (HTTP 403)', 403, "Forbidden")
+
+
 def test_pods_that_the_quota_has_no_room_for_are_made_later():
-    place, room = Place(OLD), [2]
-
-    def refuse(method, kind, body):
-        pods = place.api.objects["pods"]
-        if (method, kind) == ("POST", "pods") and body["metadata"]["name"] not in pods and len(pods) >= room[0]:
-            raise AnswerError("pods is forbidden: exceeded quota: q", 403, "Forbidden")
-
-    place.api.refuse = refuse
+    place = Place(OLD)
+    quota = Quota(place, "pods", 2)
     place.submit()
     assert place.look(3)[3].message == "the namespace's quota is used up"
     assert len(place.api.objects["pods"]) == 2
-    room[0] = 9
+    quota.room = 9
     assert place.states(0, 3) == {0: "queued", 3: "queued"}
     assert len(place.api.objects["pods"]) == 4
-    room[0] = 5
+    quota.room = 5
     place.submit("jobsys-b")
     place.scheduler.cancel({"jobsys-b": None})
-    room[0] = 9
+    quota.room = 9
     place.look(0, native="jobsys-b")
     assert len(place.api.objects["pods"]) == 4
+
+
+def test_a_pod_that_has_ended_and_is_gone_is_not_made_again_when_there_is_room_for_others():
+    place = Place(OLD)
+    Quota(place, "pods", 2)
+    place.submit()
+    place.look()
+    for number in range(2):
+        place.api.set("jobsys-a", number, "Succeeded")
+        place.api.notice()
+        place.api.remove("pods", f"jobsys-a-{number}")
+    place.scheduler = place.another()
+    place.scheduler.find("jobsys-a")
+    assert sorted(place.api.objects["pods"]) == ["jobsys-a-2", "jobsys-a-3"]
+
+
+def test_a_task_that_is_canceled_before_there_is_room_is_never_made():
+    place = Place(OLD)
+    quota = Quota(place, "pods", 2)
+    place.submit()
+    place.look()
+    place.scheduler.cancel({"jobsys-a": [2]})
+    assert place.look(2)[2].reason is Reason.CANCELED
+    quota.room = 9
+    place.look()
+    assert sorted(place.api.objects["pods"]) == ["jobsys-a-0", "jobsys-a-1", "jobsys-a-3"]
+
+
+def test_a_job_that_the_quota_has_no_room_for_is_made_later():
+    place = Place()
+    quota = Quota(place, "jobs", 1)
+    place.submit()
+    place.submit("jobsys-b")
+    assert place.look(3, native="jobsys-b")[3].message == "the namespace's quota is used up"
+    quota.room = 2
+    place.look(native="jobsys-b")
+    assert list(place.api.objects["jobs"]) == ["jobsys-a", "jobsys-b"]
+
+
+def test_a_secret_that_the_quota_has_no_room_for_is_asked_for_again(place):
+    Quota(place, "secrets", 1)
+    place.submit()
+    with pytest.raises(PassingError, match="exceeded quota"):
+        place.submit("jobsys-b")
+
+
+def test_a_quota_that_is_too_small_refuses():
+    place = Place(OLD)
+    Quota(place, "pods", 0)
+    assert "limited: pods=0" in place.scheduler.check(Requirements())
+    with pytest.raises(AskRefusedError, match="limited: pods=0"):
+        place.submit()
+    assert place.api.objects["secrets"] == {}
 
 
 def test_cancel_all(place):
@@ -279,12 +420,16 @@ def test_check_tells_what_the_cluster_says(place, status, text, told):
 
 def test_what_is_over_is_swept_away_after_its_time():
     place = Place(OLD, ttl="100")
+
+    def end(native):
+        for number in range(4):
+            place.api.set(native, number, "Succeeded", containerStatuses=terminated(0))
+            state = place.api.pod(native, number)["status"]["containerStatuses"][0]["state"]
+            state["terminated"]["finishedAt"] = "1970-01-12T13:46:40Z"
+
     place.submit()
     place.submit("jobsys-b")
-    for number in range(4):
-        place.api.set("jobsys-a", number, "Succeeded", containerStatuses=terminated(0))
-        terminal = place.api.pod("jobsys-a", number)["status"]["containerStatuses"][0]["state"]["terminated"]
-        terminal["finishedAt"] = "1970-01-12T13:46:40Z"
+    end("jobsys-a")
     place.now = START + 99
     place.scheduler.learn()
     assert len(place.api.objects["secrets"]) == 2
@@ -292,6 +437,14 @@ def test_what_is_over_is_swept_away_after_its_time():
     place.scheduler.learn()
     assert list(place.api.objects["secrets"]) == ["jobsys-b"]
     assert len(place.api.objects["pods"]) == 4
+    end("jobsys-b")
+    place.now = START + 180
+    place.look(native="jobsys-b")
+    assert list(place.api.objects["secrets"]) == ["jobsys-b"]
+    place.now = START + 195
+    seen = place.look(native="jobsys-b")
+    assert place.api.objects["secrets"] == {}
+    assert place.look(native="jobsys-b") == seen
 
 
 def test_who_may_not_list_secrets_sweeps_nothing(caplog):
@@ -304,13 +457,3 @@ def test_who_may_not_list_secrets_sweeps_nothing(caplog):
     place.api.refuse = refuse
     place.scheduler.learn()
     assert "secrets is forbidden" in caplog.text
-
-
-def test_what_was_found_is_good_for_a_moment():
-    place = Place()
-    place.submit()
-    place.scheduler._good_until = place.now + 5
-    place.scheduler._asked = frozenset({"jobsys-a"})
-    assert place.scheduler.look({"jobsys-a": [0]}) == {}
-    place.scheduler.cancel({"jobsys-a": [0]})
-    assert TaskId("jobsys-a", 1) in place.scheduler.look({"jobsys-a": [1]})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobsys.batch.cluster.commands import CommandScheduler, drive
+from jobsys.batch.cluster.commands import CommandScheduler, drive, run
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Command, Output, PassingError, TaskId, TaskState
 from jobsys.batch.cluster.slurm import Slurm
 from jobsys.batch.cluster.slurm_commands import program, read_config
@@ -97,10 +97,10 @@ def test_a_submission() -> None:
         "--mem=101M",
         "--gres=gpu:2",
         "--time=62",
-        "--signal=B:TERM@30",
+        "--signal=B:USR2@30",
         "--account=acc",
-        "--export=NIL",
         "--partition=gpu",
+        "--export=ALL",
     ]
     assert shell.ran[-1].input == "#!/bin/sh\n:\n#!/bin/sh\nexec true\n"
 
@@ -122,6 +122,14 @@ def test_what_may_be_preempted_runs_elsewhere() -> None:
     options = {"partition": "main", "preemptible-partition": "spot", "preemptible-qos": "low"}
     assert {"--partition=spot", "--qos=low"} <= set(arguments(Requirements(preemptible=True), options))
     assert "--partition=main" in arguments(Requirements(), options)
+
+
+def test_the_signal_before_the_limit_is_another_one_where_it_would_come_before_a_preemption_too() -> None:
+    assert "--signal=B:USR2@30" in arguments()
+    for line in ("SlurmctldParameters     = preempt_send_user_signal,x", "PreemptParameters = send_user_signal"):
+        shell = Shell(sbatch=Output(0, "77\n"), scontrol=Output(0, f"{CONFIG}{line}\n"))
+        slurm(shell).submit(ask())
+        assert "--signal=B:TERM@30" in shell.ran[-1].argv
 
 
 def test_a_walltime_that_just_fits_into_a_partition_is_asked_for_and_not_cut_by_a_signal() -> None:
@@ -217,6 +225,28 @@ def test_what_people_set_for_themselves_does_not_shape_what_is_read(monkeypatch:
     monkeypatch.setenv("SQUEUE_FORMAT", "%i")
     monkeypatch.setenv("KEPT", "1")
     assert CommandScheduler(Slurm()).look({"7": [1]})[TaskId("7", 1)].state is TaskState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"), [({}, False), ({"export": "NIL"}, True), ({"args": "--export=ALL,A=1"}, True), ({"args": "--nice"}, False)]
+)
+def test_sbatch_exports_little_unless_somebody_says_what(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, str], whole: bool
+) -> None:
+    stand_in = tmp_path / "sbatch"
+    stand_in.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/words\nenv >{tmp_path}/variables\necho 77\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SECRET", "hush")
+    shell = Shell()
+    scheduler = CommandScheduler(Slurm(options), lambda command: run(command) if command.argv[0] == "sbatch" else shell(command))
+    submitted = scheduler.submit(ask())
+    variables = dict(line.partition("=")[::2] for line in (tmp_path / "variables").read_text().splitlines())
+    assert (submitted, variables["SLURM_CONF"], "PATH" in variables, "SECRET" in variables) == ("77", "/etc/slurm.conf", True, whole)
+    words = (tmp_path / "words").read_text()
+    assert f"--export={options.get('export', 'ALL')}" in words
+    assert words.endswith(f"{options['args']}\n") if "args" in options else words.count("--export") == 1
 
 
 # ── find ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

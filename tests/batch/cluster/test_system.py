@@ -95,6 +95,28 @@ def test_a_successor_runs_in_the_task_of_its_predecessor(system: ClusterBatchSys
     assert len(scheduler.asked) == 1
 
 
+def test_the_first_jobs_are_asked_for_as_soon_as_the_leader_has_no_more(system: ClusterBatchSystem, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system, "_clock", lambda: 0.0)
+    monkeypatch.setattr(system, "_wait", forbidden)
+    for id in (1, 2):
+        system.submit([job(id, "echo", text="x")])
+        assert system.updates(0) == []
+        assert not system._crew.waves, "the leader did not wait: it may have more"
+    with pytest.raises(RuntimeError, match="this would be a wait"):
+        system.updates(1.0)
+    assert [len(part.jobs) for wave in system._crew.waves.values() for part in wave.parts] == [2]
+    system.submit([job(3, "echo", text="x")])
+    with pytest.raises(RuntimeError, match="this would be a wait"):
+        system.updates(1.0)
+    assert len(system._crew.waves) == 1, "more may come of those that are out"
+    monkeypatch.undo()
+    collect(system, [1, 2, 3])
+
+
+def forbidden(_: float) -> None:
+    raise RuntimeError("this would be a wait")
+
+
 def test_many_jobs_are_few_tasks_and_fewer_questions(system: ClusterBatchSystem, scheduler: PretendScheduler):
     system.submit([job(id, "echo", text="x") for id in range(3000)])
     assert len(collect(system, range(3000))) == 3000

@@ -102,6 +102,8 @@ class Run:
                 return self._simulate()
         finally:
             runs.end()
+            if isinstance(self.disk, Files):
+                self.disk.close_all()
             shutil.rmtree(self.directory)
 
     def _simulate(self) -> Outcome:

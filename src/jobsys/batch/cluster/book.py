@@ -1,5 +1,6 @@
 """What a leader knows of its tasks and of the jobs in them. Pure: asks nobody, knows no time of its own."""
 
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -11,6 +12,9 @@ OVERHEAD: Final = 256 << 20
 """Bytes that a task takes beside its jobs: some schedulers count what its processes share once for each."""
 START: Final = 60.0
 """Seconds that are added to the walltime of a task, for its start."""
+WARNINGS: Final = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU})
+"""Signals by which schedulers say that a task's time is nearly over: it then ends by itself, of which they tell nothing but its status."""
+_WARNED: Final = "its time was nearly over; if the scheduler allows more, ask for it with walltime="
 
 
 class Part:
@@ -73,6 +77,8 @@ class Part:
         jobs, begun, canceled = dict(self.jobs), set(self.begun), set(self.canceled)
         self.jobs.clear()
         self.begun.clear()
+        if begun and seen.reason is None and self.leaving in WARNINGS:
+            seen = seen._replace(reason=Reason.TIME_LIMIT, exit_status=None, message=_WARNED)
         if not begun and self.since and (seen.reason or seen.exit_status or self.leaving):
             begun = set(list(jobs)[:1])
         for local, job in jobs.items():
@@ -89,6 +95,7 @@ def _ended(job: BatchJob, part: Part, seen: Seen) -> BatchUpdate:
     if reason in {Reason.FAILED, Reason.CANCELED}:  # the task's program failed, not the job; or somebody else canceled the task
         reason = Reason.LOST if reason is Reason.FAILED else Reason.KILLED
     why = seen.message or (f"exit status {seen.exit_status}" if seen.exit_status else "its scheduler does not say why")
+    why += f" (it left after signal {part.leaving})" if part.leaving > 0 and seen.reason is None else ""
     where = f"task {part.shown()}" + (f" on {part.host or seen.host}" if part.host or seen.host else "")
     message = f"{where} ended before the job did: {why}"
     limit = job.requirements.memory if reason is Reason.MEMORY else None

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Collection, Mapping
+from fnmatch import fnmatchcase
 from typing import Final, TypeVar
 
 from jobsys.batch.cluster.scheduler import Ask, Command, Output, PassingError, Scheduler, Seen, Steps, TaskId, TextScheduler
@@ -22,7 +23,8 @@ def run(command: Command, seconds: float = SECONDS) -> Output:
         PassingError: it does not end in time.
         BatchSystemError: there is no such program.
     """
-    changed = {**os.environ, "LC_ALL": "C.UTF-8", **command.environment}
+    own = {name: value for name, value in os.environ.items() if any(fnmatchcase(name, pattern) for pattern in command.inherits)}
+    changed = {**own, "LC_ALL": "C.UTF-8", **command.environment}
     environment = {name: value for name, value in changed.items() if value is not None}
     try:
         done = subprocess.run(

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from jobsys.batch.cluster import grid_engine_text as text
@@ -44,8 +45,8 @@ class GridEngine(TextScheduler):
     index = INDEX
     first = FIRST
 
-    def __init__(self, options: Mapping[str, str] | None = None) -> None:
-        """Take the settings that were given.
+    def __init__(self, options: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the settings that were given; ``clock`` tells for how long a host has been silent.
 
         Raises:
             UsageError: there is no such setting, or a value makes no sense.
@@ -54,7 +55,7 @@ class GridEngine(TextScheduler):
         self._args = words_of(self.options)
         self._memory = [name.strip() for name in self.options["memory"].split(",") if name.strip()]
         self._consumables: dict[str, str] = {}
-        self._earlier = Earlier()
+        self._earlier = Earlier(clock)
         self._strange: set[str] = set()
         self._turn = 0
 

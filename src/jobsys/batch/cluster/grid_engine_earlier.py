@@ -1,6 +1,7 @@
 """What earlier looks have shown that Grid Engine does not tell: tasks on their way into the accounts, what was canceled, lost hosts."""
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from jobsys.batch.cluster.scheduler import Seen, TaskId
@@ -8,10 +9,10 @@ from jobsys.events import Reason
 
 PATIENCE: Final = 30
 """For how many looks a task is told of as before that has left the queue: by default it is in the accounts 15 s later."""
-ROUND: Final = 30
-"""How many looks there are to a question for hosts that are not heard of."""
-ROUNDS: Final = 10
-"""How often in a row a host must be missed: about five minutes, behind the five that qmaster waits before it says so (``max_unheard``)."""
+ROUND: Final = 30.0
+"""Seconds between two questions for hosts that are not heard of."""
+SILENCE: Final = 300.0
+"""Seconds for which a host must be missed, behind the five minutes that qmaster waits before it says so (``max_unheard``)."""
 
 
 class Marked:
@@ -36,26 +37,27 @@ class Marked:
 class Earlier:
     """What is known of tasks from earlier looks."""
 
-    def __init__(self) -> None:
-        """Know nothing."""
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Know nothing; ``clock`` gives seconds that never go back."""
         self.canceled = Marked()  # by us
         self.deleted = Marked()  # by somebody
         self._alive: dict[TaskId, tuple[Seen, int]] = {}  # as last seen, and how many looks more it will be told of so
-        self._unheard: dict[str, int] = {}  # how often each was missed in a row
-        self._looks = 0
+        self._clock = clock
+        self._asked = clock()  # when hosts that are not heard of were asked for
+        self._unheard: dict[str, float] = {}  # since when each is missed
 
     def begin(self) -> bool:
-        """Count a look; tell whether it is time to ask which hosts are not heard of."""
-        self._looks += 1
-        return self._looks % ROUND == 0
+        """Tell whether it is time to ask which hosts are not heard of."""
+        return self._clock() >= self._asked + ROUND
 
     def miss(self, instances: Collection[str]) -> None:
         """Take in of which instances of queues qmaster does not hear."""
-        self._unheard = {name: self._unheard.get(name, 0) + 1 for name in instances}
+        self._asked = now = self._clock()
+        self._unheard = {name: self._unheard.get(name, now) for name in instances}
 
     def is_lost(self, instance: str) -> bool:
         """Tell whether an instance has been missed for too long."""
-        return self._unheard.get(instance, 0) >= ROUNDS
+        return self._asked - self._unheard.get(instance, math.inf) >= SILENCE
 
     def is_due(self, task: TaskId) -> bool:
         """Tell whether to look up in the accounts what has left the queue: less and less often, since that may take long."""

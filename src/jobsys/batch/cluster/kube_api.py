@@ -1,18 +1,16 @@
-"""The way to an API server of Kubernetes: who we are by the official package, requests as plain JSON over its pool of connections.
-
-Its models and the signatures of its calls change from version to version; what is used of it here has not since version 12.
-"""
+"""Requests to an API server of Kubernetes, as plain JSON over the official package's pool of connections."""
 
 import importlib
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from jobsys.batch.cluster.kube_login import Login, log_in
+from jobsys.batch.cluster.kube_stream import Stream
 from jobsys.batch.cluster.scheduler import PassingError
-from jobsys.errors import BatchSystemError, UsageError
+from jobsys.errors import BatchSystemError
 
 Json = dict[str, Any]
 
@@ -20,8 +18,9 @@ PAGE: Final = 500
 METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 CONNECT_SECONDS: Final = 15.0
 READ_SECONDS: Final = 60.0
+WATCH_SECONDS: Final = 60
+"""How long one watch lasts: a connection that was cut unnoticed is not waited for much longer."""
 _PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
-_IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class AnswerError(BatchSystemError):
@@ -34,6 +33,10 @@ class AnswerError(BatchSystemError):
         self.reason = reason
 
 
+class ExpiredError(PassingError):
+    """What was asked for is too long ago: a list, or a watch, begins anew."""
+
+
 class Api:
     """Requests to one API server, in one namespace."""
 
@@ -41,7 +44,7 @@ class Api:
         """Log nobody in yet; empty: what KUBECONFIG or ``~/.kube/config`` say, or else the pod in which this process runs."""
         self._from = (kubeconfig, context)
         self._namespace = namespace
-        self._login: tuple[Any, Any] | None = None  # the package's configuration, and a pool of connections
+        self._login: Login | None = None
         self._version: tuple[int, int] | None = None
 
     @property
@@ -99,13 +102,32 @@ class Api:
 
     def list(self, kind: str, *, accept: str = "", **query: str) -> Iterator[Json]:
         """Give the objects that a query names, page by page; ``accept`` as `METADATA`: no more than what they are called."""
+        for page in self.pages(kind, accept=accept, **query):
+            yield from page.get("items") or ()
+
+    def pages(self, kind: str, *, accept: str = "", **query: str) -> Iterator[Json]:
+        """Give lists of the objects that a query names, a page each; all pages tell of the same moment."""
         more = ""
         while True:
-            told = self.request("GET", self.path(kind), None, accept, **query, limit=str(PAGE), **({"continue": more} if more else {}))
-            yield from told.get("items") or ()
-            more = (told.get("metadata") or {}).get("continue") or ""
+            page = self.request("GET", self.path(kind), None, accept, **query, limit=str(PAGE), **({"continue": more} if more else {}))
+            yield page
+            more = (page.get("metadata") or {}).get("continue") or ""
             if not more:
                 return
+
+    def watch(self, kind: str, version: str, **query: str) -> Stream:
+        """Give what happens to the objects that a query names, from a version on, for `WATCH_SECONDS`.
+
+        Raises:
+            ExpiredError: the server does not know any more what has happened since then.
+            PassingError: as for `request`.
+            AnswerError: as for `request`.
+        """
+        more = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
+        answer = self._answer("GET", f"{self.path(kind)}?{urlencode({**query, **more})}", None, "", WATCH_SECONDS + CONNECT_SECONDS)
+        if answer.status == 200:
+            return Stream(answer)
+        raise _refusal(answer.status, _text(answer))
 
     def request(self, method: str, path: str, body: Json | None = None, accept: str = "", /, **query: str) -> Json:
         """Send a request; give the answer.
@@ -114,21 +136,23 @@ class Api:
             PassingError: there was no answer, or one that says that the server is out of order or too busy.
             AnswerError: the server says no.
         """
-        target = path + (f"?{urlencode(query)}" if query else "")
-        status, text = self._send(method, target, body, accept)
-        if status == 401:  # a token may have been replaced since
-            self._login = None
-            status, text = self._send(method, target, body, accept)
-        if 200 <= status < 300:
+        answer = self._answer(method, path + (f"?{urlencode(query)}" if query else ""), body, accept, READ_SECONDS)
+        text = _text(answer)
+        if 200 <= answer.status < 300:
             return _object(text)
-        said = _object(text)
-        message = f"{said.get('message') or text.decode(errors='replace')[:500]} (HTTP {status})"
-        if status in _PASSING or said.get("reason") == "Expired":  # a list that took too long begins anew
-            raise PassingError(f"Kubernetes: {message}")
-        raise AnswerError(f"Kubernetes: {message}", status, str(said.get("reason", "")))
+        raise _refusal(answer.status, text)
 
-    def _send(self, method: str, target: str, body: Json | None, accept: str) -> tuple[int, bytes]:
-        configuration, pool = self._log_in()
+    def _answer(self, method: str, target: str, body: Json | None, accept: str, seconds: float) -> Any:
+        """Send a request; give the answer of urllib3, its body still to be read."""
+        answer = self._send(method, target, body, accept, seconds)
+        if answer.status == 401:  # a token may have been replaced since
+            _text(answer)
+            self._login = None
+            answer = self._send(method, target, body, accept, seconds)
+        return answer
+
+    def _send(self, method: str, target: str, body: Json | None, accept: str, seconds: float) -> Any:
+        configuration, pool, _ = self._log_in()
         urllib3 = importlib.import_module("urllib3")
         headers = {"Accept": accept or "application/json", "Accept-Encoding": "gzip", "User-Agent": "jobsys"}
         if body is not None:
@@ -137,50 +161,40 @@ class Api:
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
         try:
-            answer = pool.request(
+            return pool.request(
                 method,
                 configuration.host.rstrip("/") + target,
                 body=None if body is None else json.dumps(body).encode(),
                 headers=headers,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds),
                 retries=False,
                 redirect=False,
+                preload_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
             raise PassingError(f"Kubernetes at {configuration.host} does not answer: {error}") from error
-        return int(answer.status), bytes(answer.data)
 
-    def _log_in(self) -> tuple[Any, Any]:
+    def _log_in(self) -> Login:
         """Read who we are, once."""
         if self._login is None:
-            client, config = _package()
-            configuration = client.Configuration()
-            namespace = self._configure(config, configuration)
-            self._namespace = self._namespace or namespace or "default"
-            self._login = configuration, importlib.import_module("kubernetes.client.rest").RESTClientObject(configuration).pool_manager
+            self._login = log_in(*self._from)
+            self._namespace = self._namespace or self._login.namespace or "default"
         return self._login
 
-    def _configure(self, config: Any, configuration: Any) -> str:
-        kubeconfig, context = (text or None for text in self._from)
-        try:
-            config.load_kube_config(kubeconfig, context, configuration, persist_config=False)
-            contexts, current = config.list_kube_config_contexts(kubeconfig)
-            chosen = next((one for one in contexts if one["name"] == context), current)
-            return str(chosen["context"].get("namespace") or "")
-        except config.ConfigException as error:
-            if kubeconfig is not None or context is not None or not _IN_POD.exists():
-                way = "give --batch-option kubeconfig=FILE, or set KUBECONFIG; `kubectl get pods` tells whether that works"
-                raise UsageError(f"Kubernetes can't be reached: {error}: {way}") from error
-        config.load_incluster_config(client_configuration=configuration)
-        return _IN_POD.read_text().strip()
 
-
-def _package() -> tuple[Any, Any]:
-    """Load the official package, which takes its time."""
+def _text(answer: Any) -> bytes:
     try:
-        return importlib.import_module("kubernetes.client"), importlib.import_module("kubernetes.config")
-    except ModuleNotFoundError as error:
-        raise UsageError("--batch-system kubernetes needs a package more: pip install 'jobsys[kubernetes]'") from error
+        return bytes(answer.data)
+    except importlib.import_module("urllib3").exceptions.HTTPError as error:
+        raise PassingError(f"Kubernetes broke off in the middle of an answer: {error}") from error
+
+
+def _refusal(status: int, text: bytes) -> BatchSystemError:
+    said = _object(text)
+    message = f"Kubernetes: {said.get('message') or text.decode(errors='replace')[:500]} (HTTP {status})"
+    if status == 410 or said.get("reason") == "Expired":
+        return ExpiredError(message)
+    return PassingError(message) if status in _PASSING else AnswerError(message, status, str(said.get("reason", "")))
 
 
 def _object(text: bytes) -> Json:

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from jobsys.batch.cluster import kube_objects as objects
 from jobsys.batch.cluster.kube_api import METADATA, AnswerError, Api
+from jobsys.batch.cluster.kube_quota import is_too_small, is_used_up
 from jobsys.batch.cluster.kube_states import ended_at
-from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError
+from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, PassingError, TaskId
 from jobsys.errors import BatchSystemError
 from jobsys.late import Logger
 
@@ -16,8 +17,7 @@ logger = Logger(__name__)
 
 JOBS_FROM: Final = (1, 29)
 """The first version whose Jobs count the failures of each task by itself. Before, one that fails ends all others, or is started again."""
-QUOTA: Final = "exceeded quota"
-_OURS: Final = f"{objects.MANAGED}=jobsys"
+_OURS: Final = f"{objects.MANAGED}={objects.US}"
 
 
 class Maker:
@@ -26,7 +26,9 @@ class Maker:
     def __init__(self, api: Api, options: Mapping[str, str]) -> None:
         """Make nothing yet."""
         self.short: dict[str, int] = {}
-        """Asks whose pods could not all be made yet, and how many they are."""
+        """Asks for which the quota had no room yet, and how many tasks they are."""
+        self.canceled: set[TaskId] = set()
+        """Tasks that are not to be made any more."""
         self._api = api
         self._options = options
 
@@ -40,6 +42,8 @@ class Maker:
                 raise PassingError(f"Kubernetes: the Secret {ask.name} was there, and is gone")
             self._complete(found)
         except AnswerError as error:
+            if is_used_up(str(error)):  # of Secrets: where there is none, nothing is left to go on with
+                raise PassingError(str(error)) from error
             self._withdraw(ask.name)
             way = f"`kubectl auth can-i --list --namespace {self._api.namespace}` tells what you may"
             raise AskRefusedError(f"{error}: {way}; docs/clusters/kubernetes.md tells what it takes") from error
@@ -54,7 +58,7 @@ class Maker:
         return name
 
     def go_on(self) -> None:
-        """Make the pods for which there was no room."""
+        """Make that for which there was no room."""
         for name in list(self.short):
             if self.find(name) is None:
                 del self.short[name]
@@ -79,32 +83,43 @@ class Maker:
                 self._withdraw(metadata["name"])
 
     def _complete(self, secret: Json) -> None:
-        """Make what a Secret plans, once: what is there already is left alone."""
-        metadata = secret["metadata"]
-        if objects.MADE in (metadata.get("annotations") or {}):
+        """Make what a Secret plans, once, as far as the quota has room: what has been made already is left alone."""
+        metadata, plan = secret["metadata"], objects.plan_of(secret)
+        name, notes, change = metadata["name"], metadata.get("annotations") or {}, {}
+        if objects.MADE in notes:
             return
-        name, plan, change = metadata["name"], objects.plan_of(secret), {}
-        if "job" in plan:
-            job = self._api.create("jobs", plan["job"]) or self._api.get("jobs", name)
-            if job is None:
-                raise PassingError(f"Kubernetes: the Job {name} was there, and is gone")
-            change = {"ownerReferences": [objects.reference("Job", name, job["metadata"]["uid"])]}
-        elif not self._make_pods(name, plan, metadata["uid"]):
+        first = name not in self.short and objects.SO_FAR not in notes
+        try:
+            if "job" in plan:
+                change = self._make_job(name, plan["job"])
+            else:
+                self._make_pods(name, plan, metadata["uid"], int(notes.get(objects.SO_FAR, 0)))
+        except AnswerError as error:
+            if not is_used_up(str(error)) and (first or not is_too_small(str(error))):
+                raise
+            self.short[name] = plan["job"]["spec"]["completions"] if "job" in plan else plan["count"]
             return
+        self.short.pop(name, None)
         self._api.patch("secrets", name, {"metadata": {**change, "annotations": {objects.MADE: "yes"}}})
 
-    def _make_pods(self, name: str, plan: Json, owner: str) -> bool:
-        """Make the pods of a plan, as far as the namespace has room; tell whether all are there."""
-        for number in range(plan["count"]):
+    def _make_job(self, name: str, plan: Json) -> Json:
+        """Make a Job; give what is noted in its Secret."""
+        job = self._api.create("jobs", plan) or self._api.get("jobs", name)
+        if job is None:
+            raise PassingError(f"Kubernetes: the Job {name} was there, and is gone")
+        return {"ownerReferences": [objects.reference("Job", name, job["metadata"]["uid"])]}
+
+    def _make_pods(self, name: str, plan: Json, owner: str, start: int) -> None:
+        """Make the pods of a plan from a number on; where that is refused, note how far it came: those before may have ended, and gone."""
+        for number in range(start, plan["count"]):
+            if TaskId(name, number) in self.canceled:
+                continue
             try:
                 self._api.create("pods", objects.pod(name, number, plan, owner))
-            except AnswerError as error:
-                if QUOTA not in str(error):
-                    raise
-                self.short[name] = plan["count"]
-                return False
-        self.short.pop(name, None)
-        return True
+            except AnswerError:
+                if number > start:
+                    self._api.patch("secrets", name, {"metadata": {"annotations": {objects.SO_FAR: str(number)}}})
+                raise
 
     def _withdraw(self, name: str) -> None:
         """Leave nothing of an ask; its pods go with the Secret."""

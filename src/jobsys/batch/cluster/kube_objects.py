@@ -13,12 +13,15 @@ from jobsys.requirements import Requirements
 Json = dict[str, Any]
 
 MANAGED: Final = "app.kubernetes.io/managed-by"
+US: Final = "jobsys"
 ASK: Final = "jobsys/ask"
 """The label that holds the name of an ask."""
 NUMBER: Final = "batch.kubernetes.io/job-completion-index"
 """The label that holds a task's number: Kubernetes' own, which has been a label since 1.28."""
 MADE: Final = "jobsys/made"
 """The annotation of a Secret whose pods, or Job, have all been made."""
+SO_FAR: Final = "jobsys/made-so-far"
+"""The annotation of a Secret that says how many of its pods have been made: none of these is made again."""
 TITLE: Final = "jobsys/title"
 INDEX: Final = "JOB_COMPLETION_INDEX"
 SCRIPT: Final = "script"
@@ -214,7 +217,7 @@ def _json(options: Mapping[str, str], name: str) -> Json:
 
 
 def _labels(ask: str) -> Json:
-    return {MANAGED: "jobsys", ASK: ask}
+    return {MANAGED: US, ASK: ask}
 
 
 def _metadata(name: str, ask: str, title: str) -> Json:

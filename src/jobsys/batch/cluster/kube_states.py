@@ -1,7 +1,7 @@
 """What Kubernetes says of pods and Jobs, in our words: tables and pure functions."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -57,8 +57,12 @@ STUCK: Final = frozenset(
     }
 )
 """Why a container waits that will not start by itself."""
+DELETED: Final = (
+    "its pod was deleted: by somebody or, which Kubernetes does not tell before 1.26, for another pod or its host to be drained"
+)
 GONE_SECONDS: Final = 120.0
 """How long after its last moment a pod that was deleted may still be there, before its host counts as lost."""
+_SILENT: Final = "its host does not answer"
 _SIGNALS: Final = 31
 _told: set[str] = set()
 
@@ -79,14 +83,54 @@ def task_of(pod: Json) -> TaskId | None:
     return TaskId(labels[ASK], int(number)) if ASK in labels and str(number).isdecimal() else None
 
 
-def pod_seen(pod: Json, now: float) -> Seen:
-    """Tell what is with a task by its pod; ``now`` in seconds since 1970."""
-    status = pod.get("status") or {}
-    host = str((pod.get("spec") or {}).get("nodeName") or "")
+class Sight(NamedTuple):
+    """What a pod says of a task, to whomever looks at whatever time."""
+
+    number: int
+    """Of the task; -1: the pod is none."""
+    born: tuple[str, str]
+    """When it was made, and its name: of two pods of a task, the later one counts."""
+    seen: Seen
+    wait: Wait | None
+    deleted: float
+    """When it was to be gone by, in seconds since 1970; 0: nobody has deleted it."""
+
+    def at(self, now: float) -> Seen:
+        """Tell what is with the task; ``now`` in seconds since 1970.
+
+        A host is lost whose pods were deleted and stay all the same, since nobody there says that they have ended.
+        """
+        if self.seen.state is TaskState.ENDED or not self.deleted or now - self.deleted <= GONE_SECONDS:
+            return self.seen
+        return self.seen._replace(state=TaskState.ENDED, reason=Reason.LOST, message=self.seen.message or _SILENT)
+
+
+def sight(pod: Json) -> Sight:
+    """Take from a pod what is worth keeping."""
+    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
     seen = _PHASES.get(str(status.get("phase") or "Pending"), _unknown)(pod, status)
-    if seen.state is not TaskState.ENDED:
-        seen = _deleted(pod, status, now) or seen
-    return seen._replace(host=host)
+    deleted = seconds_of(metadata.get("deletionTimestamp"))
+    wait = waiting(status) if seen.state is TaskState.QUEUED else None
+    if seen.state is not TaskState.ENDED and deleted and status.get("reason") == "NodeLost":
+        seen = Seen(TaskState.ENDED, Reason.LOST, message=_message(status, _SILENT))
+    born = (str(metadata.get("creationTimestamp") or ""), str(metadata.get("name") or ""))
+    task = task_of(pod)
+    return Sight(-1 if task is None else task.number, born, seen._replace(host=_host(pod)), wait, deleted)
+
+
+def is_final(one: Sight) -> bool:
+    """Tell whether nothing can come after this."""
+    return one.seen.state is TaskState.ENDED
+
+
+def by_number(sights: Iterable[Sight]) -> dict[int, Sight]:
+    """Give what is known of each task by its number."""
+    found: dict[int, Sight] = {}
+    for one in sights:
+        if one.number not in found or found[one.number].born <= one.born:
+            found[one.number] = one
+    found.pop(-1, None)
+    return found
 
 
 def _pending(_: Json, status: Json) -> Seen:
@@ -94,12 +138,12 @@ def _pending(_: Json, status: Json) -> Seen:
     return Seen(TaskState.QUEUED, message=found.message if found else "")
 
 
-def _running(_: Json, __: Json) -> Seen:
-    return Seen(TaskState.RUNNING)
+def _running(_: Json, status: Json) -> Seen:
+    return Seen(TaskState.RUNNING, message=_message(status, ""))
 
 
-def _succeeded(_: Json, __: Json) -> Seen:
-    return Seen(TaskState.ENDED, exit_status=0)
+def _succeeded(_: Json, status: Json) -> Seen:
+    return _disrupted(status, {}, 0) or Seen(TaskState.ENDED, exit_status=0)  # told to end, a task does so in order
 
 
 def _unknown(pod: Json, status: Json) -> Seen:
@@ -107,31 +151,36 @@ def _unknown(pod: Json, status: Json) -> Seen:
     if phase not in _told:
         _told.add(phase)
         logger.warning("Kubernetes says %r of a pod, which jobsys does not know: it is taken for one that goes on", phase)
-    started = bool((pod.get("spec") or {}).get("nodeName"))
-    return Seen(TaskState.RUNNING if started else TaskState.QUEUED, message=_message(status, phase))
+    return Seen(TaskState.RUNNING if _host(pod) else TaskState.QUEUED, message=_message(status, phase))
 
 
 def _failed(pod: Json, status: Json) -> Seen:
     terminated = _terminated(status)
     status_of_program = _exit_status(terminated)
-    disruption = _condition(status, "DisruptionTarget") or {}
-    for words in (status, disruption):
+    if (disrupted := _disrupted(status, terminated, status_of_program)) is not None:
+        return disrupted
+    word = str(terminated.get("reason") or status.get("reason") or "")
+    message = _message(status, str(terminated.get("message") or "")) or word
+    if word in CONTAINER_REASONS:
+        return Seen(TaskState.ENDED, CONTAINER_REASONS[word], status_of_program, message)
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return Seen(TaskState.ENDED, message=DELETED)
+    if not terminated:
+        return Seen(TaskState.ENDED, Reason.LOST, None, message or "its host did not start it")
+    killed = status_of_program is not None and status_of_program < 0
+    return Seen(TaskState.ENDED, Reason.KILLED if killed else Reason.FAILED, status_of_program, message)
+
+
+def _disrupted(status: Json, terminated: Json, status_of_program: int | None) -> Seen | None:
+    """Tell why a pod was ended that did not end by itself, if that was written down."""
+    for words in (status, _condition(status, "DisruptionTarget") or {}):
         word = str(words.get("reason") or "")
         if word in REASONS:
             message = str(words.get("message") or terminated.get("message") or "")
             own = word == "Evicted" and any(part in message for part in OWN_FAULT)
             reason = Reason.FAILED if own else REASONS[word]
             return Seen(TaskState.ENDED, reason, None if reason is Reason.LOST else status_of_program, f"{word}: {message}".rstrip(": "))
-    word = str(terminated.get("reason") or status.get("reason") or "")
-    message = _message(status, str(terminated.get("message") or "")) or word
-    if word in CONTAINER_REASONS:
-        return Seen(TaskState.ENDED, CONTAINER_REASONS[word], status_of_program, message)
-    if (pod.get("metadata") or {}).get("deletionTimestamp"):
-        return Seen(TaskState.ENDED, Reason.CANCELED, status_of_program, message)
-    if not terminated:
-        return Seen(TaskState.ENDED, Reason.LOST, None, message or "its host did not start it")
-    killed = status_of_program is not None and status_of_program < 0
-    return Seen(TaskState.ENDED, Reason.KILLED if killed else Reason.FAILED, status_of_program, message)
+    return None
 
 
 _PHASES: Final[dict[str, Callable[[Json, Json], Seen]]] = {
@@ -142,21 +191,12 @@ _PHASES: Final[dict[str, Callable[[Json, Json], Seen]]] = {
 }
 
 
-def _deleted(pod: Json, status: Json, now: float) -> Seen | None:
-    """Tell that a host is lost, whose pods were deleted and stay all the same, since nobody there says that they have ended."""
-    deleted = seconds_of((pod.get("metadata") or {}).get("deletionTimestamp"))
-    if not deleted:
-        return None
-    if status.get("reason") == "NodeLost" or now - deleted > GONE_SECONDS:
-        return Seen(TaskState.ENDED, Reason.LOST, message=_message(status, "its host does not answer"))
-    return None
-
-
 def waiting(status: Json) -> Wait | None:
     """Tell why a pod does not start; None if it waits as every pod does."""
     scheduled = _condition(status, "PodScheduled") or {}
     if scheduled.get("status") == "False":
-        since = seconds_of(scheduled.get("lastTransitionTime"))
+        gated = scheduled.get("reason") == "SchedulingGated"  # somebody else queues it, and says when it may start
+        since = 0.0 if gated else seconds_of(scheduled.get("lastTransitionTime"))
         return Wait(True, since, f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}")
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waits = (container.get("state") or {}).get("waiting") or {}
@@ -185,7 +225,7 @@ def job_seen(job: Json) -> Callable[[int, Seen | None], Seen | None]:
             return None
         host = seen.host if seen else ""
         if number in done:
-            return Seen(TaskState.ENDED, exit_status=0, host=host)
+            return seen if seen is not None and seen.state is TaskState.ENDED else Seen(TaskState.ENDED, exit_status=0, host=host)
         if seen is not None and (seen.state is TaskState.ENDED or not (number in failed or over)):
             return seen
         if over:
@@ -238,6 +278,10 @@ def _condition(status: Json, kind: str) -> Json | None:
 
 def _counts(condition: Json) -> bool:
     return condition.get("status") == "True" or condition.get("type") == "PodScheduled"
+
+
+def _host(pod: Json) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
 
 
 def _message(status: Json, otherwise: str) -> str:

@@ -1,7 +1,7 @@
 """The seam between tasks and the scheduler of a cluster: equal tasks are asked for together, looked at together, canceled together.
 
 A scheduler of the command line is a set of text functions, each a generator: it yields a `Command`, is sent its `Output`, and returns what
-that means. It starts no process, knows no time, and can be driven by a test with outputs that were written down.
+that means. It starts no process, knows no time but by a clock that it is given, and can be driven by a test with outputs that were kept.
 """
 
 import math
@@ -76,6 +76,7 @@ class Command(NamedTuple):
     argv: Sequence[str]
     input: str = ""
     environment: Mapping[str, str | None] = {}  # over that of this process; None: without this variable
+    inherits: Sequence[str] = ("*",)  # patterns of the variables that it gets of this process
 
 
 class Output(NamedTuple):

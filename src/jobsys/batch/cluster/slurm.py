@@ -23,7 +23,7 @@ from jobsys.batch.cluster.scheduler import (
     ranges,
     words_of,
 )
-from jobsys.batch.cluster.slurm_commands import NOT_OURS, Site, arguments, program, read_config
+from jobsys.batch.cluster.slurm_commands import NEEDED, NOT_OURS, Site, arguments, program, read_config
 from jobsys.errors import UsageError
 from jobsys.requirements import Requirements
 
@@ -52,7 +52,7 @@ class Slurm(TextScheduler):
         Setting("gres", "name of what counts as an accelerator, also with its type, as in gpu:a100", "gpu"),
         Setting("preemptible-partition", "where to run what may be preempted"),
         Setting("preemptible-qos", "quality of service of what may be preempted"),
-        Setting("export", "variables that tasks get from here, as for sbatch --export", "NIL"),
+        Setting("export", "variables that tasks get from here, as for sbatch --export; without, those that sbatch itself needs"),
         Setting("most", "tasks that are asked for at once, at most; without, as many as the cluster takes in one array"),
         Setting("args", "more arguments for sbatch"),
     )
@@ -119,9 +119,19 @@ class Slurm(TextScheduler):
         allowed = yield from self._allowed(requirements)
         return places.problem(allowed, requirements)
 
-    def _command(self, *argv: str, input: str = "") -> Command:
+    def _command(self, *argv: str) -> Command:
         several = {"SLURM_CLUSTERS": self.options["cluster"]} if self.options["cluster"] else {}
-        return Command(argv, input, {**NOT_OURS, **several})
+        return Command(argv, environment={**NOT_OURS, **several})
+
+    def _sbatch(self, argv: Iterable[str], script: str) -> Command:
+        """Write the command that submits: unless somebody says what is exported it has little that could be, and exports that.
+
+        For every other word than ALL, 22.05 runs a login shell on the node first, which takes longer than all else.
+        """
+        chosen = self.options["export"] or any(word.startswith("--export") for word in self._args)
+        export = self.options["export"] or "ALL"
+        command = self._command("sbatch", *argv, f"--export={export}", *self._args)
+        return command._replace(input=script, inherits=("*",) if chosen else NEEDED)
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,10 +141,10 @@ class Slurm(TextScheduler):
         if ask.count > site.most:
             raise AskRefusedError(f"Slurm takes {site.most} tasks at once here (MaxArraySize), not {ask.count}")
         place = places.choose((yield from self._allowed(ask.requirements)), ask.requirements)
-        named = {name: self.options[name] for name in ("gres", "account", "export")}
+        named = {name: self.options[name] for name in ("gres", "account")}
         named["qos"] = self._named(ask.requirements, "qos")
         named["partition"] = self._named(ask.requirements, "partition") or ("" if place is None or place.default else place.name)
-        output = yield self._command("sbatch", *arguments(ask, place, named), *self._args, input=program(ask))
+        output = yield self._sbatch(arguments(ask, place, named, site.warning), program(ask))
         if output.status != 0:
             self._places = None  # what was known may be out of date
             raise words.not_taken(output)

@@ -24,6 +24,12 @@ NOT_OURS: Final[Mapping[str, str | None]] = {
 }
 """Variables with which people shape what Slurm's commands print, or what they do."""
 
+NEEDED: Final = (
+    *("SLURM_*", "_SLURM_*", "SBATCH_*", "SPANK_*", "MUNGE_*", "KRB5*", "LC_*"),
+    *("PATH", "LD_LIBRARY_PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"),
+)
+"""Patterns of the variables by which sbatch, its plugins and the wrappers of a site find their way: tasks get these and no others."""
+
 
 class Site(NamedTuple):
     """What is known of a cluster."""
@@ -31,15 +37,17 @@ class Site(NamedTuple):
     most: int = 1000
     accounts: bool = False  # whether sacct can be asked
     finished: str = ""  # the file in which finished jobs are noted, if that is how they are
+    warning: str = "USR2"  # the signal that comes before the time limit; by another than SIGTERM, a task that left is known to have hit it
 
 
-def arguments(ask: Ask, place: places.Partition | None, named: Mapping[str, str]) -> Iterator[str]:
+def arguments(ask: Ask, place: places.Partition | None, named: Mapping[str, str], warning: str) -> Iterator[str]:
     """Write the arguments of sbatch.
 
     Args:
         ask: the tasks.
         place: the partition in which they will probably run, if that is known.
         named: options that go to sbatch under their own names, those left out that have no value; ``gres`` is what accelerators are called.
+        warning: the signal that comes before the time limit.
     """
     need = ask.requirements
     yield from ("--parsable", f"--job-name={ask.name}", f"--array=0-{ask.count - 1}", "--no-requeue")
@@ -50,17 +58,17 @@ def arguments(ask: Ask, place: places.Partition | None, named: Mapping[str, str]
         yield f"--mem={max(1, mebibytes(need.memory))}M"
     if need.accelerators:
         yield f"--gres={named['gres']}:{need.accelerators}"
-    yield from _limit(need.walltime, math.inf if place is None else place.seconds)
+    yield from _limit(need.walltime, math.inf if place is None else place.seconds, warning)
     yield from (f"--{name}={value}" for name, value in named.items() if value and name != "gres")
 
 
-def _limit(walltime: float | None, most: float) -> Iterator[str]:
+def _limit(walltime: float | None, most: float, warning: str) -> Iterator[str]:
     signaled = True
     if walltime is not None:
         minutes, signaled = places.minutes(walltime, most)
         yield f"--time={minutes}"
     if signaled:
-        yield f"--signal=B:TERM@{places.EARLY}"
+        yield f"--signal=B:{warning}@{places.EARLY}"
 
 
 def read_config(text: str) -> Site:
@@ -69,7 +77,9 @@ def read_config(text: str) -> Site:
     limits = [int(found[name]) for name in ("MaxArraySize", "MaxJobCount") if found.get(name, "").isdecimal()]
     accounts = "slurmdbd" in found.get("AccountingStorageType", "")
     noted = found.get("JobCompLoc", "") if "filetxt" in found.get("JobCompType", "") else ""
-    return Site(min(limits, default=Site().most), accounts, noted)
+    settings = found.get("SlurmctldParameters", "") + found.get("PreemptParameters", "")
+    warning = "TERM" if "send_user_signal" in settings else Site().warning  # it would come before a preemption, too
+    return Site(min(limits, default=Site().most), accounts, noted, warning)
 
 
 def program(ask: Ask) -> str:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 GATHER: Final = (0.05, 0.5)
-"""Seconds without new jobs after which tasks are asked for, and at most."""
+"""Seconds without new jobs after which tasks are asked for, and at most; none where no job is out and the leader waits."""
 MAIL: Final = (0.1, 2.0)
 """Seconds between two looks into the store: while there is news, and at most."""
 POLL: Final = (1.0, 10.0)
@@ -136,6 +136,8 @@ class ClusterBatchSystem(BatchSystem):
             StorageError: the store can't be reached for long.
         """
         self._acknowledge()
+        if timeout != 0 and self._gather is not None and not self._crew.waves:
+            self._gather = (self._clock.monotonic(),) * 2  # who waits has no more jobs, and none is out that could make more
         end = None if timeout is None else self._clock.monotonic() + timeout
         while True:
             self._turn()

@@ -2,20 +2,18 @@
 
 import os
 import socket
-import subprocess
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Final, Self
 
 import msgspec
 
-from jobsys import framing, processes
+from jobsys import framing, hosting, processes
 from jobsys.batch.local.link import Link
-from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import BatchSystemError
 from jobsys.slots import Slots
+from jobsys.workdir import WorkDirectory
 
-SLOTS: Final = 1024
 _STOP_SECONDS: Final = 45.0  # the host gives what clears up behind dead workers 30
 _LOG_TAIL: Final = 4096
 
@@ -23,37 +21,28 @@ _LOG_TAIL: Final = 4096
 class HostProcess:
     """A running worker host."""
 
-    def __init__(self, command: Sequence[str], directory: WorkDirectory, environment: Mapping[str, str]) -> None:
+    def __init__(self, started: hosting.Started) -> None:
+        """Take a host over; see ``start``."""
+        self.ready = False
+        self.slots = Slots(started.slots)
+        self.free_slots = list(range(self.slots.count - 1, -1, -1))
+        self._mark = started.mark
+        self._log = Path(started.directory) / hosting.LOG
+        self._process = started.process
+        self.link = Link(socket.socket(fileno=started.connection))
+        self.pid = started.process.pid
+
+    @classmethod
+    def start(cls, command: Sequence[str], directory: WorkDirectory, environment: Mapping[str, str]) -> Self:
         """Start a host that keeps its files in a directory and holds its lock, with ``environment`` over the variables of this process.
 
         Raises:
             BatchSystemError: the command can't be started.
         """
-        self.ready = False
-        self.slots = Slots.create(SLOTS)
-        self.free_slots = list(range(SLOTS - 1, -1, -1))
-        self._mark = f"{directory.path.name}.{uuid.uuid4().hex}"
-        self._log = directory.path / "host.log"
-        ours, theirs = socket.socketpair()
-        passed = (theirs.fileno(), self.slots.descriptor, directory.lock)
-        arguments = [
-            *command,
-            *("--connect", str(passed[0]), "--slots", str(passed[1]), "--lock", str(passed[2])),
-            *("--directory", str(directory.path), "--leader", str(os.getpid()), "--mark", self._mark),
-        ]
-        marks = [mark for mark in (os.environ.get(processes.MARK), self._mark) if mark]
-        variables = {**os.environ, **environment, processes.MARK: ":".join(marks)}
         try:
-            with theirs, self._log.open("ab") as log:
-                self._process = subprocess.Popen(  # the command is the leader's own
-                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, pass_fds=passed, start_new_session=True
-                )
+            return cls(hosting.start(command, directory.path, directory.lock, {**os.environ, **environment}))
         except OSError as error:
-            ours.close()
-            self.slots.close()
             raise BatchSystemError(f"the worker host can't be started: {error}") from error
-        self.link = Link(ours)
-        self.pid = self._process.pid
 
     def prepare(self, arguments: Sequence[str]) -> None:
         """Tell a host that was started with ``--wait`` by what it loads the code."""
@@ -119,10 +108,19 @@ class Begun:
         """
         self._directory: WorkDirectory | None = WorkDirectory.make(parent)
         try:
-            self._host: HostProcess | None = HostProcess(command, self._directory, environment)
+            self._host: HostProcess | None = HostProcess.start(command, self._directory, environment)
         except BaseException:
             self._directory.remove()
             raise
+
+    @classmethod
+    def found(cls, text: str) -> Self:
+        """Take over one that this process started when it still was another program."""
+        self = cls.__new__(cls)
+        started = hosting.found(text)
+        self._directory = WorkDirectory(Path(started.directory), started.lock)
+        self._host = HostProcess(started)
+        return self
 
     def take(self) -> tuple[HostProcess, WorkDirectory] | None:
         """Hand host and directory over; None if they were handed over before."""

@@ -18,10 +18,10 @@ from jobsys.batch.local.shapes import Lane, Work
 from jobsys.batch.local.spares import Spares
 from jobsys.batch.local.workers import Worker, canceled
 from jobsys.batch.machine import Machine, this_machine
-from jobsys.batch.workdir import WorkDirectory
 from jobsys.errors import BatchSystemError, ScriptError
 from jobsys.framing import Death
 from jobsys.requirements import Requirements
+from jobsys.workdir import WorkDirectory
 
 _LONG: Final = 50_000_000  # nanoseconds after which a job counts as long: it is announced, and what waits behind it is recalled
 _TICK: Final = 0.05
@@ -333,7 +333,7 @@ class LocalBatchSystem(BatchSystem):
                 self._error = BatchSystemError(f"workers can't have a directory in {where}: {error.strerror}; {way}")
                 return None
         try:
-            self._host = host = HostProcess(self._command, self._directory, self.environment)
+            self._host = host = HostProcess.start(self._command, self._directory, self.environment)
         except BatchSystemError as error:
             self._error = error
             return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import BinaryIO, Final, NamedTuple
 
-from jobsys.errors import StorageError
+from jobsys.errors import NotFoundError, StorageError
 from jobsys.storage.s3.access import Access
 from jobsys.storage.s3.bucket import Bucket, Found, Part, Source, Upload
 from jobsys.storage.s3.download import BUFFER, ObjectReader
@@ -69,6 +69,26 @@ def read(url: str, tag: str = "") -> Iterator[BinaryIO]:
     place = at(url)
     with ObjectReader(place.access, place.key, tag) as raw, io.BufferedReader(raw, BUFFER) as stream:
         yield stream
+
+
+def below(url: str) -> Iterator[str]:
+    """Give the keys of all objects below a prefix that is meant as a directory, relative to it, in order.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    place = at(url.rstrip("/"))
+    prefix, last, more, found = place.key + "/", "", True, False
+    while more:
+        page = place.access(functools.partial(place.access.bucket.page, prefix, last))
+        for key in page.keys:
+            if not key.endswith("/"):  # what some tools leave to mark a directory
+                found = True
+                yield key.removeprefix(prefix)
+            last = key
+        more = page.more
+    if not found:
+        raise NotFoundError(f"there is nothing below {url}")
 
 
 def write(url: str) -> AbstractContextManager[BinaryIO]:

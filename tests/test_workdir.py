@@ -18,17 +18,17 @@ from batch import offspring  # type: ignore[import-not-found]
 from jobsys import processes
 from jobsys.batch.local.system import LocalBatchSystem
 from jobsys.batch.machine import Machine
-from jobsys.batch.workdir import WorkDirectory, sweep
 from jobsys.testing.batch import collect, is_gone
 from jobsys.testing.orders import job
+from jobsys.workdir import WorkDirectory, sweep
 
-HERE = os.path.dirname(__file__)
+HERE = os.path.join(os.path.dirname(__file__), "batch")
 COMMAND = [sys.executable, "-m", "jobsys.worker", "--executor", "deeds:prepare"]
 
 USER = """
 import os, subprocess, sys, time
 from jobsys import processes
-from jobsys.batch.workdir import WorkDirectory
+from jobsys.workdir import WorkDirectory
 made = WorkDirectory.make(sys.argv[1])
 (made.path / "file").write_text("x")
 os.environ[processes.MARK] = made.path.name + ".1"

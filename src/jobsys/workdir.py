@@ -6,7 +6,6 @@ die with their host, let go of it, so that no process that a job has left can ho
 
 import fcntl
 import hashlib
-import logging
 import os
 import shutil
 import socket
@@ -15,9 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from jobsys import processes
+from jobsys.late import Logger
+from jobsys.processes import MARK
+from jobsys.processes import sweep as end_processes
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -58,10 +59,10 @@ def sweep(parent: str | os.PathLike[str] | None = None) -> None:
         except OSError:  # it has just been removed, or is somebody else's, or no directory: not ours to remove
             continue
         try:
-            ours = path.name in os.environ.get(processes.MARK, "")
+            ours = path.name in os.environ.get(MARK, "")
             if not ours and os.fstat(lock).st_uid == os.getuid() and _locked(lock, fcntl.LOCK_EX):
                 logger.info("removing %s, whose users are dead", path, extra={"event": "work-directory-swept"})
-                processes.sweep(path.name)
+                end_processes(path.name)
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
