@@ -32,7 +32,7 @@ class Node(Workers):  # type: ignore[misc]
         self._next()
 
     def updates(self, timeout: float | None) -> list[BatchUpdate]:
-        self.owner.wait(lambda: bool(self.inbox), timeout)
+        self.owner.wait(lambda: bool(self.inbox), (timeout or 0.0) + 1e-6)  # as any clock, it goes on for who comes back to ask
         news = list(self.inbox)
         self.inbox.clear()
         return news
