@@ -206,7 +206,7 @@ def test_the_lease_is_given_back_when_all_is_shown_and_stopped(locator, monkeypa
 
     shutdown = InlineBatchSystem.shutdown
 
-    def noted(system):
+    def noted(system, *, leave=False):
         happened.append("stopped")
         shutdown(system)
 

@@ -56,6 +56,7 @@ def daemons(grid_engine: dict[str, str]) -> Daemons:
 def site(grid_engine: dict[str, str], tmp_path: Path) -> Iterator[Site]:
     with grid_engine_site(grid_engine, tmp_path) as used:
         yield used
+        used.end()
 
 
 def test_an_operator_starts_a_task_again_and_its_host_loses_its_power(site: Site, daemons: Daemons) -> None:

@@ -33,6 +33,7 @@ def site(condor: Condor, tmp_path: Path) -> Iterator[Site]:
     with htcondor_site(condor, tmp_path) as used:
         used.queued = lambda: condor.run("condor_q", *OURS, "-af:j", "JobStatus").splitlines()
         yield used
+        used.end()
 
 
 @contextmanager

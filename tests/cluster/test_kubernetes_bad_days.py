@@ -16,7 +16,7 @@ from cluster.sites import kubernetes_site  # type: ignore[import-not-found]
 
 pytestmark = [
     pytest.mark.kubernetes,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(300, func_only=True),
     pytest.mark.filterwarnings("ignore:Unverified HTTPS"),  # as the kubeconfig of our own says
 ]
 OUTCOME: Final = "lost"
@@ -27,12 +27,18 @@ OUTCOME: Final = "lost"
 def site(kubernetes_cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
     with kubernetes_site(kubernetes_cluster, tmp_path) as used:
         yield used
+        used.end()
+
+
+def space(site: Site) -> str:
+    """Give the namespace in which a site's pods are."""
+    return str(next(word.partition("=")[2] for word in site.options if word.startswith("namespace=")))
 
 
 def kubectl(site: Site, *words: str, given: Any = None) -> str:
     environment = {**os.environ, **site.environment}
     text = json.dumps(given) if given else None
-    done = subprocess.run(["kubectl", *words], env=environment, input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["kubectl", "--namespace", space(site), *words], env=environment, input=text, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -43,8 +49,8 @@ def test_pods_are_evicted(site: Site) -> None:
     def evict() -> None:
         for pod in site.queued():
             name = pod.removeprefix("pod/")
-            eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": "default"}}
-            kubectl(site, "create", "--raw", f"/api/v1/namespaces/default/pods/{name}/eviction", "-f", "-", given=eviction)
+            eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": space(site)}}
+            kubectl(site, "create", "--raw", f"/api/v1/namespaces/{space(site)}/pods/{name}/eviction", "-f", "-", given=eviction)
 
     check.check_runs_again(site, evict, OUTCOME)
 

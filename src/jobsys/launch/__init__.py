@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Final
 
 from jobsys.batch.base import BatchSystem
@@ -41,7 +40,7 @@ def _maker(name: str) -> tuple[Make, bool]:
     """Give what makes a batch system, and whether it is that of a cluster's scheduler."""
     if name in MAKERS:
         return importlib.import_module(MAKERS[name]).make, False
-    others = entry_points(group=ENTRY_POINTS)
+    others = importlib.import_module("importlib.metadata").entry_points(group=ENTRY_POINTS)  # loaded on use, as it is slow
     if name in others.names:
         return others[name].load(), False
     cluster = importlib.import_module(_CLUSTER)  # loaded on use: few runs need it

@@ -20,6 +20,7 @@ TELL_EVERY: Final = 0.5
 KILLED: Final = 137
 _FIRST: Final = 0.01
 _SLOWER: Final = 1.5
+_GONE: Final = 10.0  # seconds for what was killed to be gone, at most
 
 
 class Outcome(NamedTuple):
@@ -139,6 +140,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    psutil.wait_procs(found, _GONE)
 
 
 def _exit_code(status: int) -> int:
