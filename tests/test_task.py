@@ -194,8 +194,10 @@ class Dying(Pretend):
     def __init__(self, clock: Clock, later: float, deed: Callable[[], None]) -> None:
         super().__init__(clock, 1000.0)
         self.later, self.deed = later, deed
+        self.waits: list[float] = []
 
     def updates(self, timeout: float | None) -> list[BatchUpdate]:
+        self.waits.append(timeout or 0.0)
         found = super().updates(max(0.01, min(timeout or 0.0, 0.1)))
         if found and found[0].state is BatchState.RUNNING:
             id = self.waiting.popleft()
@@ -225,6 +227,11 @@ def test_a_job_that_dies_alone_was_killed() -> None:
     scene = dying(5.0, lambda scene: scene.task.stop(15))
     assert scene.states() == {1: BatchState.ENDED}
     assert [update.reason for update in scene.news() if update.state is BatchState.ENDED] == [Reason.KILLED]
+
+
+def test_a_task_that_has_only_doubts_left_waits_and_does_not_spin() -> None:
+    scene = dying(5.0, lambda scene: scene.task.stop(15))
+    assert scene.task._system.waits.count(0.0) < 20  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def test_a_task_that_its_leader_ends_tells_of_deaths_just_before() -> None:

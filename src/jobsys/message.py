@@ -82,6 +82,8 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
 
 STOP: Final = b"stop"
 """Told to a service: stop, and report."""
+AGAIN: Final = b"again"
+"""Told to a service: say once more that it is up, to a leader that has not heard it."""
 
 encode_order = msgspec.json.Encoder().encode
 decode_order = msgspec.json.Decoder(Order).decode

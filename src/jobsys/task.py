@@ -113,7 +113,7 @@ class Task:
             due.append(self._post_at)
         if self._doubts.due is not None:
             due.append(self._doubts.due)
-        if not self._out:
+        if not self._out and not self._doubts:
             due.append(self._latest + self._linger)
         return min(due)
 

@@ -25,6 +25,7 @@ from jobsys.errors import (
     DeadlockError,
     FailedJobsError,
     GraphError,
+    IntegrityError,
     JobStoreError,
     LeaseLostError,
     NoSuchJobStoreError,
@@ -39,7 +40,7 @@ from jobsys.harmless import for_stream
 from jobsys.job import Job
 from jobsys.jobstores import Aside, JobStore, Lease, create, locate, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.journal import confirm, made_by, replay, restore, take_over
+from jobsys.journal import confirm, lease_lost, made_by, replay, restore, take_over
 from jobsys.launch import launch
 from jobsys.launch.base import Launch
 from jobsys.leader import Leader, acquire, leftovers, release
@@ -181,6 +182,8 @@ def _lead(what: Launch, workflow: Any, listeners: Sequence[Listener], clock: Clo
         if first is not None:
             _check_requirements(batch, made_by(store, first[0]), config.policy)
     except BaseException as error:
+        if isinstance(error, IntegrityError) and store.replaced(lease.epoch):  # who has come has deleted what this one left
+            raise lease_lost(store, f"after epoch {lease.epoch}") from None
         if not config.restart and not isinstance(error, StorageError):  # of which the message says how to go on with --restart
             _destroy(store, lease)  # nothing was submitted: the mended script begins anew
         raise

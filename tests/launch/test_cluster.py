@@ -8,16 +8,22 @@ import pytest
 
 from batch.cluster.places import store_at  # type: ignore[import-not-found]
 from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
+from jobsys import framing
+from jobsys.batch import wire
+from jobsys.batch.base import BatchJob, BatchState, BatchUpdate
 from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.book import Wave
-from jobsys.batch.cluster.mail import Office
+from jobsys.batch.cluster.mail import Box, Office
 from jobsys.batch.cluster.scheduler import Ask
 from jobsys.config import Config
 from jobsys.errors import BatchSystemError
 from jobsys.jobstores import Lease, keys
+from jobsys.journal import open_commit
 from jobsys.launch import cluster
 from jobsys.launch.base import Launch
 from jobsys.launch.remote import Remote
+from jobsys.message import Failure, Order, Report, encode_message, encode_order
+from jobsys.record import Blob
 from jobsys.requirements import Requirements
 from jobsys.shipment import Shipment
 
@@ -63,6 +69,39 @@ def test_it_is_said_where_they_cannot_be(left, monkeypatch):
     with suppress(BatchSystemError):
         cluster.cancel_left(store)
     assert [each.canceled for each in adopting.records(office)] == [False]
+
+
+def order_of(store, job, token):
+    return Order(job, 1, f"job {job}", Blob(0, 0, 0), token, key=store.key.attempt(job, token))
+
+
+def report_of(job, token, failure=None):
+    return encode_message(Report(job, 1, 1.0, 0.5, token=token, failure=failure), b"")
+
+
+def test_what_they_had_finished_is_found_as_commits_by_a_leader_that_reads_no_letters(tmp_path):
+    store = store_at(tmp_path / "store")
+    office = Office(store.storage, keys.TASKS, store.key.wave)
+    wave = Wave(Ask("jobsys-1", 1, Requirements(), "true"))
+    orders = {number: order_of(store, number, f"1-o.{number}") for number in (1, 2, 3, 4)}
+    jobs = [BatchJob(number, order.name, Requirements(), encode_order(order)) for number, order in orders.items()]
+    office.write_orders("jobsys-1", [wire.pack_jobs(jobs)])
+    office.write_record("jobsys-1", adopting.record(wave, "pretend", "7", canceled=True))
+    reports = {1: report_of(1, "1-o.1"), 2: report_of(1, "1-o.1"), 3: report_of(3, "1-o.3", Failure("failed", "went wrong"))}
+    news = [BatchUpdate(id, BatchState.COMPLETED, report) for id, report in reports.items()]
+    Box(store.storage, keys.TASKS, "jobsys-1", 0, store.key.wave("jobsys-1")).write(
+        framing.pack(framing.UPDATES, payload=wire.pack_updates(news))
+    )
+    cluster.keep_finished(store)
+    [(_, data)] = store.commits()
+    assert open_commit(store.key, data)[0].job == 1
+    assert list(store.storage.list(keys.TASKS)) == []
+
+
+def test_what_could_not_be_canceled_stays(left):
+    store, office, _ = left
+    cluster.keep_finished(store)
+    assert [each.name for each in adopting.records(office)] == ["jobsys-1"]
 
 
 @pytest.mark.parametrize(("executor", "words"), [("", []), ("some.where:prepare", ["--executor", "some.where:prepare"])])

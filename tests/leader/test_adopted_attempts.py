@@ -2,13 +2,14 @@
 
 import msgspec
 
-from jobsys.batch.base import BatchJob
-from jobsys.events import Policy
+from jobsys.batch.base import BatchJob, BatchState, BatchUpdate
+from jobsys.events import Committed, Policy
 from jobsys.jobstores import Lease
-from jobsys.journal import replay, take_over
+from jobsys.journal import pages, replay, take_over
 from jobsys.leader import Leader
-from jobsys.message import encode_order
-from scripted import ScriptedBatch, lead  # type: ignore[import-not-found]
+from jobsys.message import AGAIN, Said, encode_message, encode_order
+from jobsys.record import Blob, JobRecord
+from scripted import ScriptedBatch, done, lead  # type: ignore[import-not-found]
 
 
 class Left(ScriptedBatch):  # type: ignore[misc]
@@ -56,3 +57,78 @@ def test_a_leader_that_was_replaced_leaves_what_the_next_one_has_adopted(store):
     store.take_lease(Lease(2, "owner2", "host", 1, 0.0, 0.0))
     leader.close()
     assert (left.went, left.stopped) == (["leave"], False)
+
+
+def client_and_service(store, react):
+    """Lead until a service is up beside its client and the client's child is out."""
+    service = JobRecord("service", Blob(0, 0, 1), child_of=(), service_of=0)
+    child = JobRecord("child", Blob(0, 0, 1), child_of=(0,), refs=(1,))
+    leader, batch = lead(store, react, [JobRecord("client", Blob(0, 0, 1)), service, child])
+    for _ in range(9):
+        leader._submit()
+        for update in batch.updates(0):
+            leader._take(update)
+        leader._flush()
+    return leader, {order.name: order for order in batch.orders}
+
+
+def up(job, order):
+    said = Said(order.job, order.attempt, service_value=Blob.of(b"addr"))
+    return BatchUpdate(job.id, BatchState.MESSAGE, encode_message(said, b"addr"))
+
+
+def react(job, order):
+    return {"client": [done(job, order)], "service": [up(job, order)], "child": []}[order.name]
+
+
+def left_of(orders):
+    return [BatchJob(id, name, orders[name].requirements, encode_order(orders[name])) for id, name in ((-1, "service"), (-2, "child"))]
+
+
+def test_a_service_that_goes_on_is_asked_whether_it_is_up(store):
+    _, orders = client_and_service(store, react)
+    jobs = left_of(orders)
+    leader = follow(store, left := Left(jobs))
+    assert left.told == [(-1, AGAIN)]
+    left.news.append(up(jobs[0], orders["service"]))
+    for update in left.updates(0):
+        leader._take(update)
+    leader._flush()
+    assert orders["service"].job in leader.progress.up
+    leader._submit()
+    assert left.orders == []
+
+
+def test_what_comes_back_unbegun_while_its_service_is_down_waits_for_that(store):
+    _, orders = client_and_service(store, react)
+    jobs = left_of(orders)
+    leader = follow(store, left := Left(jobs))
+    leader._take(BatchUpdate(-2, BatchState.RETURNED))
+    leader._submit()
+    assert left.orders == []
+    leader._take(up(jobs[0], orders["service"]))
+    leader._flush()
+    leader._submit()
+    assert [order.name for order in left.orders] == ["child"]
+
+
+def test_a_service_whose_value_is_out_is_lost_when_it_comes_back(store):
+    leader, _ = client_and_service(store, react)
+    id = leader._attempts.id_of(2)
+    leader._take(BatchUpdate(id, BatchState.RETURNED))
+    leader._flush()
+    assert leader.progress.failed == [2]
+
+
+def test_news_of_others_count_while_services_stop(store):
+    leader, orders = client_and_service(store, react)
+    batch, child = leader._batch, orders["child"]
+    id = leader._attempts.id_of(child.job)
+    made = BatchJob(id, "child", child.requirements, encode_order(child))
+    service = BatchJob(leader._attempts.id_of(2), "service", child.requirements, b"")
+    batch.tell = lambda *_: batch.news.extend([done(made, child), done(service, orders["service"])])
+    leader.cancel("a person wished it")
+    leader.run()
+    committed = [event.report.job for page in pages(store) for event in page.events if isinstance(event, Committed)]
+    assert child.job in committed
+    assert 2 not in committed

@@ -8,7 +8,7 @@ from jobsys.jobstores import JobStore, Lease
 from jobsys.journal import replay, take_over
 from jobsys.leader import Leader
 from jobsys.message import Report, encode_message
-from jobsys.record import Blob, JobRecord
+from jobsys.record import Blob, JobRecord, Part
 from jobsys.storage.faulty import FaultyStorage
 from jobsys.storage.memory import MemoryStorage
 from jobsys.worker.execute import JobExecutor
@@ -210,3 +210,14 @@ def test_attempts_of_two_runs_under_one_locator_do_not_share_a_token():
         leader.run()
         tokens += [order.token for order in batch.orders]
     assert len(set(tokens)) == 2
+
+
+def test_a_leader_whose_first_jobs_the_next_one_has_deleted_hears_that_it_was_replaced():
+    store = JobStore("memory:test", MemoryStorage())
+    lease = Lease(1, "owner1", "host", 1, 0.0, 0.0)
+    progress, last = replay(store)
+    leader = Leader(store, lease, take_over(store, lease, Policy(), progress, last), ScriptedBatch(lambda *_: []))
+    store.take_lease(Lease(2, "owner2", "host", 1, 0.0, 0.0))
+    gone = Report(0, 1, 0.0, 0.0, "1-owner1.0", value=Blob.of(b""), parts=(Part(Blob("graphs/0-gone", 0, 1), 1),))
+    with pytest.raises(LeaseLostError):
+        leader.start((gone, b""))

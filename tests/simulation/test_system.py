@@ -10,6 +10,9 @@ from unittest.mock import patch
 
 import pytest
 
+from jobsys.batch.cluster import crew
+from jobsys.batch.cluster.desk import Desk, Submitted
+from jobsys.batch.cluster.mail import Box
 from jobsys.events import Committed
 from jobsys.jobstores import JobStore, keys
 from jobsys.journal import attempts_over, write_snapshot
@@ -21,7 +24,7 @@ from jobsys.message import decode_order, encode_order
 from jobsys.storage import local
 from simulation.system.bucket import Server  # type: ignore[import-not-found]
 from simulation.system.run import simulated  # type: ignore[import-not-found]
-from simulation.system.simulate import IN_BUCKETS, ON_FILES, Case, look, shrink, simulate  # type: ignore[import-not-found]
+from simulation.system.simulate import IN_BUCKETS, IN_TASKS, ON_FILES, Case, look, shrink, simulate  # type: ignore[import-not-found]
 from simulation.system.storage import Disk  # type: ignore[import-not-found]
 
 TESTS = Path(__file__).parent.parent
@@ -52,7 +55,8 @@ def test_random_workflows_on_bad_days_end_as_on_good_ones(tell):
     done = command("--seeds", SEEDS)
     tell(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{SEEDS} random workflows ({SEEDS // ON_FILES} on files, {SEEDS // IN_BUCKETS} in buckets)" in done.stdout
+    where = f"{SEEDS // ON_FILES} on files, {SEEDS // IN_BUCKETS} in buckets, {SEEDS // IN_TASKS} in tasks of a cluster"
+    assert f"{SEEDS} random workflows ({where})" in done.stdout
     for kind in ("checkpoint", "service", "that make jobs"):
         assert number(rf"(\d+) {kind}", done.stdout) > 100
     assert number(r"at (\d+) different points", done.stdout) > 40
@@ -108,6 +112,13 @@ def accept_all(self, report, payload):
     return True
 
 
+def submit_again(self, ask, before, after):
+    if before():
+        native = self._persist("submit", lambda: self._scheduler.submit(ask))
+        after(native)
+        self._clerk.answer(Submitted(ask.name, native))
+
+
 def one_too_late(store, progress, segment, tag):
     write_snapshot(store, progress, segment + 1, tag)
 
@@ -122,11 +133,22 @@ BROKEN = {
     "nobody looks whether a leader lives": (lease_module, "_check_dead", lambda *_: None),
     "names are not synced": (local, "sync_directory", lambda path: None),
     "a bucket lets every writer win": (Server, "put", everybody_wins),
+    "a task that is started twice runs twice": (Box, "claim", lambda self, claim: None),
+    "an answer that was lost is no submission": (Desk, "_submit", submit_again),
+    "a task that is overlooked once is dead": (crew, "_MISSES", 1),
     "no attempt was ever given up": (leader_module, "attempts_over", lambda store, last: ({}, attempts_over(store, last)[1])),
 }
 
-PLACES = {local: (0, ON_FILES), Server: (1, IN_BUCKETS)}  # the seeds that meet what is broken
-RARE = {"no attempt was ever given up": 100}  # seeds before that show nothing, and take long
+IN_A_CLUSTER = (IN_TASKS - 1, IN_TASKS)
+PLACES = {
+    local: (0, ON_FILES),
+    Server: (1, IN_BUCKETS),
+    **dict.fromkeys((Box, Desk, crew), IN_A_CLUSTER),
+}  # the seeds that meet what is broken
+RARE = {
+    "no attempt was ever given up": 100,
+    "an answer that was lost is no submission": 272,
+}  # seeds before that show nothing, and take long
 
 
 @contextmanager

@@ -127,6 +127,12 @@ def test_folders_left_empty_go_and_come_back(storage: LocalStorage) -> None:
     storage.put("d/e/f", b"")
     storage.delete(["d/e/f"])
     assert os.listdir(f"{storage.root}/d") == []
+    storage.put("d/w/to/1/x", b"")
+    storage.put("d/w/y", b"")
+    storage.delete(["d/w/to/1/x"])
+    assert os.listdir(f"{storage.root}/d/w") == ["y"]
+    storage.delete(["d/w/y"])
+    assert os.listdir(f"{storage.root}/d") == []
     assert storage.put("d/e/f", b"", if_absent=True)
     subprocess.run(["rm", "-r", f"{storage.root}/d"], check=True)
     assert storage.put("d/e/f", b"")

@@ -22,7 +22,7 @@ from jobsys.graph import SPILL, encode
 from jobsys.job import FunctionJob, Service
 from jobsys.jobstores import Aside, FileId, JobStore, create
 from jobsys.jobstores.base import FORMAT, StoreInfo
-from jobsys.message import STOP, Failure, Order, Report, Said, decode_report, decode_said, encode_message, encode_order
+from jobsys.message import AGAIN, STOP, Failure, Order, Report, Said, decode_report, decode_said, encode_message, encode_order
 from jobsys.promise import promise_job
 from jobsys.record import SELF, Blob
 from jobsys.sealing import signed
@@ -582,3 +582,9 @@ def test_what_comes_with_the_order_is_not_fetched_but_checked(bench: Callable[..
     assert place.ordered(told).value == 5
     changed = msgspec.structs.replace(order, near={SELF: body[:-1] + b"!"})
     assert "was not unpickled" in place.ordered(changed).failure.message
+
+
+def test_a_service_says_again_that_it_is_up(bench: Callable[..., Bench]) -> None:
+    outcome = bench().run(Serving().rv(), [AGAIN, STOP])
+    first, second = outcome.desk.said
+    assert first == second

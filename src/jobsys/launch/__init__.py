@@ -31,7 +31,9 @@ def launch(what: Launch) -> BatchSystem:
     make, of_scheduler = _maker(config.batch_system)
     _check(config, of_scheduler=of_scheduler)
     if config.restart and not of_scheduler and next(what.store.storage.list(keys.WAVES), None) is not None:
-        importlib.import_module(_CLUSTER).cancel_others(what.store, what.say)  # loaded on use: few runs need it
+        cluster = importlib.import_module(_CLUSTER)  # loaded on use: few runs need it
+        cluster.cancel_others(what.store, what.say)
+        cluster.keep_finished(what.store)
     return make(what)
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,9 @@ from jobsys.jobstores import JobStore, keys
 from jobsys.launch.base import Launch
 from jobsys.launch.remote import Remote, send
 from jobsys.launch.way import Way, way_to_store
+from jobsys.message import decode_order, decode_report
 from jobsys.requirements import Requirements
+from jobsys.sealing import sign
 
 SCHEDULERS: Final = {
     "aws-batch": "jobsys.batch.cluster.aws_batch:AwsBatch",
@@ -101,7 +104,8 @@ def make(launch: Launch) -> BatchSystem:
 
     cancel_others(store, launch.say, made.name)
     office = Office(store.storage, keys.TASKS, store.key.wave)
-    tasks = Tasks(script, config.task_seconds, _log(launch, way), adoptable, config.batch_option)
+    replaced = partial(store.replaced, launch.lease.epoch)
+    tasks = Tasks(script, config.task_seconds, _log(launch, way), adoptable, config.batch_option, replaced)
     return ClusterBatchSystem(made, office, tasks)
 
 
@@ -130,6 +134,19 @@ def cancel_others(store: JobStore, say: Callable[[str], None], ours: str = "") -
                 adopting.cancel(office, made, each)
         except (BatchSystemError, UsageError, KeyError, ImportError) as error:
             say(f"tasks {each.native or each.name} that were left to {each.scheduler} could not be canceled: {error}")
+
+
+def keep_finished(store: JobStore) -> None:
+    """Have the leader find as commits what canceled tasks had finished, for a batch system that reads no letters; delete the rest."""
+    office = Office(store.storage, keys.TASKS, store.key.wave)
+    for each in list(adopting.records(office)):
+        for data, report in adopting.finished(office, each) if each.canceled else ():
+            order = decode_order(data)
+            done, _ = decode_report(report)
+            if done.failure is None and (done.job, done.token) == (order.job, order.token):
+                store.put_commit(done.job, done.token, sign(order.key, report))
+        if each.canceled:
+            office.close(each.name)
 
 
 def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int, host: Mapping[str, object]) -> str:

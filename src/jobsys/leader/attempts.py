@@ -11,7 +11,7 @@ import msgspec
 from jobsys.batch.base import BatchJob
 from jobsys.jobstores import Lease
 from jobsys.message import Order, attempt_token, encode_order
-from jobsys.progress import Node, Progress, Submit
+from jobsys.progress import Node, Progress, State, Submit
 from jobsys.record import SELF, Blob
 from jobsys.sealing import RunKey
 
@@ -89,13 +89,13 @@ class Attempts:
         return self._delayed[0][0] if self._delayed else None
 
     def due(self, now: float, room: int) -> Iterator[Node]:
-        """Give up to ``room`` jobs that may be submitted now."""
+        """Give up to ``room`` jobs that may be submitted now; one that waits again, for a service that is down, comes again."""
         while self._delayed and self._delayed[0][0] <= now:
             self._queue.append(heapq.heappop(self._delayed)[1])
         ready = self._progress.nodes
         for _ in range(min(room, len(self._queue))):
             node = ready.get(self._queue.popleft())
-            if node is not None and self._progress.accepts(node.id) and node.id not in self._by_job:
+            if node is not None and node.state is State.READY and node.id not in self._by_job:
                 yield node
 
     def adopt(self, id: int, order: Order) -> None:

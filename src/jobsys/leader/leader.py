@@ -17,7 +17,7 @@ from jobsys.leader.attempts import Attempt, Attempts
 from jobsys.leader.lease import BEAT
 from jobsys.leader.listener import Listener
 from jobsys.leader.view import View
-from jobsys.message import STOP, Report, decode_order, decode_report, decode_said, newness
+from jobsys.message import AGAIN, STOP, Report, decode_order, decode_report, decode_said, newness
 from jobsys.progress import Discard, Node, StopService, Submit
 from jobsys.progress.policy import judge
 from jobsys.requirements import Requirements
@@ -37,6 +37,7 @@ SERVICE_GRACE: Final = 10.0  # seconds for services to stop when the run ends wi
 PATIENCE: Final = 60.0  # seconds for which a heartbeat, a status or a snapshot may fail to be written
 DEADLOCK_AFTER: Final = 60.0  # seconds with nothing but services running and clients that don't fit
 _STATES: Final = frozenset(BatchState)
+_OVER: Final = (BatchState.COMPLETED, BatchState.ENDED, BatchState.RETURNED)
 
 
 class Leader:
@@ -77,10 +78,10 @@ class Leader:
             LeaseLostError: another leader was quicker.
         """
         self._stop_on_failure = stop_on_failure
-        if first is not None:
-            self._commit(*first)
-        self._flush()
         with self._unless_replaced():
+            if first is not None:
+                self._commit(*first)
+            self._flush()
             self._adopt_commits()
             self._adopt_attempts()
 
@@ -97,7 +98,7 @@ class Leader:
                     self._take(update)
                 self._flush()
                 self._tick()
-        self._stop_services()
+            self._stop_services()
         if self.canceled:
             self._record(RunCanceled(self._clock.time(), self.canceled))
             self._flush()
@@ -217,6 +218,9 @@ class Leader:
                 self._attempts.take(update.id)
                 self._completed(attempt, update)
             case BatchState.ENDED:
+                self._attempts.take(update.id)
+                self._ended(attempt, update)
+            case BatchState.RETURNED if attempt.job in self.progress.up:  # its value is out
                 self._attempts.take(update.id)
                 self._ended(attempt, update)
             case BatchState.RETURNED:
@@ -345,6 +349,7 @@ class Leader:
             match effect:
                 case Submit():
                     self._attempts.add(effect, now)
+                    self._ask_again(effect.job)
                 case StopService():
                     self._stop_service(effect.job)
                 case Discard():
@@ -354,6 +359,12 @@ class Leader:
         lost, self._lost = self._lost, []
         for job, token in lost:
             self.store.delete_files_of(job, token)
+
+    def _ask_again(self, job: int) -> None:
+        """Have a service that runs already say that it is up: only an earlier leader may have heard it, or it came before it counted."""
+        id = self._attempts.id_of(job)
+        if id is not None and self._attempts.out[id].service:
+            self._batch.tell(id, AGAIN)
 
     def _stop_service(self, job: int) -> None:
         id = self._attempts.id_of(job)
@@ -367,8 +378,12 @@ class Leader:
             self._batch.tell(id, STOP)
         deadline = self._clock.monotonic() + SERVICE_GRACE
         while up and self._clock.monotonic() < deadline:
-            ended = (BatchState.COMPLETED, BatchState.ENDED)
-            up -= {update.id for update in self._batch.updates(TICK) if update.state in ended}
+            for update in self._batch.updates(TICK):
+                if update.id not in up:
+                    self._take(update)
+                elif update.state in _OVER:
+                    up.remove(update.id)
+            self._flush()
 
     def _adopt_commits(self) -> None:
         """Take in the commits of workers that outlived the last leader; not of attempts that were given up for lost before."""
@@ -407,6 +422,7 @@ class Leader:
             ours = order.token.rpartition(".")[0] in leaders and order.token not in over
             if node is not None and ours and self.progress.accepts(order.job) and self._attempts.id_of(order.job) is None:
                 self._attempts.adopt(job.id, order)
+                self._ask_again(order.job)
             else:
                 unwanted.append(job.id)
         if unwanted:

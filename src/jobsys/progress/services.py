@@ -34,7 +34,7 @@ class Services:
         self.client(service).services_down += 1
 
     def restart(self) -> None:
-        """Begin with a new leader: no service survived the last one."""
+        """Begin with a new leader: no service survived the last one, or it says again that it is up."""
         table = self._table
         for job in sorted(table.up):
             self.went_down(table.nodes[job])

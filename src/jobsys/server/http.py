@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ CODES: Final = {
     429: "too_many_requests",
     503: "unavailable",
 }
+
+
+_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def envelope(status: int, message: str, error: str = "", details: Any = None) -> dict[str, Any]:
@@ -80,7 +84,20 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
         text = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible at {request.url.path}"}.get(
             error.status_code, text
         )
-    return answer(error.status_code, text, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
+    return answer(error.status_code, text, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Tell which methods are possible where one is not: the framework names those of the first route that fits."""
+    possible = []
+    for method in _METHODS:
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            possible.append(method)
+    return possible
 
 
 class Limits:

@@ -218,10 +218,17 @@ class LocalStorage(Storage):
             if "/" in folder and self.is_alone():
                 folders.add(folder)
         for folder in folders:
+            with suppress(OSError):  # not empty, or filled again by now: then it stays
+                self._remove_folders(folder)
+
+    def _remove_folders(self, folder: str) -> None:
+        """Delete a directory, and those above it, up to one that is not empty or of the first level."""
+        while "/" in folder:
             above, _, name = folder.rpartition("/")
-            with suppress(OSError), opened(self.root, above) as directory:  # not empty, or filled again by now: then it stays
+            with opened(self.root, above) as directory:
                 os.rmdir(name, dir_fd=directory)
-                self._folders.discard(f"{self.root}/{folder}")
+            self._folders.discard(f"{self.root}/{folder}")
+            folder = above
 
     def stat(self, key: str) -> Stat:
         """Tell a file's size and time."""

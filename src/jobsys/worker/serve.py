@@ -7,7 +7,7 @@ from jobsys import pickling
 from jobsys.context import Context
 from jobsys.errors import GraphError, JobFailure
 from jobsys.job import Service
-from jobsys.message import STOP, Said, encode_message
+from jobsys.message import AGAIN, STOP, Said, encode_message
 from jobsys.record import Blob
 from jobsys.worker.executor import Channel
 
@@ -29,8 +29,11 @@ def serve(service: Service, context: Context, channel: Channel, spill: Callable[
         context.settle()
         place = spill(data)
         said = Said(context.job_id, context.attempt, service_value=place or Blob.of(data))
-        channel.say(encode_message(said, b"" if place else data))
-        while channel.receive(CHECK_EVERY) != STOP:
+        message = encode_message(said, b"" if place else data)
+        channel.say(message)
+        while (word := channel.receive(CHECK_EVERY)) != STOP:
+            if word == AGAIN:
+                channel.say(message)
             if not service.check(context):
                 raise JobFailure(f"service {service.name!r} no longer works: its check returned False")
     finally:

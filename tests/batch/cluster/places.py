@@ -40,5 +40,5 @@ def system_over(
 
 def abandon(system: ClusterBatchSystem) -> None:
     """Leave everything as a leader does that is killed."""
-    system._desk.hurry()
-    system._desk.close(10)
+    system._clerk.hurry()
+    system._clerk.close(10)

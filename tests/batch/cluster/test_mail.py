@@ -127,3 +127,13 @@ def test_a_wave_goes_with_the_letters_of_its_tasks(storage: MemoryStorage, offic
     office.close("w")
     assert [key for key in storage.list("tasks/") if "w" in key.rpartition("/")[2]] == []
     assert len(list(storage.list("tasks/from/"))) == 1
+
+
+def test_of_many_tasks_it_is_known_who_began_each(storage: MemoryStorage, office: Office):
+    for number in range(20):
+        if number % 2:
+            office.claim("w", number)
+        else:
+            box(storage, number).claim(Claim("host", number, 0.0))
+    storage.put("tasks/wave/w/begun/20", b"nonsense")
+    assert {number for number, claim in office.begun("w").items() if not claim.leader} == {*range(0, 20, 2), 20}

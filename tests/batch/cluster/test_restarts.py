@@ -1,5 +1,6 @@
 """What a leader leaves of its tasks, and what the next one makes of that."""
 
+import threading
 import time
 from collections.abc import Iterable
 
@@ -9,11 +10,14 @@ from batch.cluster.places import abandon, system_over  # type: ignore[import-not
 from batch.cluster.pretend import PretendScheduler  # type: ignore[import-not-found]
 from jobsys.batch.base import BatchState
 from jobsys.batch.cluster import adopting
+from jobsys.batch.cluster.book import Wave
 from jobsys.batch.cluster.mail import Office
-from jobsys.batch.cluster.scheduler import PassingError
+from jobsys.batch.cluster.scheduler import Ask, PassingError
+from jobsys.batch.cluster.system import ClusterBatchSystem
 from jobsys.errors import BatchSystemError, IntegrityError
 from jobsys.events import Reason
 from jobsys.jobstores import JobStore, keys
+from jobsys.requirements import Requirements
 from jobsys.testing.batch import collect, wait_for
 from jobsys.testing.orders import job
 
@@ -174,3 +178,57 @@ def test_a_job_that_is_canceled_before_its_submission_is_known_leaves_the_queue(
     assert collect(system, [1])[1].reason is Reason.CANCELED
     assert not scheduler._queued
     system.shutdown()
+
+
+def ask(system: ClusterBatchSystem) -> None:
+    """Have tasks asked for, and wait until that is done."""
+    while not system._asked:
+        system._turn()
+    done = threading.Event()
+    system._clerk.give(done.set)
+    assert done.wait(20)
+
+
+def test_a_leader_that_was_replaced_asks_for_nothing_more(store: JobStore, scheduler: PretendScheduler):
+    first = system_over(store, scheduler)
+    first._tasks = first._tasks._replace(replaced=lambda: True)
+    first.submit([job(1, "echo")])
+    ask(first)
+    first.shutdown(leave=True)
+    assert "submit" not in scheduler.calls
+    assert list(store.storage.list(keys.TASKS)) == []
+
+
+def test_tasks_that_the_next_leader_has_given_up_before_they_were_in_the_queue_are_canceled(store: JobStore, scheduler: PretendScheduler):
+    scheduler.slots = 0
+    first = system_over(store, scheduler)
+    submit = scheduler.submit
+
+    def slow(ask: Ask) -> str:
+        assert system_over(store, scheduler).adopt() == []  # finds none by that name
+        return submit(ask)
+
+    scheduler.submit = slow
+    first.submit([job(1, "echo")])
+    ask(first)
+    first.shutdown(leave=True)
+    assert scheduler.asked
+    assert not scheduler._queued
+    assert list(store.storage.list(keys.TASKS)) == []
+
+
+def test_tasks_that_come_into_the_queue_while_they_are_given_up_are_canceled(store: JobStore, scheduler: PretendScheduler):
+    office = Office(store.storage, keys.TASKS, store.key.wave)
+    late = Wave(Ask("late", 1, Requirements(), ""))
+    office.write_record("late", adopting.record(late, scheduler.name, ""))
+    close = office.close
+
+    def slow(wave: str) -> None:
+        close(wave)
+        scheduler.slots = 0
+        scheduler.submit(late.ask)
+
+    office.close = slow  # type: ignore[method-assign]
+    assert adopting.left(office, scheduler, True) == []
+    assert scheduler.asked
+    assert not scheduler._queued

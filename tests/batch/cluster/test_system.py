@@ -163,7 +163,7 @@ def test_what_was_submitted_without_anybody_hearing_of_it_is_found_too(store: Jo
     def die(_: float) -> None:
         raise BatchSystemError("killed")
 
-    first._desk._sleep = die  # the leader dies while it waits to ask again
+    first._clerk.rest = die  # the leader dies while it waits to ask again
     scheduler.lost_answer = True
     first.submit([job(1, "echo", text="kept")])
     with pytest.raises(BatchSystemError, match="killed"):

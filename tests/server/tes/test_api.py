@@ -171,6 +171,12 @@ def test_errors_have_one_shape(client, method, path, status):
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize(("path", "methods"), [("/tasks", "GET, POST"), ("/tasks/x", "GET"), ("/tasks/x:cancel", "GET, POST")])
+def test_which_methods_are_possible_is_said(client, path, methods):
+    refused = client.options(BASE + path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, methods)
+
+
 def test_what_a_client_may_not_set_is_ignored(client):
     id = create(client, id="mine", state="COMPLETE", logs=[{"logs": [], "outputs": []}], creation_time="x", unknown=1)
     assert id != "mine"

@@ -53,6 +53,7 @@ class Files(System):  # type: ignore[misc]
         self._world = world
         self._directory = directory
         self._cuts = 0
+        self._made: list[LocalStorage] = []
         self._begin(Disk())
 
     @property
@@ -62,7 +63,14 @@ class Files(System):  # type: ignore[misc]
 
     def storage(self) -> LocalStorage:
         """Give a process its way to the files."""
-        return LocalStorage(self.place, immutable=keys.immutable)
+        made = LocalStorage(self.place, immutable=keys.immutable)
+        self._made.append(made)
+        return made
+
+    def close_all(self) -> None:
+        """Close what processes left open that were killed, or have ended."""
+        for storage in self._made:
+            storage.close()
 
     def lose_power(self) -> None:
         """Begin anew with what the disk holds."""

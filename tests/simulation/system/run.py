@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.metadata import EntryPoints
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,12 +28,13 @@ from jobsys.jobstores import JobStore
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import MAKERS
 from jobsys.launch.base import Launch
-from simulation.system import runs  # type: ignore[import-not-found]
+from simulation.system import runs, tasks  # type: ignore[import-not-found]
 from simulation.system.bucket import Server  # type: ignore[import-not-found]
 from simulation.system.checker import Checker  # type: ignore[import-not-found]
 from simulation.system.clock import SimulatedClock, SimulatedHere  # type: ignore[import-not-found]
 from simulation.system.files import Files  # type: ignore[import-not-found]
 from simulation.system.jobs import script  # type: ignore[import-not-found]
+from simulation.system.scheduler import Queue  # type: ignore[import-not-found]
 from simulation.system.storage import Disk  # type: ignore[import-not-found]
 from simulation.system.world import LANDS, Host, Process, Violation, World  # type: ignore[import-not-found]
 from simulation.workflows import FOREVER, SELF, Spec, acyclic, generate  # type: ignore[import-not-found]
@@ -54,8 +56,16 @@ class Outcome:
 class Run:
     """A workflow, a world, and what happens."""
 
-    def __init__(self, root: Spec, seed: int, odds: dict[str, float], only: Collection[int] | None = None, on: str = "objects") -> None:
-        """Begin ``on`` the real storage of "files", on that of buckets with a "bucket" below it, or on "objects" that know neither."""
+    def __init__(
+        self,
+        root: Spec,
+        seed: int,
+        odds: dict[str, float],
+        only: Collection[int] | None = None,
+        on: str = "objects",
+        in_tasks: bool = False,
+    ) -> None:
+        """Begin ``on`` the real storage of "files", that of buckets over a "bucket", or "objects" that know neither; perhaps in tasks."""
         self.root = root
         self.directory = Path(tempfile.mkdtemp())
         self.world = World(seed, odds, only)
@@ -67,7 +77,7 @@ class Run:
         self.config = Config.of(
             "memory:run",
             restart=True,
-            batch_system="simulated",
+            batch_system=tasks.NAME if in_tasks else "simulated",
             progress="off",
             retries=Random(seed).randint(0, 2),
             backoff=Random(seed).choice((0.0, 1.0)),
@@ -75,6 +85,10 @@ class Run:
         self.leaders: dict[Process, Any] = {}
         self.started: list[Process] = []
         self.clock = SimulatedClock(self.world)
+        cluster = Random(f"cluster {seed}")
+        self.task_seconds = cluster.choice((0.0, 5.0, 60.0))
+        services = sum(spec.kind == "service" for spec in self.specs.values())  # which hold their places while their clients wait
+        self.queue = Queue(self, services + cluster.choice((1, 2, 4, 50)))
 
     def simulate(self) -> Outcome:
         """Let it happen.
@@ -88,6 +102,8 @@ class Run:
                 return self._simulate()
         finally:
             runs.end()
+            if isinstance(self.disk, Files):
+                self.disk.close_all()
             shutil.rmtree(self.directory)
 
     def _simulate(self) -> Outcome:
@@ -100,12 +116,18 @@ class Run:
             self.world.calm = True  # who starts a leader now and kills it undoes what the person has seen
             self.world.run(lambda: not any(each.alive for each in self.world.processes))  # zombies come home
             self.checker.check_end()
+            self._check_queue()
             finished, done = self.checker.outcome()
             if finished:
                 self._look_again()
             return Outcome(finished, done, self)
         finally:
             self.world.close()
+
+    def _check_queue(self) -> None:
+        left = [(entry.id, entry.state) for entry in self.queue.left()]
+        if left:
+            self.world.violate(f"the run has ended, and tasks have not: {left}")
 
     def _look_again(self) -> None:
         """Ask for the value once more when everybody has gone."""
@@ -197,7 +219,7 @@ class Run:
     def _do(self, what: str) -> None:
         random = self.world.random
         leaders = [each for each in self.started if each.alive]
-        workers = [each for each in self.world.processes if each.alive and each.name.startswith("worker")]
+        workers = [each for each in self.world.processes if each.alive and each.name.startswith(("worker", "task"))]
         host = random.choice(self.hosts)
         if what == "kill leader" and leaders:
             random.choice(leaders).kill("killed")
@@ -243,6 +265,9 @@ def simulated() -> Iterator[None]:
     try:
         with (
             patch.dict(MAKERS, {"simulated": "simulation.system.cluster"}),
+            patch("jobsys.launch.entry_points", lambda group: EntryPoints()),  # to look for others takes long
+            patch("jobsys.launch._CLUSTER", "simulation.system.tasks"),
+            patch("jobsys.batch.cluster.system._random", lambda: f"{runs.the_run().world.random.getrandbits(64):016x}"),
             patch("jobsys.workflow._signals", signals),
             patch("jobsys.workflow._say", lambda text: runs.the_run().world.note("said", text)),
             patch("jobsys.workflow.shipment.name_script", lambda: None),

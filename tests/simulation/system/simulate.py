@@ -13,6 +13,7 @@ from simulation.workflows import Spec, acyclic  # type: ignore[import-not-found]
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 20)
 ON_FILES = 16  # each so many-th seed
+IN_TASKS = 13  # each so many-th, whatever it is on
 IN_BUCKETS = 4  # each so many-th that is not on files
 
 
@@ -37,6 +38,7 @@ class Report:
     workflows: int = 0
     on_files: int = 0
     in_buckets: int = 0
+    in_tasks: int = 0
     jobs: int = 0
     attempts: int = 0
     leaders: int = 0
@@ -50,7 +52,7 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Take in what another part of the seeds met."""
-        for name in ("workflows", "on_files", "in_buckets", "jobs", "attempts", "leaders", "turns", "operations", "states"):
+        for name in ("workflows", "on_files", "in_buckets", "in_tasks", "jobs", "attempts", "leaders", "turns", "operations", "states"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.kinds += other.kinds
         self.strikes += other.strikes
@@ -62,7 +64,8 @@ class Report:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kinds.items()))
         strikes = ", ".join(f"{number} {what}" for what, number in self.strikes.most_common())
         return (
-            f"{self.workflows} random workflows ({self.on_files} on files, {self.in_buckets} in buckets) of {self.jobs} jobs ({kinds}), "
+            f"{self.workflows} random workflows ({self.on_files} on files, {self.in_buckets} in buckets, "
+            f"{self.in_tasks} in tasks of a cluster) of {self.jobs} jobs ({kinds}), "
             f"in {self.attempts} attempts under {self.leaders} leaders: "
             f"{self.operations} operations of storages and calls of the system, {self.turns} turns, "
             f"{self.states} distinct states of the journal\n"
@@ -80,11 +83,17 @@ def place(seed: int) -> str:
     return "bucket" if seed % IN_BUCKETS == 1 else "objects"
 
 
+def in_tasks(seed: int) -> bool:
+    """Tell whether the jobs of a seed run in tasks of a cluster."""
+    return seed % IN_TASKS == IN_TASKS - 1
+
+
 def look(case: Case) -> tuple[str, list[Run]]:
     """Simulate a case, undisturbed and disturbed; tell what was wrong, if anything."""
     on = place(case.seed)
-    calm = Run(copy.deepcopy(case.root), case.seed, {}, on=on)
-    bad = Run(copy.deepcopy(case.root), case.seed, odds_of(case.seed, on == "files"), case.only, on)
+    tasks = in_tasks(case.seed)
+    calm = Run(copy.deepcopy(case.root), case.seed, {}, None, on, tasks)
+    bad = Run(copy.deepcopy(case.root), case.seed, odds_of(case.seed, on == "files", tasks), case.only, on, tasks)
     for run in (calm, bad):
         try:
             run.simulate()
@@ -108,6 +117,7 @@ def simulate(seeds: Sequence[int]) -> Report:
         report.workflows += 1
         report.on_files += place(seed) == "files"
         report.in_buckets += place(seed) == "bucket"
+        report.in_tasks += in_tasks(seed)
         for spec in case.root.walk():
             report.jobs += bool(spec.path)
             report.kinds[spec.kind if spec.path else "scripts"] += 1

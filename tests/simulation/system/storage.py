@@ -91,9 +91,12 @@ class SimulatedStorage(Storage):
         self.put(key, stream.getvalue())
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
-        first = set(self._disk.objects)
-        last: set[str] = self._call("list", prefix, lambda: set(self._disk.objects))
-        keys = sorted(key for key in first | last if key.startswith(prefix) and key > after)
+        def there() -> set[str]:
+            return {key for key in self._disk.objects if key.startswith(prefix) and key > after}
+
+        first = there()
+        last: set[str] = self._call("list", prefix, there)
+        keys = sorted(first | last)
         return iter([key for key in keys if (key in first and key in last) or self._world.random.random() < 0.5])
 
     def delete(self, keys: Iterable[str]) -> None:

@@ -36,10 +36,15 @@ class Host:
 
 
 class Process:
-    """Runs ``body`` until it ends, is killed, or raises."""
+    """Runs ``body`` until it ends, is killed, or raises; as a thread ``of`` another it dies, and stands still, with that."""
 
-    def __init__(self, world: "World", name: str, host: Host, body: Callable[[], Any]) -> None:
+    def __init__(self, world: "World", name: str, host: Host, body: Callable[[], Any], of: "Process | None" = None) -> None:
         self.world, self.name, self.host, self.body = world, name, host, body
+        self.threads: list[Process] = []
+        self.whole = of or self
+        if of is not None:
+            of.threads.append(self)
+            of.at_end.append(lambda: self._die("the process has ended"))
         self.pid = next(host.pids)
         self.began = world.now
         self.killed = self.ended = False
@@ -86,6 +91,10 @@ class Process:
 
     def kill(self, reason: str = "") -> None:
         """End it between two operations; what is on its way may still arrive."""
+        for each in (self.whole, *self.whole.threads):
+            each._die(reason)
+
+    def _die(self, reason: str) -> None:
         if not self.alive:
             return
         self.killed, self.reason = True, reason
@@ -97,8 +106,9 @@ class Process:
 
     def freeze(self, seconds: float) -> None:
         """Stop it, as SIGSTOP does, for so long."""
-        self.frozen_until = max(self.frozen_until, self.world.now + seconds)
-        self.troubled(seconds)
+        for each in (self.whole, *self.whole.threads):
+            each.frozen_until = max(each.frozen_until, self.world.now + seconds)
+            each.troubled(seconds)
 
     def troubled(self, seconds: float) -> None:
         """Note that until then nobody can expect a sign of life."""

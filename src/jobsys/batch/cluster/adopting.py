@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,10 +10,11 @@ import msgspec
 
 from jobsys import framing
 from jobsys.batch import wire
-from jobsys.batch.base import BatchJob
+from jobsys.batch.base import BatchJob, BatchState
 from jobsys.batch.cluster.book import Part, Wave
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import Ask, PassingError, Scheduler
+from jobsys.clock import SYSTEM, Clock
 from jobsys.errors import IntegrityError, NotFoundError
 from jobsys.framing import FrameReader
 from jobsys.requirements import Requirements
@@ -60,7 +60,7 @@ def records(office: Office) -> Iterator[Record]:
             logger.warning("tasks %s of an earlier leader are passed over: %s", wave, error)
 
 
-def left(office: Office, scheduler: Scheduler, adoptable: bool) -> list[Wave]:
+def left(office: Office, scheduler: Scheduler, adoptable: bool, clock: Clock = SYSTEM) -> list[Wave]:
     """Find the waves that an earlier leader has left; those that can't reach the store any more are canceled.
 
     Raises:
@@ -70,29 +70,31 @@ def left(office: Office, scheduler: Scheduler, adoptable: bool) -> list[Wave]:
     found = []
     for each in records(office):
         if each.canceled:
-            if (wave := _wave(office, each, "", ids)) is not None:
+            if (wave := _wave(office, each, "", ids, clock)) is not None:
                 found.append(wave)
             continue
         if each.scheduler != scheduler.name:
             logger.warning("tasks %s were left to %s, where nobody looks after them now", each.native or each.name, each.scheduler)
             continue
-        native = each.native or _insist(lambda name=each.name: scheduler.find(name))  # type: ignore[misc]
+        native = each.native or _insist(lambda name=each.name: scheduler.find(name), clock)  # type: ignore[misc]
         if native is None:
             office.close(each.name)
+            if (native := _insist(lambda name=each.name: scheduler.find(name), clock)) is not None:  # type: ignore[misc]
+                _insist(lambda native=native: scheduler.cancel({native: None}), clock)  # type: ignore[misc]
         elif not adoptable:
-            _insist(lambda native=native: scheduler.cancel({native: None}))  # type: ignore[misc]
+            _insist(lambda native=native: scheduler.cancel({native: None}), clock)  # type: ignore[misc]
             office.close(each.name)
-        elif (wave := _wave(office, each, native, ids)) is not None:
+        elif (wave := _wave(office, each, native, ids, clock)) is not None:
             found.append(wave)
         else:
-            _insist(lambda native=native: scheduler.cancel({native: None}))  # type: ignore[misc]
+            _insist(lambda native=native: scheduler.cancel({native: None}), clock)  # type: ignore[misc]
     return found
 
 
-def _wave(office: Office, each: Record, native: str, ids: Iterator[int]) -> Wave | None:
+def _wave(office: Office, each: Record, native: str, ids: Iterator[int], clock: Clock) -> Wave | None:
     """Read what became of a wave; None, and it is deleted, where that can't be believed, or another leader was about to delete it."""
     try:
-        wave = _read(office, each, ids)
+        wave = _read(office, each, ids, clock)
     except (NotFoundError, IntegrityError) as error:
         logger.warning("tasks %s of an earlier leader are given up: %s", native or each.name, error)
         office.close(each.name)
@@ -100,11 +102,11 @@ def _wave(office: Office, each: Record, native: str, ids: Iterator[int]) -> Wave
     wave.native = native
     wave.canceled = each.canceled
     for part in wave.live() if each.canceled else ():
-        part.ended = time.monotonic()
+        part.ended = clock.monotonic()
     return wave
 
 
-def _read(office: Office, each: Record, ids: Iterator[int]) -> Wave:
+def _read(office: Office, each: Record, ids: Iterator[int], clock: Clock) -> Wave:
     wave = Wave(Ask(each.name, each.count, each.requirements, "", each.log, each.title), each.service)
     orders, begun = office.orders(each.name), office.begun(each.name)
     if len(orders) != each.count:
@@ -115,7 +117,7 @@ def _read(office: Office, each: Record, ids: Iterator[int]) -> Wave:
         part.over = claim is not None and claim.leader
         if not part.over:
             _add(part, wire.unpack_jobs(payload), ids)
-            part.since = 0.0 if claim is None else time.monotonic()
+            part.since = 0.0 if claim is None else clock.monotonic()
     for number in office.told(each.name):
         if number >= each.count:
             continue
@@ -145,13 +147,29 @@ def cancel(office: Office, scheduler: Scheduler, each: Record) -> None:
     office.write_record(each.name, msgspec.json.encode(msgspec.structs.replace(each, native=native or "", canceled=True)))
 
 
-def _insist(ask: Callable[[], T]) -> T:
+def finished(office: Office, each: Record) -> list[tuple[bytes, bytes]]:
+    """Give the orders of a wave that its tasks have said they finished, each with the report: what nobody has read yet."""
+    wave = _wave(office, each, each.native, itertools.count(-1, -1), SYSTEM)
+    found: list[tuple[bytes, bytes]] = []
+    if wave is None:
+        return found
+    for letter in office.letters():
+        if letter.wave != each.name or letter.task >= each.count:
+            continue
+        jobs = wave.parts[letter.task].jobs
+        for kind, _, _, payload in FrameReader().feed(letter.data):
+            news = wire.unpack_updates(payload, "") if kind == framing.UPDATES else []
+            found += [(jobs[new.id].order, new.payload) for new in news if new.state is BatchState.COMPLETED and new.id in jobs]
+    return found
+
+
+def _insist(ask: Callable[[], T], clock: Clock = SYSTEM) -> T:
     for _ in range(_TRIES - 1):
         try:
             return ask()
         except PassingError as error:
             logger.info("%s", error)
-            time.sleep(_PAUSE)
+            clock.sleep(_PAUSE)
     return ask()
 
 

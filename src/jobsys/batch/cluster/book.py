@@ -39,6 +39,7 @@ class Part:
         self.adopted = False  # it was asked for by an earlier leader
         self.over = False  # nothing more comes from it, and nothing more is sent there
         self.leaving = 0  # the signal that ends it
+        self.spoiled = False  # somebody else has written to it
         self.missed = 0  # times in a row that the scheduler did not know it
         self.ended: float | None = None  # when the scheduler said so
 
@@ -86,7 +87,7 @@ class Part:
         for local, job in jobs.items():
             if local in canceled:
                 yield BatchUpdate(job.id, BatchState.ENDED, reason=Reason.CANCELED, message="canceled")
-            elif local in begun and not self.wave.canceled:
+            elif local in begun and not self.wave.canceled and not self.spoiled:
                 yield _ended(job, self, seen)
             else:
                 yield BatchUpdate(job.id, BatchState.RETURNED)

@@ -1,9 +1,8 @@
 """The tasks that are out, and what becomes of the jobs in them: by their letters, by the scheduler's word, by what others have room for."""
 
 import logging
-import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -16,7 +15,8 @@ from jobsys.batch.cluster.book import Part, Wave, fits
 from jobsys.batch.cluster.mail import Letter, Office
 from jobsys.batch.cluster.scheduler import Seen, TaskState
 from jobsys.batch.cluster.sizing import Times, jobs_a_task
-from jobsys.errors import BatchSystemError
+from jobsys.clock import Clock
+from jobsys.errors import BatchSystemError, IntegrityError
 from jobsys.framing import FrameReader
 from jobsys.requirements import Requirements
 
@@ -39,15 +39,18 @@ Waiting = dict[Shape, deque[BatchJob]]
 class Crew:
     """Waves of tasks, and the jobs in them."""
 
-    def __init__(self, scheduler: str, office: Office, task_seconds: float) -> None:
-        """Start with no task; ``scheduler`` is named in messages."""
+    def __init__(self, scheduler: str, office: Office, task_seconds: float, clock: Clock, replaced: Callable[[], bool]) -> None:
+        """Start with no task; ``scheduler`` is named in messages, ``replaced`` tells whether another leader has come."""
         self.waves: dict[str, Wave] = {}
+        self.unwanted: list[Part] = []  # tasks to be canceled
         self.news: list[BatchUpdate] = []
         self.times = Times()
         self.error: BatchSystemError | None = None
         self._scheduler = scheduler
         self._office = office
         self._seconds = task_seconds
+        self._clock = clock
+        self._replaced = replaced
         self._places: dict[int, tuple[Part, int]] = {}  # of jobs in tasks: the task, and the job's id there
         self._stillborn = 0
         self._spoken = False  # a task has said a word: that others can't begin lies with their hosts
@@ -71,9 +74,22 @@ class Crew:
         return {part.jobs[local].id: job for part in self.parts() for local, job in part.begun.items() if local in part.jobs}
 
     def write(self, part: Part, frame: bytes) -> None:
-        """Write to a task."""
+        """Write to a task; one to which somebody else has written is given up, and its jobs come back.
+
+        Raises:
+            IntegrityError: it was the leader that has come.
+        """
+        if part.spoiled:
+            return
         part.written += 1
-        self._office.write(part.wave.ask.name, part.number, part.written, frame)
+        try:
+            self._office.write(part.wave.ask.name, part.number, part.written, frame)
+        except IntegrityError as error:
+            if self._replaced():
+                raise
+            logger.warning("task %s is given up: %s", part.shown(), error)  # a leader that was replaced could not know it yet
+            part.spoiled, part.leaving = True, _TOLD_TO_END
+            self.unwanted.append(part)
 
     def cancel(self, id: int) -> Part | None:
         """Take note that a job in a task is to be stopped; give the task, unless that was noted before."""
@@ -108,7 +124,7 @@ class Crew:
 
     def _told(self, part: Part, update: BatchUpdate) -> None:
         local, job = update.id, part.jobs.get(update.id)
-        if job is None:
+        if job is None or (part.wave.canceled and update.state is BatchState.MESSAGE):  # a service that was up then is not now
             return
         if update.state in _ENDS:
             if update.seconds is not None:
@@ -118,7 +134,7 @@ class Crew:
             part.pop(local)
             self._places.pop(job.id, None)
         elif update.state is BatchState.RUNNING:
-            part.running({local: RunningJob(part.host, update.pid, time.time())})
+            part.running({local: RunningJob(part.host, update.pid, self._clock.time())})
         self.news.append(msgspec.structs.replace(update, id=job.id))
 
     def _left(self, part: Part, signal: int, read: int) -> None:
@@ -163,7 +179,7 @@ class Crew:
     def _end(self, part: Part) -> None:
         if part.since:
             self._stillborn = 0
-        elif part.seen.reason not in {Reason.CANCELED, Reason.PREEMPTED} and not part.canceled:
+        elif part.seen.reason not in {Reason.CANCELED, Reason.PREEMPTED} and not part.canceled and not part.wave.canceled:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN[self._spoken]:
                 self.error = BatchSystemError(adopting.stillborn(self._scheduler, part))
@@ -185,29 +201,24 @@ class Crew:
 
     # ── tasks without jobs ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def use_idle(self, waiting: Waiting, now: float) -> list[Part]:
+    def use_idle(self, waiting: Waiting, now: float) -> None:
         """Let tasks that have no job go on with what fits them: successors run where their predecessors ran, and save a start.
 
         Args:
             waiting: the jobs that are in no task yet; what is used is taken out.
             now: the time.
-
-        Returns:
-            Tasks that were emptied before they had begun, and are to be canceled.
         """
-        emptied: list[Part] = []
         if self._seconds <= 0:
-            return emptied
+            return
         able = (part for part in self.parts() if not part.leaving and part.ended is None)
         idle = [part for part in able if part.idle is not None and now < part.idle + _IDLE]
         for number, part in enumerate(idle):
-            jobs = self._fitting(part, waiting, len(idle) - number, now) or self._steal(part, len(idle) - number, now, emptied)
+            jobs = self._fitting(part, waiting, len(idle) - number, now) or self._steal(part, len(idle) - number, now)
             if jobs:
                 self._give(part, jobs)
             elif part.idle is not None and now > part.idle + _SPARE and any(not other.since for other in self.parts()):
                 part.leaving = _TOLD_TO_END  # it holds a place that others wait for
                 self.write(part, framing.pack(framing.STOP))
-        return emptied
 
     def _fitting(self, part: Part, waiting: Waiting, shares: int, now: float) -> list[BatchJob]:
         """Take a share of the jobs that are in no task yet."""
@@ -217,7 +228,7 @@ class Crew:
                 return [jobs.popleft() for _ in range(min(many, len(jobs)))]
         return []
 
-    def _steal(self, part: Part, shares: int, now: float, emptied: list[Part]) -> list[BatchJob]:
+    def _steal(self, part: Part, shares: int, now: float) -> list[BatchJob]:
         """Take jobs out of tasks that still wait in the scheduler's queue: now it is known how long such jobs take."""
         queued = [other for other in self.parts() if not other.since and other.ended is None and other.jobs and not other.wave.service]
         able = [other for other in queued if all(fits(job.requirements, part, now) for job in other.jobs.values())]
@@ -231,7 +242,7 @@ class Crew:
             if self._office.claim(other.wave.ask.name, other.number):
                 taken += [job for local, job in other.jobs.items() if local not in other.canceled]
                 self.strike(other, [canceled(other.jobs[local].id) for local in other.canceled])
-                emptied.append(other)
+                self.unwanted.append(other)
             else:  # it begins just now
                 other.since = now
         return taken

@@ -13,13 +13,14 @@ put words into a task's mouth, nor move or repeat them under another name.
 
 import hashlib
 import hmac
+import importlib
 import logging
 import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,7 +29,11 @@ from jobsys.storage.base import Storage
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 TAG: Final = 32
+_FEW: Final = 4
+_AT_ONCE: Final = 16
 _TABLE: Final = struct.Struct("<QQ")
 _COUNT: Final = struct.Struct("<I")
 
@@ -226,6 +231,14 @@ class Office:
         key = self.places.orders(wave)
         return unpack_orders(self._secret(wave), key, self._storage.get(key))
 
+    def has_orders(self, wave: str) -> bool:
+        """Tell whether the orders of a wave are there: whoever gives it up deletes them first."""
+        try:
+            self._storage.stat(self.places.orders(wave))
+        except NotFoundError:
+            return False
+        return True
+
     def written(self, wave: str, task: int) -> list[bytes]:
         """Read all that was written to a task."""
         secret = self._secret(wave)
@@ -234,20 +247,29 @@ class Office:
     def begun(self, wave: str) -> dict[int, Claim]:
         """Tell who began which tasks of a wave; what can't be read was no leader."""
         start = f"{self.places.wave(wave)}begun/"
-        found = {}
-        for key in self._storage.list(start):
-            if (name := key.removeprefix(start)).isdecimal():
-                try:
-                    found[int(name)] = msgspec.json.decode(self._storage.get(key), type=Claim)
-                except (NotFoundError, msgspec.DecodeError):
-                    found[int(name)] = Claim("", 0, 0.0)
-        return found
+        found = [key for key in self._storage.list(start) if key.removeprefix(start).isdecimal()]
+        return {int(key.removeprefix(start)): claim for key, claim in zip(found, _side_by_side(self._claim, found), strict=True)}
+
+    def _claim(self, key: str) -> Claim:
+        try:
+            return msgspec.json.decode(self._storage.get(key), type=Claim)
+        except (NotFoundError, msgspec.DecodeError):
+            return Claim("", 0, 0.0)
 
     def told(self, wave: str) -> list[int]:
         """List the tasks of a wave that were written to."""
         start = f"{self.places.wave(wave)}to/"
         numbers = {key.removeprefix(start).partition("/")[0] for key in self._storage.list(start)}
         return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _side_by_side(read: Callable[[str], T], found: Sequence[str]) -> list[T]:
+    """Read many objects at a time, where there are many: a distant store takes long for each."""
+    if len(found) <= _FEW:
+        return [read(key) for key in found]
+    futures = importlib.import_module("concurrent.futures")  # loaded on use: no task needs it
+    with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(read, found))
 
 
 class Box:

@@ -2,9 +2,7 @@
 
 import logging
 import math
-import queue
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -14,11 +12,13 @@ from jobsys import framing
 from jobsys.batch.base import BatchJob, BatchSystem, BatchUpdate, RunningJob
 from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.book import Part, Wave, by_native, choices
+from jobsys.batch.cluster.clerk import Clerk
 from jobsys.batch.cluster.crew import Crew, Waiting, canceled, packed
-from jobsys.batch.cluster.desk import Broken, Desk, Looked, Refused, Submitted
+from jobsys.batch.cluster.desk import Answer, Broken, Desk, Looked, Refused, Submitted
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import Ask, PassingError, Scheduler, TaskId, TaskState
 from jobsys.batch.cluster.sizing import MOST, jobs_a_task
+from jobsys.clock import SYSTEM, Clock
 from jobsys.errors import BatchSystemError, IntegrityError, RequirementError, StorageError
 from jobsys.requirements import Requirements
 
@@ -39,6 +39,10 @@ _PAUSE: Final = 0.2
 _LEFT: Final = 50  # waves of which tasks that have said goodbye may not quite have ended
 
 
+def _random() -> str:
+    return secrets.token_hex(8)
+
+
 class Tasks(NamedTuple):
     """How tasks are made: ``script`` writes the program of a wave's tasks, given its name and what one of their jobs needs."""
 
@@ -47,6 +51,7 @@ class Tasks(NamedTuple):
     log: str = ""  # a directory for what tasks print
     adoptable: bool = True  # whether tasks of an earlier leader can still reach the store
     options: tuple[str, ...] = ()  # with which the scheduler was made
+    replaced: Callable[[], bool] = lambda: False  # tells whether another leader has come
 
 
 class ClusterBatchSystem(BatchSystem):
@@ -55,7 +60,9 @@ class ClusterBatchSystem(BatchSystem):
     window = 20_000
     shared = True
 
-    def __init__(self, scheduler: Scheduler, office: Office, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, scheduler: Scheduler, office: Office, tasks: Tasks, clock: Clock = SYSTEM, clerk: Clerk[Answer] | None = None
+    ) -> None:
         """Take the scheduler and the store; nothing is asked for before the first job.
 
         Args:
@@ -63,14 +70,16 @@ class ClusterBatchSystem(BatchSystem):
             office: where orders and letters lie.
             tasks: how tasks are made.
             clock: tells the seconds that pass.
+            clerk: speaks to the scheduler; a thread if not given.
         """
         self.enforces = frozenset({"memory", "walltime"}) | scheduler.enforces
         self._scheduler = scheduler
         self._office = office
         self._tasks = tasks
         self._clock = clock
-        self._desk = Desk(scheduler, clock)
-        self._crew = Crew(scheduler.name, office, tasks.seconds)
+        self._clerk = clerk or Clerk()
+        self._desk = Desk(scheduler, self._clerk, clock)
+        self._crew = Crew(scheduler.name, office, tasks.seconds, clock, tasks.replaced)
         self._waiting: Waiting = {}
         self._longest: dict[Requirements, float] = {}  # by what jobs need: the most walltime for which a task of them was found possible
         self._natives: dict[str, str] = {}  # by wave; written by the desk
@@ -106,7 +115,7 @@ class ClusterBatchSystem(BatchSystem):
     def adopt(self) -> list[BatchJob]:
         """Take over the tasks that an earlier leader has left in queues and on hosts."""
         found = []
-        for wave in adopting.left(self._office, self._scheduler, self._tasks.adoptable):
+        for wave in adopting.left(self._office, self._scheduler, self._tasks.adoptable, self._clock):
             self._crew.add(wave)
             if wave.native:
                 self._natives[wave.ask.name] = wave.native
@@ -120,7 +129,7 @@ class ClusterBatchSystem(BatchSystem):
             raise BatchSystemError(f"the batch system {self._scheduler.name} is shut down")
         for job in jobs:
             self._waiting.setdefault((job.requirements, job.service), deque()).append(job)
-        now = self._clock()
+        now = self._clock.monotonic()
         self._gather = (now + GATHER[0], min(now + GATHER[1], self._gather[1]) if self._gather else now + GATHER[1])
 
     def updates(self, timeout: float | None) -> list[BatchUpdate]:
@@ -134,8 +143,8 @@ class ClusterBatchSystem(BatchSystem):
         """
         self._acknowledge()
         if timeout != 0 and self._gather is not None and not self._crew.waves:
-            self._gather = (self._clock(),) * 2  # who waits has no more jobs, and none is out that could make more
-        end = None if timeout is None else self._clock() + timeout
+            self._gather = (self._clock.monotonic(),) * 2  # who waits has no more jobs, and none is out that could make more
+        end = None if timeout is None else self._clock.monotonic() + timeout
         while True:
             self._turn()
             if self._crew.news:
@@ -143,7 +152,7 @@ class ClusterBatchSystem(BatchSystem):
                 return news
             if (error := self._error or self._crew.error) is not None:
                 raise error
-            now = self._clock()
+            now = self._clock.monotonic()
             if end is not None and now >= end:
                 return []
             self._wait(min(self._due(), now + 60.0 if end is None else end) - now)
@@ -160,7 +169,7 @@ class ClusterBatchSystem(BatchSystem):
         for part in touched:
             self._crew.write(part, framing.pack(framing.CANCEL, payload=framing.pack_ids(part.canceled)))
         self._stop([part for part in touched if part.canceled >= part.jobs.keys()])
-        self._poll_at, self._poll_every = self._clock(), POLL[0]
+        self._poll_at, self._poll_every = self._clock.monotonic(), POLL[0]
 
     def tell(self, id: int, message: bytes) -> None:
         """Send a message to the worker of a running job; ignored where the job has ended."""
@@ -179,30 +188,31 @@ class ClusterBatchSystem(BatchSystem):
         if self._closed:
             return
         self._closed = True
-        self._desk.hurry()
+        self._clerk.hurry()
         if leave:
             self._desk.call(self._scheduler.close)
-            self._desk.close(_END)
+            self._clerk.close(_END)
             return
         self._desk.call(self._end_all)
-        if not self._desk.close(2 * _END):
+        if not self._clerk.close(2 * _END):
             names = ", ".join(sorted(self._natives.values()))
             logger.warning("%s does not answer; tasks that may be left: %s", self._scheduler.name, names)
 
     # ── one round ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _turn(self) -> None:
-        while not self._desk.answers.empty():
-            self._answered(self._desk.answers.get())
-        now = self._clock()
+        while (answer := self._clerk.hear()) is not None:
+            self._answered(answer)
+        now = self._clock.monotonic()
         if now >= self._mail_at and self._crew.waves:
             self._collect(now)
         if now >= self._poll_at and not self._looking and (tasks := by_native(self._crew.parts())):
             self._looking = True
             self._desk.look(tasks)
         self._over += self._crew.bury(now)
-        if emptied := self._crew.use_idle(self._waiting, now):
-            self._stop(emptied)
+        self._crew.use_idle(self._waiting, now)
+        unwanted, self._crew.unwanted = self._crew.unwanted, []
+        self._stop(unwanted)
         if self._gather is not None and now >= min(self._gather):
             self._gather = None
             for (requirements, service), waiting in self._waiting.items():
@@ -211,11 +221,9 @@ class ClusterBatchSystem(BatchSystem):
             self._waiting.clear()
 
     def _wait(self, seconds: float) -> None:
-        try:
-            answer = self._desk.answers.get(timeout=max(0.0, seconds))
-        except queue.Empty:
-            return
-        self._answered(answer)
+        answer = self._clerk.hear(seconds)
+        if answer is not None:
+            self._answered(answer)
 
     def _due(self) -> float:
         """Tell when something is due."""
@@ -223,8 +231,8 @@ class ClusterBatchSystem(BatchSystem):
         if self._crew.waves:
             due.append(self._mail_at)
             if not self._looking:
-                due.append(max(self._poll_at, self._clock() + 0.01))
-        return min(due, default=self._clock() + 60.0)
+                due.append(max(self._poll_at, self._clock.monotonic() + 0.01))
+        return min(due, default=self._clock.monotonic() + 60.0)
 
     def _acknowledge(self) -> None:
         """Let go of what the leader has kept."""
@@ -232,7 +240,7 @@ class ClusterBatchSystem(BatchSystem):
         self._read.clear()
         self._spent.update(self._over)
         self._over.clear()
-        for name in self._spent - self._asked:  # tasks of the others may still come into a queue
+        for name in sorted(self._spent - self._asked):  # tasks of the others may still come into a queue
             self._spent.discard(name)
             if (native := self._natives.pop(name, None)) is not None:
                 self._left.append(native)
@@ -259,7 +267,7 @@ class ClusterBatchSystem(BatchSystem):
         each, need = next(one for one in choices(requirements, many, self._tasks.seconds) if (one[1].walltime or 0.0) <= longest)
         while waiting:
             count = min(self._scheduler.most, -(-len(waiting) // each))
-            name = f"jobsys-{secrets.token_hex(8)}"
+            name = f"jobsys-{_random()}"
             wave = Wave(Ask(name, count, need, self._tasks.script(name, requirements), self._tasks.log, waiting[0].name), service)
             for part in wave.parts:
                 for _ in range(min(each, len(waiting))):
@@ -270,13 +278,20 @@ class ClusterBatchSystem(BatchSystem):
     def _submit(self, wave: Wave) -> None:
         name, orders = wave.ask.name, [packed(part.jobs) for part in wave.parts]
 
-        def before() -> None:
+        def before() -> bool:
             self._office.write_orders(name, orders)
             self._office.write_record(name, self._record(wave, ""))
+            if self._tasks.replaced():  # the leader that has come may have looked for records before
+                self._office.close(name)
+                return False
+            return True
 
-        def after(native: str) -> None:
+        def after(native: str) -> bool:
             self._natives[name] = native
+            if not self._office.has_orders(name):  # the leader that has come has looked in the queue before
+                return False
             self._office.write_record(name, self._record(wave, native))
+            return True
 
         self._asked.add(name)
         self._desk.submit(wave.ask, before, after)
@@ -288,7 +303,7 @@ class ClusterBatchSystem(BatchSystem):
         if tasks := by_native(parts):
             self._desk.cancel(tasks)
 
-    def _answered(self, answer: object) -> None:
+    def _answered(self, answer: Answer) -> None:
         if isinstance(answer, Submitted | Refused):
             self._asked.discard(answer.name)
         match answer:
@@ -296,7 +311,7 @@ class ClusterBatchSystem(BatchSystem):
                 wave = self._crew.waves[name]
                 wave.native = native
                 self._stop([part for part in wave.parts if part.over or part.canceled >= part.jobs.keys()])  # before this was known
-                self._poll_at, self._poll_every = self._clock() + POLL[0], POLL[0]
+                self._poll_at, self._poll_every = self._clock.monotonic() + POLL[0], POLL[0]
             case Submitted(_, native):  # its tasks were quicker than the answer, or emptied
                 self._desk.cancel({native: None})
             case Refused(name, text) if name in self._crew.waves:
@@ -308,7 +323,7 @@ class ClusterBatchSystem(BatchSystem):
                 self._error = error
 
     def _looked(self, answer: Looked) -> None:
-        now = self._clock()
+        now = self._clock.monotonic()
         self._looking = stirred = False
         waves = {wave.native: wave for wave in self._crew.waves.values()}
         if answer.seen is not None:
@@ -324,9 +339,9 @@ class ClusterBatchSystem(BatchSystem):
 
     def _end_all(self) -> None:
         """Cancel what there is, wait for it to end, and delete what is not needed any more; in the desk's thread."""
-        deadline = self._clock() + _END
+        deadline = self._clock.monotonic() + _END
         waves = self._crew.waves
-        for name in (self._asked | {name for name, wave in waves.items() if not wave.canceled}) - self._natives.keys():
+        for name in sorted((self._asked | {name for name, wave in waves.items() if not wave.canceled}) - self._natives.keys()):
             if (native := self._insist(partial(self._scheduler.find, name), deadline)) is not None:
                 self._natives[name] = native
         ours = {native: range(len(waves[name].parts) if name in waves else self._scheduler.most) for name, native in self._natives.items()}
@@ -337,7 +352,7 @@ class ClusterBatchSystem(BatchSystem):
         self._natives.clear()
         try:
             self._office.forget(self._done)
-            for name in [*waves, *self._asked]:
+            for name in dict.fromkeys([*waves, *sorted(self._asked)]):
                 if name not in kept and name not in self._over:
                     self._office.close(name)
         except (StorageError, IntegrityError) as error:
@@ -356,12 +371,12 @@ class ClusterBatchSystem(BatchSystem):
         return set(kept)
 
     def _await_ends(self, live: Mapping[str, Collection[int]], deadline: float) -> None:
-        while live and self._clock() < deadline:
+        while live and self._clock.monotonic() < deadline:
             seen = self._insist(partial(self._scheduler.look, live), deadline)
             there = {task.native for task, what in seen.items() if what.state is not TaskState.ENDED}
             live = {native: numbers for native, numbers in live.items() if native in there}
             if live:
-                time.sleep(_PAUSE)
+                self._clock.sleep(_PAUSE)
         if live:
             logger.warning("%s: tasks that were canceled and have not ended yet: %s", self._scheduler.name, ", ".join(live))
 
@@ -371,6 +386,6 @@ class ClusterBatchSystem(BatchSystem):
             try:
                 return ask()
             except PassingError:
-                if self._clock() > deadline:
+                if self._clock.monotonic() > deadline:
                     raise
-                time.sleep(_PAUSE)
+                self._clock.sleep(_PAUSE)
