@@ -1,8 +1,10 @@
 """A watch over HTTP: its lines come as they are sent, and nobody waits for them."""
 
 import json
+import queue
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,3 +62,19 @@ def test_what_is_no_event_ends_the_watch(api_server, kubeconfig, caplog, line):
     stream._thread.join(10)
     assert ([event["object"]["n"] for event in stream.take()], stream.over) == ([1], True)
     assert line in caplog.text
+
+
+def test_whoever_looks_is_not_kept_by_what_comes_meanwhile(api_server, kubeconfig, monkeypatch):
+    api_server.answers.append((200, [events(1, 2)]))
+    stream = Api(kubeconfig).watch("pods", "1")
+    stream._thread.join(10)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    lines.put(events(1))
+
+    def one_more():
+        assert lines.qsize() < 10
+        lines.put(events(2))
+        return events(1)
+
+    monkeypatch.setattr(stream, "_lines", SimpleNamespace(qsize=lines.qsize, empty=lines.empty, get=one_more))
+    assert len(stream.take()) == 1

@@ -33,7 +33,7 @@ class Stream:
     def take(self) -> list[Json]:
         """Give the events that have come since this was last asked, without waiting for any."""
         found: list[Json] = []
-        while not self._lines.empty():
+        for _ in range(self._lines.qsize()):  # no more, however quickly more come
             line = self._lines.get()
             event = None if line is None else _event(line)
             if event is None:
