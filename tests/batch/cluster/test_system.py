@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_a_successor_runs_in_the_task_of_its_predecessor(system: ClusterBatchSys
 
 
 def test_the_first_jobs_are_asked_for_as_soon_as_the_leader_has_no_more(system: ClusterBatchSystem, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(system, "_clock", lambda: 0.0)
+    monkeypatch.setattr(system, "_clock", SimpleNamespace(monotonic=lambda: 0.0))
     monkeypatch.setattr(system, "_wait", forbidden)
     for id in (1, 2):
         system.submit([job(id, "echo", text="x")])
