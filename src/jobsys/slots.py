@@ -19,6 +19,8 @@ PID: Final = 7
 MEMORY: Final = 8  # bytes now; written by the host
 PEAK: Final = 9  # most bytes seen of job PEAK_JOB; written by the host
 PEAK_JOB: Final = 10
+STILL: Final = 11  # nanoseconds for which job STILL_JOB stood still; written by the host
+STILL_JOB: Final = 12
 
 UNUSED: Final = 0
 IDLE: Final = 1

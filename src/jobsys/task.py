@@ -34,8 +34,6 @@ from jobsys.version import VERSION
 
 SECRET: Final = "JOBSYS_TASK_SECRET"
 """The variable that holds the wave's key, as hexadecimal digits."""
-HOST: Final = ("-m", "jobsys.worker", "--wait")
-"""The program of a task's worker host, and what it is told first."""
 NUMBER: Final = "JOBSYS_TASK"
 """The variable that holds the task's number in its wave."""
 LINGER: Final = 2.0
@@ -199,6 +197,11 @@ class Task:
         self._post(framing.pack(framing.BYE, self._signal, self._box.read))
 
 
+def host(executor: str | None) -> list[str]:
+    """Give the program of a task's worker host, and what it is told first; without an executor (MODULE:NAME) it runs jobs."""
+    return ["-m", "jobsys.worker", "--wait", *(["--executor", executor] if executor else [])]
+
+
 def blame(box: Box, error: JobsysError) -> None:
     """Tell the leader, which then ends the run, what no other task can do better; trouble with the store costs this task only."""
     if isinstance(error, BatchSystemError):
@@ -238,8 +241,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="jobsys task: %(message)s")
     options, rest = _parse(arguments)
     secret, number = bytes.fromhex(os.environ.pop(SECRET)), int(os.environ[NUMBER])
-    command = [sys.executable, *interpreter_options(), "-P", *HOST]
-    command += ["--executor", options.executor] if options.executor else []
+    command = [sys.executable, *interpreter_options(), "-P", *host(options.executor)]
     begun = _begin(command, options.work_dir)
     try:
         store = open_store(options.locator)

@@ -1,6 +1,8 @@
-"""What becomes of tasks that were left to a scheduler by which the run goes on no more."""
+"""What a scheduler is told to run, and what becomes of tasks that were left to one by which the run goes on no more."""
 
-from contextlib import suppress
+import json
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -13,13 +15,17 @@ from jobsys.batch.cluster import adopting
 from jobsys.batch.cluster.book import Wave
 from jobsys.batch.cluster.mail import Box, Office
 from jobsys.batch.cluster.scheduler import Ask
+from jobsys.config import Config
 from jobsys.errors import BatchSystemError
-from jobsys.jobstores import keys
+from jobsys.jobstores import Lease, keys
 from jobsys.journal import open_commit
 from jobsys.launch import cluster
+from jobsys.launch.base import Launch
+from jobsys.launch.remote import Remote
 from jobsys.message import Failure, Order, Report, encode_message, encode_order
 from jobsys.record import Blob
 from jobsys.requirements import Requirements
+from jobsys.shipment import Shipment
 
 
 @pytest.fixture
@@ -96,3 +102,22 @@ def test_what_could_not_be_canceled_stays(left):
     store, office, _ = left
     cluster.keep_finished(store)
     assert [each.name for each in adopting.records(office)] == ["jobsys-1"]
+
+
+@pytest.mark.parametrize(("executor", "words"), [("", []), ("some.where:prepare", ["--executor", "some.where:prepare"])])
+def test_the_host_that_is_begun_ahead_of_a_task_is_the_one_that_the_task_would_start(tmp_path, monkeypatch, executor, words):
+    store = store_at(tmp_path / "store")
+    monkeypatch.setattr(cluster, "scheduler", lambda *_: PretendScheduler(0))
+    empty: Any = {name: [] for name in ("options", "argv", "roots", "layers", "path")}
+    empty |= {name: {} for name in ("interpreter", "needs", "environment")}
+    shipped = Shipment(**empty, directory="/", system_site=False, remote=True, main=None, place=None)
+    monkeypatch.setattr(cluster, "send", lambda _, way: Remote("python3", ["rest"], way, {}, shipped, ("code/1", "1"), ("core", "2")))
+    config = Config.of(store.locator, batch_system="pretend", file_workers="shared", work_dir="/scratch")
+    with ExitStack() as stack:
+        system: Any = cluster.make(Launch(config, store, Lease(1, "o", "h", 1, 0.0, 0.0), stack, print, executor=executor))
+        start = json.loads(system._tasks.script("wave", Requirements()).splitlines()[-2])
+        system.shutdown()
+    host, command = start["arrive"]["host"], start["arrive"]["command"]
+    assert host == {"arguments": ["-m", "jobsys.worker", "--wait", *words], "parent": "/scratch", "without": ["JOBSYS_TASK_SECRET"]}
+    assert ("--executor" in command) == bool(executor)
+    assert start["environment"].keys() == {"JOBSYS_TASK_SECRET"}

@@ -131,17 +131,18 @@ def test_time_for_which_a_host_and_its_workers_are_stopped_counts_for_no_walltim
     link.sendall(pack(framing.LIMITS, 0, 60_000) + pack(framing.ORDER, 1, 0, order("sleep", seconds=60)))
     while row[slots.STATE] != slots.RUNNING:
         time.sleep(0.01)
-    begun, stopped = row[slots.BEGUN], (leader.host.pid, row[slots.PID])
+    stopped = (leader.host.pid, row[slots.PID])
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(watch.STOOD_STILL + 0.3)
-    assert row[slots.BEGUN] == begun
+    assert row[slots.STILL] == 0
     for pid in stopped:
         os.kill(pid, signal.SIGCONT)
     deadline = time.monotonic() + 20
-    while row[slots.BEGUN] == begun and time.monotonic() < deadline:
+    while row[slots.STILL] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert row[slots.BEGUN] - begun > watch.STOOD_STILL * 1e9
+    assert row[slots.STILL] > watch.STOOD_STILL * 1e9
+    assert row[slots.STILL_JOB] == 1
 
 
 def test_a_host_that_had_nothing_to_watch_for_long_excuses_nobody(leader):
@@ -153,6 +154,7 @@ def test_a_host_that_had_nothing_to_watch_for_long_excuses_nobody(leader):
     link.sendall(pack(framing.ORDER, 2, 0, order("sleep", seconds=1)))
     assert leader.read(link)[1] == 2
     assert row[slots.BEGUN] < time.monotonic_ns() - 0.9e9
+    assert row[slots.STILL] == 0
 
 
 def test_the_slot_tells_what_runs(leader):

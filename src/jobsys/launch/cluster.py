@@ -99,7 +99,8 @@ def make(launch: Launch) -> BatchSystem:
         secret = {task.SECRET: store.key.wave(wave).hex()}
         own = ["--locator", way.locator, "--wave", wave, *_limits(config, requirements, launch.executor)]
         command = ["-m", "jobsys.task", *own, "--", *remote.arguments]
-        return task_script(remote, command, secret, made.index, made.first, config.work_dir)
+        host = {"arguments": task.host(launch.executor), "parent": config.work_dir, "without": list(secret)}
+        return task_script(remote, command, secret, made.index, made.first, host)
 
     cancel_others(store, launch.say, made.name)
     office = Office(store.storage, keys.TASKS, store.key.wave)
@@ -148,11 +149,14 @@ def keep_finished(store: JobStore) -> None:
             office.close(each.name)
 
 
-def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int, work_dir: str | None = None) -> str:
-    """Write a program for /bin/sh: it finds its number, and becomes a Python that is told on its input what it needs."""
+def task_script(remote: Remote, command: list[str], secret: Mapping[str, str], index: str, first: int, host: Mapping[str, object]) -> str:
+    """Write a program for /bin/sh: it finds its number, and becomes a Python that is told on its input what it needs.
+
+    ``host`` is what that needs to start the command's worker host ahead of it (``arrival.ahead``).
+    """
     start = remote.start(command)
     start["environment"] = {**start["environment"], **secret}
-    start["arrive"]["host"] = {"arguments": task.HOST, "parent": work_dir, "without": list(secret)}
+    start["arrive"]["host"] = host
     program = shlex.join(core.bootstrap_command(remote.python))
     return (
         "#!/bin/sh\n"

@@ -73,6 +73,19 @@ def is_same_now(path: str, found: os.stat_result) -> bool:
     return there is not None and os.path.samestat(there, found)
 
 
+def remove_empty(root: str, folder: str) -> Iterator[str]:
+    """Delete a directory and those above it, up to one that is not empty or is of the first level; give those that are gone."""
+    while "/" in folder:
+        above, _, name = folder.rpartition("/")
+        try:
+            with opened(root, above) as directory:
+                os.rmdir(name, dir_fd=directory)
+        except OSError:  # not empty, or filled again by now: then it stays
+            return
+        yield folder
+        folder = above
+
+
 def walk(root: str, folder: str, prefix: str, after: str) -> Iterator[str]:
     """Go through a directory (``""`` or ``a/b/``) in the order of whole keys, where ``a-b`` comes before ``a/b``."""
     try:

@@ -24,7 +24,7 @@ from jobsys.errors import NotFoundError, StorageError
 from jobsys.files import is_written_by_somebody, sync_directory
 from jobsys.mounts import is_file_server, is_own_disk, options
 from jobsys.storage.base import Stat, Storage, check_key, check_prefix, check_range, storage_error
-from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, look_anew, named_now, opened, walk
+from jobsys.storage.folders import TEMPORARY, empty, is_deleted_in_use, is_same_now, look_anew, named_now, opened, remove_empty, walk
 from jobsys.storage.openfiles import NEW, READ, Descriptor, ReadingFile, WritingFile, discard, is_same, read_range, write_all
 
 OPEN_FILES = 64
@@ -218,17 +218,7 @@ class LocalStorage(Storage):
             if "/" in folder and self.is_alone():
                 folders.add(folder)
         for folder in folders:
-            with suppress(OSError):  # not empty, or filled again by now: then it stays
-                self._remove_folders(folder)
-
-    def _remove_folders(self, folder: str) -> None:
-        """Delete a directory, and those above it, up to one that is not empty or of the first level."""
-        while "/" in folder:
-            above, _, name = folder.rpartition("/")
-            with opened(self.root, above) as directory:
-                os.rmdir(name, dir_fd=directory)
-            self._folders.discard(f"{self.root}/{folder}")
-            folder = above
+            self._folders.difference_update(f"{self.root}/{each}" for each in remove_empty(self.root, folder))
 
     def stat(self, key: str) -> Stat:
         """Tell a file's size and time."""

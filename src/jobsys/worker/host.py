@@ -115,11 +115,12 @@ class Host:
     def _turn(self) -> None:
         pause = self._pause()
         due = None if pause is None else max(time.monotonic(), self._watched + pause)
-        for key, _ in self._selector.select(None if due is None else max(0.0, due - time.monotonic())):
+        events = self._selector.select(None if due is None else max(0.0, due - time.monotonic()))
+        if due is not None and (late := time.monotonic() - due) > watch.STOOD_STILL:  # what it does itself below is no reason
+            watch.excuse((self._slots[child.slot] for child in self._children.values()), late)
+        for key, _ in events:
             key.data()
-        if due is not None and (late := time.monotonic() - due) >= 0:  # whatever woke it before that is no reason to look
-            if late > watch.STOOD_STILL:
-                watch.excuse((self._slots[child.slot] for child in self._children.values()), late)
+        if due is not None and time.monotonic() >= due:  # whatever woke it before that is no reason to look
             self._watch()
 
     def _pause(self) -> float | None:

@@ -33,10 +33,10 @@ def measure(pid: int, slot: Slot) -> Excess | None:
     """Look at what a worker does now; note its memory, and tell if it broke a limit."""
     if slot[slots.STATE] != slots.RUNNING:
         return None
-    job, begun = slot[slots.JOB], slot[slots.BEGUN]
+    job, ran = slot[slots.JOB], _ran(slot, time.monotonic_ns())
     excess = _measure_memory(pid, slot, job)
     limit = slot[slots.TIME_LIMIT]
-    if excess is None and limit and time.monotonic_ns() - begun > limit:
+    if excess is None and limit and ran > limit:
         excess = Excess(job, "time limit", f"ran longer than its walltime of {limit / 1e9:g} s; ask for more with walltime=")
     return excess if is_running(slot, job) else None
 
@@ -50,7 +50,7 @@ def _pause(slot: Slot, now: int) -> float:
     """A tenth of a job's age is fine enough for the peak of its memory."""
     if slot[slots.MEMORY_LIMIT]:
         return TICK
-    age = (now - slot[slots.BEGUN]) / 1e9
+    age = _ran(slot, now) / 1e9
     seconds = min(SLOW_TICK, age / 10)
     if slot[slots.TIME_LIMIT]:
         seconds = min(seconds, slot[slots.TIME_LIMIT] / 1e9 - age)
@@ -58,10 +58,23 @@ def _pause(slot: Slot, now: int) -> float:
 
 
 def excuse(rows: Iterable[Slot], seconds: float) -> None:
-    """Put off when jobs began by the time for which they and their host stood still: it counts for no walltime."""
+    """Take note for how long jobs and their host stood still, which no job has for longer than it is there: it counts for no walltime."""
+    now = time.monotonic_ns()
     for row in rows:
         if row[slots.STATE] == slots.RUNNING:
-            row[slots.BEGUN] += int(seconds * 1e9)
+            job = row[slots.JOB]
+            still = _still(row, job) + int(seconds * 1e9)
+            row[slots.STILL] = min(still, max(0, now - row[slots.BEGUN]))
+            row[slots.STILL_JOB] = job
+
+
+def _still(slot: Slot, job: int) -> int:
+    return slot[slots.STILL] if slot[slots.STILL_JOB] == job else 0
+
+
+def _ran(slot: Slot, now: int) -> int:
+    """Tell for how many nanoseconds the job has run, less those for which it stood still."""
+    return now - slot[slots.BEGUN] - _still(slot, slot[slots.JOB])
 
 
 def is_running(slot: Slot, job: int) -> bool:

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from jobsys.batch.base import BatchJob, BatchState, RunningJob
-from jobsys.batch.cluster.book import OVERHEAD, START, Part, Wave, by_native, fits, of_task
+from jobsys.batch.cluster.book import OVERHEAD, START, Part, Wave, by_native, choices, fits, of_task
 from jobsys.batch.cluster.scheduler import Ask, Seen, TaskState
 from jobsys.events import Reason
 from jobsys.requirements import Requirements
@@ -30,6 +30,16 @@ def test_a_task_is_asked_for_what_its_jobs_need_and_some_memory_for_itself():
 )
 def test_walltime_is_that_of_the_jobs(jobs: int, walltime: float | None, asked: float | None):
     assert of_task(Requirements(walltime=walltime), jobs, 60.0).walltime == asked
+
+
+def test_what_a_limit_of_time_has_no_room_for_is_tried_with_fewer_jobs_and_then_with_no_time_for_a_start():
+    def tried(walltime: float | None, jobs: int):
+        return [(each, need.walltime) for each, need in choices(Requirements(walltime=walltime), jobs, 60.0)]
+
+    assert tried(600.0, 50) == [(50, 690.0 + START), (1, 600.0 + START), (1, 600.0)]
+    assert tried(10.0, 50) == [(50, 100.0 + START), (3, 30.0 + START), (1, 10.0 + START), (1, 10.0)]
+    assert tried(600.0, 1) == [(1, 600.0 + START), (1, 600.0)]
+    assert tried(None, 50) == [(50, None)]
 
 
 @pytest.mark.parametrize(

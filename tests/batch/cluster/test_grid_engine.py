@@ -15,7 +15,7 @@ from jobsys.batch.cluster import grid_engine_text as text
 from jobsys.batch.cluster.commands import drive
 from jobsys.batch.cluster.grid_engine import ACCOUNTS, GridEngine
 from jobsys.batch.cluster.grid_engine_asks import wrapped
-from jobsys.batch.cluster.grid_engine_earlier import PATIENCE, ROUND, SILENCE
+from jobsys.batch.cluster.grid_engine_earlier import PATIENCE, ROUND, SILENCE, TIMES, Earlier
 from jobsys.batch.cluster.scheduler import Ask, AskRefusedError, Output, PassingError, Seen, TaskId, TaskState, ranges
 from jobsys.errors import UsageError
 from jobsys.events import Reason
@@ -429,6 +429,22 @@ def test_a_host_that_is_not_heard_of_for_long() -> None:
     now += ROUND
     seen = drive(scheduler.look({"1": [0, 1]}), world)
     assert seen[TaskId("1", 0)].state is TaskState.RUNNING
+
+
+def test_a_host_is_not_lost_because_qmaster_was_away_for_long() -> None:
+    now = 0.0
+    earlier = Earlier(clock=lambda: now)
+    now = ROUND
+    earlier.miss(["all.q@n1"])
+    now += SILENCE
+    for _ in range(TIMES - 1):
+        assert not earlier.is_lost("all.q@n1")
+        earlier.miss(["all.q@n1"])
+        now += ROUND
+    assert earlier.is_lost("all.q@n1")
+    earlier.miss([])
+    earlier.miss(["all.q@n1"])
+    assert not earlier.is_lost("all.q@n1")
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -1,7 +1,11 @@
 """Requests to an API server: against a server of HTTP that answers as it is told."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 
+from batch.cluster.kube_server import Handler  # type: ignore[import-not-found]
 from jobsys.batch.cluster import kube_api
 from jobsys.batch.cluster.kube_api import AnswerError, Api, ExpiredError
 from jobsys.batch.cluster.scheduler import PassingError
@@ -26,6 +30,17 @@ def test_a_list_comes_in_pages(api_server, kubeconfig):
     assert api_server.requests[0][1] == "/api/v1/namespaces/team/pods?labelSelector=a+in+%28b%2Cc%29&limit=500"
     assert api_server.requests[1][1].endswith("&continue=more+of+it%26")
     assert api_server.requests[0][2]["Accept"] == kube_api.METADATA
+
+
+def test_how_far_the_clock_of_the_server_is_ahead(api_server, kubeconfig, monkeypatch):
+    api_server.answers += [(200, {})] * 2
+    api = Api(kubeconfig)
+    monkeypatch.setattr(Handler, "date_time_string", lambda *_: formatdate(time.time() + 1000, usegmt=True))
+    api.request("GET", "/x")
+    assert api.ahead == pytest.approx(1000, abs=3)
+    monkeypatch.setattr(Handler, "date_time_string", lambda *_: "today")
+    api.request("GET", "/x")
+    assert api.ahead == pytest.approx(1000, abs=3)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
 """A watch over HTTP: its lines come as they are sent, and nobody waits for them."""
 
 import json
+import queue
 import threading
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from jobsys.batch.cluster.kube_api import Api
 
 
 def events(*numbers):
-    return b"".join(json.dumps({"n": number}).encode() + b"\n" for number in numbers)
+    return b"".join(json.dumps({"type": "ADDED", "object": {"n": number}}).encode() + b"\n" for number in numbers)
 
 
 def until(stream, count, over=False):
@@ -16,7 +20,7 @@ def until(stream, count, over=False):
     found: list[int] = []
     while len(found) < count or (over and not stream.over):
         assert time.monotonic() < deadline, found
-        found += [event["n"] for event in stream.take()]
+        found += [event["object"]["n"] for event in stream.take()]
         time.sleep(0.005)
     return found
 
@@ -51,9 +55,26 @@ def test_close_ends_the_thread_that_waits(api_server, kubeconfig):
     forever.set()
 
 
-def test_what_is_no_event_ends_the_watch(api_server, kubeconfig, caplog):
-    api_server.answers.append((200, [events(1), b"<html>\n", events(2)]))
+@pytest.mark.parametrize("line", ["<html>", "7", '{"kind": "Status", "status": "Failure"}', '{"type": "ADDED"}'])
+def test_what_is_no_event_ends_the_watch(api_server, kubeconfig, caplog, line):
+    api_server.answers.append((200, [events(1), line.encode() + b"\n", events(2)]))
     stream = Api(kubeconfig).watch("pods", "1")
     stream._thread.join(10)
-    assert ([event["n"] for event in stream.take()], stream.over) == ([1], True)
-    assert "<html>" in caplog.text
+    assert ([event["object"]["n"] for event in stream.take()], stream.over) == ([1], True)
+    assert line in caplog.text
+
+
+def test_whoever_looks_is_not_kept_by_what_comes_meanwhile(api_server, kubeconfig, monkeypatch):
+    api_server.answers.append((200, [events(1, 2)]))
+    stream = Api(kubeconfig).watch("pods", "1")
+    stream._thread.join(10)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    lines.put(events(1))
+
+    def one_more():
+        assert lines.qsize() < 10
+        lines.put(events(2))
+        return events(1)
+
+    monkeypatch.setattr(stream, "_lines", SimpleNamespace(qsize=lines.qsize, empty=lines.empty, get=one_more))
+    assert len(stream.take()) == 1

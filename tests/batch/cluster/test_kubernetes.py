@@ -391,6 +391,22 @@ def test_what_never_starts_is_given_up(status, words, place):
     assert place.look(1)[1] == seen
 
 
+@pytest.mark.parametrize("wrong", [-1000.0, 1000.0])
+def test_how_long_something_lasts_is_told_by_the_clock_of_the_server(wrong, place):
+    place.scheduler = Kubernetes({"start-seconds": "100"}, place.api, lambda: place.now + wrong)
+    place.api.ahead = -wrong
+    place.submit()
+    waiting = [{"name": "task", "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]
+    place.api.set("jobsys-a", 1, "Pending", startTime="1970-01-12T13:46:40Z", containerStatuses=waiting)
+    place.api.set("jobsys-a", 2, "Running")
+    place.api.pod("jobsys-a", 2)["metadata"]["deletionTimestamp"] = "1970-01-12T13:46:40Z"
+    place.now = START + 80
+    assert place.states(1, 2) == {1: "queued", 2: "running"}
+    place.now = START + 120
+    place.look(1, 2)
+    assert place.states(1, 2) == {1: "ended", 2: "ended"}
+
+
 def test_nobody_waits_for_hosts_unless_told_how_long(place):
     place.submit()
     condition = {"type": "PodScheduled", "status": "False", "lastTransitionTime": "1970-01-01T00:00:01Z"}

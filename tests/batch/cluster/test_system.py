@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from jobsys.batch.base import BatchState
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import PassingError
 from jobsys.batch.cluster.system import ClusterBatchSystem, Tasks
-from jobsys.errors import BatchSystemError
+from jobsys.errors import BatchSystemError, RequirementError
 from jobsys.events import Reason
 from jobsys.jobstores import JobStore, keys
 from jobsys.requirements import Requirements
@@ -74,6 +75,20 @@ def test_what_the_scheduler_refuses_fails_in_its_words(system: ClusterBatchSyste
     assert (ends[1].reason, ends[1].message) == (Reason.FAILED, "no queue takes that: ask for less")
 
 
+@pytest.mark.parametrize(("walltime", "asked", "tasks"), [(10.0, 80.0, 1), (90.0, 150.0, 2), (150.0, 150.0, 2)])
+def test_tasks_keep_to_a_limit_of_time_that_their_jobs_keep_to(
+    system: ClusterBatchSystem, scheduler: PretendScheduler, monkeypatch: pytest.MonkeyPatch, walltime: float, asked: float, tasks: int
+):
+    monkeypatch.setattr(scheduler, "check", lambda need: "too long" if need.walltime > 150 else "")
+    need = Requirements(walltime=walltime)
+    system.check(need)
+    system.submit([job(id, "echo", requirements=need) for id in (1, 2)])
+    assert {end.state for end in collect(system, [1, 2]).values()} == {BatchState.COMPLETED}
+    assert [(ask.count, ask.requirements.walltime) for ask in scheduler.asked] == [(tasks, asked)]
+    with pytest.raises(RequirementError, match="too long"):
+        system.check(Requirements(walltime=151.0))
+
+
 def test_a_task_gives_back_what_is_too_much_for_it(system: ClusterBatchSystem):
     system.submit([job(id, "sleep", seconds=50) for id in range(1, 41)])
     ends = collect(system, range(2, 41))
@@ -96,7 +111,7 @@ def test_a_successor_runs_in_the_task_of_its_predecessor(system: ClusterBatchSys
 
 
 def test_the_first_jobs_are_asked_for_as_soon_as_the_leader_has_no_more(system: ClusterBatchSystem, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(system, "_clock", lambda: 0.0)
+    monkeypatch.setattr(system, "_clock", SimpleNamespace(monotonic=lambda: 0.0))
     monkeypatch.setattr(system, "_wait", forbidden)
     for id in (1, 2):
         system.submit([job(id, "echo", text="x")])

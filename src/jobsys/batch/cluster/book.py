@@ -4,6 +4,8 @@ import signal
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
+
 from jobsys.batch.base import BatchJob, BatchState, BatchUpdate, Reason, RunningJob
 from jobsys.batch.cluster.scheduler import Ask, Seen, TaskId, TaskState
 from jobsys.requirements import Requirements
@@ -12,6 +14,7 @@ OVERHEAD: Final = 256 << 20
 """Bytes that a task takes beside its jobs: some schedulers count what its processes share once for each."""
 START: Final = 60.0
 """Seconds that are added to the walltime of a task, for its start."""
+_FEWER: Final = 4
 WARNINGS: Final = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU})
 """Signals by which schedulers say that a task's time is nearly over: it then ends by itself, of which they tell nothing but its status."""
 _WARNED: Final = "its time was nearly over; if the scheduler allows more, ask for it with walltime="
@@ -139,6 +142,23 @@ def of_task(requirements: Requirements, jobs: int, task_seconds: float) -> Requi
         walltime=walltime,
         preemptible=requirements.preemptible,
     )
+
+
+def choices(requirements: Requirements, jobs: int, task_seconds: float) -> Iterator[tuple[int, Requirements]]:
+    """Say how many jobs go into a task, and what it then needs, in the order in which to try whether a host can ever run it.
+
+    What is over a limit of time with many jobs may do with fewer, or with one that has no time more for the start of its task.
+    """
+    need = of_task(requirements, jobs, task_seconds)
+    yield jobs, need
+    if requirements.walltime is None:
+        return
+    while jobs > 1:
+        jobs = max(1, jobs // _FEWER)
+        before, need = need, of_task(requirements, jobs, task_seconds)
+        if need != before:
+            yield jobs, need
+    yield 1, msgspec.structs.replace(need, walltime=requirements.walltime)
 
 
 def fits(job: Requirements, part: Part, now: float) -> bool:

@@ -13,6 +13,8 @@ ROUND: Final = 30.0
 """Seconds between two questions for hosts that are not heard of."""
 SILENCE: Final = 300.0
 """Seconds for which a host must be missed, behind the five minutes that qmaster waits before it says so (``max_unheard``)."""
+TIMES: Final = 5
+"""How often in a row it must be missed, too: just behind its own start, qmaster has not heard of anybody."""
 
 
 class Marked:
@@ -44,7 +46,7 @@ class Earlier:
         self._alive: dict[TaskId, tuple[Seen, int]] = {}  # as last seen, and how many looks more it will be told of so
         self._clock = clock
         self._asked = clock()  # when hosts that are not heard of were asked for
-        self._unheard: dict[str, float] = {}  # since when each is missed
+        self._unheard: dict[str, tuple[float, int]] = {}  # since when each is missed, and how often it was
 
     def begin(self) -> bool:
         """Tell whether it is time to ask which hosts are not heard of."""
@@ -53,11 +55,13 @@ class Earlier:
     def miss(self, instances: Collection[str]) -> None:
         """Take in of which instances of queues qmaster does not hear."""
         self._asked = now = self._clock()
-        self._unheard = {name: self._unheard.get(name, now) for name in instances}
+        before = {name: self._unheard.get(name, (now, 0)) for name in instances}
+        self._unheard = {name: (since, times + 1) for name, (since, times) in before.items()}
 
     def is_lost(self, instance: str) -> bool:
         """Tell whether an instance has been missed for too long."""
-        return self._asked - self._unheard.get(instance, math.inf) >= SILENCE
+        since, times = self._unheard.get(instance, (math.inf, 0))
+        return self._asked - since >= SILENCE and times >= TIMES
 
     def is_due(self, task: TaskId) -> bool:
         """Tell whether to look up in the accounts what has left the queue: less and less often, since that may take long."""

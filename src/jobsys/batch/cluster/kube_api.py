@@ -3,7 +3,10 @@
 import importlib
 import json
 import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -42,6 +45,8 @@ class Api:
 
     def __init__(self, kubeconfig: str = "", context: str = "", namespace: str = "") -> None:
         """Log nobody in yet; empty: what KUBECONFIG or ``~/.kube/config`` say, or else the pod in which this process runs."""
+        self.ahead = 0.0
+        """Seconds by which the server's clock is ahead of this machine's, by its last answer."""
         self._from = (kubeconfig, context)
         self._namespace = namespace
         self._login: Login | None = None
@@ -149,6 +154,8 @@ class Api:
             _text(answer)
             self._login = None
             answer = self._send(method, target, body, accept, seconds)
+        with suppress(TypeError, ValueError):  # a proxy may say no date, or none that is one
+            self.ahead = parsedate_to_datetime(answer.headers.get("Date")).timestamp() - time.time()
         return answer
 
     def _send(self, method: str, target: str, body: Json | None, accept: str, seconds: float) -> Any:

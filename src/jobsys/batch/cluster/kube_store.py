@@ -45,10 +45,9 @@ class Store(Generic[T]):
     def apply(self, event: Json) -> None:
         """Take in an event of a watch from `version` on; one that says that this can't go on empties `version`."""
         kind, item = event["type"], event["object"]
-        if kind == "ERROR":
-            self.version = ""
+        self.version = "" if kind == "ERROR" else (item.get("metadata") or {}).get("resourceVersion", "")
+        if not self.version:
             return
-        self.version = item["metadata"]["resourceVersion"]
         objects = self.asks.get(_ask_of(item))
         if kind == "BOOKMARK" or objects is None:
             return

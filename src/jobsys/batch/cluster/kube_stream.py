@@ -33,13 +33,9 @@ class Stream:
     def take(self) -> list[Json]:
         """Give the events that have come since this was last asked, without waiting for any."""
         found: list[Json] = []
-        while not self._lines.empty():
+        for _ in range(self._lines.qsize()):  # no more, however quickly more come
             line = self._lines.get()
-            try:
-                event = None if line is None else json.loads(line)
-            except ValueError:
-                logger.warning("a watch of Kubernetes says what is no event, and is begun anew: %.200r", line)
-                event = None
+            event = None if line is None else _event(line)
             if event is None:
                 self.over = True
                 return found
@@ -61,8 +57,19 @@ class Stream:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in filter(None, lines):
                     self._lines.put(line)
-        except (importlib.import_module("urllib3").exceptions.HTTPError, OSError) as error:
+        except (importlib.import_module("urllib3").exceptions.HTTPError, OSError, ValueError) as error:  # the last: TLS, closed meanwhile
             logger.debug("a watch was cut: %s", error)
         finally:
             self._answer.close()
             self._lines.put(None)
+
+
+def _event(line: bytes) -> Json | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict) and "type" in event and isinstance(event.get("object"), dict):
+        return event
+    logger.warning("a watch of Kubernetes says what is no event, and is begun anew: %.200r", line)
+    return None

@@ -78,7 +78,7 @@ class Kubernetes(Scheduler):
     def learn(self) -> None:
         """Find out which version the server has, and whether it lets us in; take away what nobody needs any more."""
         if not self._has_jobs():
-            self._sweep(self._clock())
+            self._sweep(self._now())
 
     def check(self, requirements: Requirements) -> str:
         """Say what the cluster says to such a pod, without making it: limits of the namespace, policies."""
@@ -100,7 +100,7 @@ class Kubernetes(Scheduler):
 
     def look(self, tasks: Mapping[str, Collection[int]]) -> dict[TaskId, Seen]:
         """Tell what the watch of the Jobs and the pods has told up to now; asks that are new to it are listed."""
-        now = self._clock()
+        now = self._now()
         self._forget_others(tasks)
         self._maker.go_on()
         if now >= self._sweep_at:
@@ -180,6 +180,10 @@ class Kubernetes(Scheduler):
             return Seen(TaskState.QUEUED, message="the namespace's quota is used up")
 
         return tell
+
+    def _now(self) -> float:
+        """Give the time by the server's clock, as all that it says of times is."""
+        return self._clock() + self._api.ahead
 
     def _has_jobs(self) -> bool:
         return self._api.version() >= JOBS_FROM

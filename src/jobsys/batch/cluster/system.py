@@ -1,6 +1,7 @@
 """The batch system of clusters: joins the tasks (crew) to the scheduler (desk) and to what lies in the store (mail)."""
 
 import logging
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,13 +11,13 @@ from typing import Final, NamedTuple, TypeVar
 from jobsys import framing
 from jobsys.batch.base import BatchJob, BatchSystem, BatchUpdate, RunningJob
 from jobsys.batch.cluster import adopting
-from jobsys.batch.cluster.book import Part, Wave, by_native, of_task
+from jobsys.batch.cluster.book import Part, Wave, by_native, choices
 from jobsys.batch.cluster.clerk import Clerk
 from jobsys.batch.cluster.crew import Crew, Waiting, canceled, packed
 from jobsys.batch.cluster.desk import Answer, Broken, Desk, Looked, Refused, Submitted
 from jobsys.batch.cluster.mail import Office
 from jobsys.batch.cluster.scheduler import Ask, PassingError, Scheduler, TaskId, TaskState
-from jobsys.batch.cluster.sizing import jobs_a_task
+from jobsys.batch.cluster.sizing import MOST, jobs_a_task
 from jobsys.clock import SYSTEM, Clock
 from jobsys.errors import BatchSystemError, IntegrityError, RequirementError, StorageError
 from jobsys.requirements import Requirements
@@ -80,6 +81,7 @@ class ClusterBatchSystem(BatchSystem):
         self._desk = Desk(scheduler, self._clerk, clock)
         self._crew = Crew(scheduler.name, office, tasks.seconds, clock, tasks.replaced)
         self._waiting: Waiting = {}
+        self._longest: dict[Requirements, float] = {}  # by what jobs need: the most walltime for which a task of them was found possible
         self._natives: dict[str, str] = {}  # by wave; written by the desk
         self._asked: set[str] = set()  # waves of which the desk has not yet said what became of them
         self._read: list[str] = []  # letters of which the leader was told, and has not yet come back
@@ -98,13 +100,17 @@ class ClusterBatchSystem(BatchSystem):
 
     def check(self, requirements: Requirements) -> None:
         """Raise RequirementError if the scheduler says that no host can ever meet the requirements."""
-        try:
-            problem = self._scheduler.check(of_task(requirements, 1, self._tasks.seconds))
-        except PassingError as error:
-            logger.info("%s can't tell whether a job can run: %s", self._scheduler.name, error)
-            return
-        if problem:
-            raise RequirementError(problem)
+        problem = ""
+        for _, need in choices(requirements, MOST, self._tasks.seconds):
+            try:
+                problem = self._scheduler.check(need)
+            except PassingError as error:
+                logger.info("%s can't tell whether a job can run: %s", self._scheduler.name, error)
+                return
+            if not problem:
+                self._longest[requirements] = need.walltime or 0.0
+                return
+        raise RequirementError(problem)
 
     def adopt(self) -> list[BatchJob]:
         """Take over the tasks that an earlier leader has left in queues and on hosts."""
@@ -256,8 +262,9 @@ class ClusterBatchSystem(BatchSystem):
     def _ask(self, requirements: Requirements, service: bool, waiting: deque[BatchJob]) -> None:
         """Ask for tasks for all jobs of a shape, as few times as the scheduler allows."""
         expected = self._crew.times.expected(waiting[0].name, requirements)
-        each = 1 if service else jobs_a_task(len(waiting), expected, self._tasks.seconds)
-        need = of_task(requirements, each, self._tasks.seconds)
+        many = 1 if service else jobs_a_task(len(waiting), expected, self._tasks.seconds)
+        longest = self._longest.get(requirements, math.inf)
+        each, need = next(one for one in choices(requirements, many, self._tasks.seconds) if (one[1].walltime or 0.0) <= longest)
         while waiting:
             count = min(self._scheduler.most, -(-len(waiting) // each))
             name = f"jobsys-{_random()}"
