@@ -38,7 +38,15 @@ def space(site: Site) -> str:
 def kubectl(site: Site, *words: str, given: Any = None) -> str:
     environment = {**os.environ, **site.environment}
     text = json.dumps(given) if given else None
-    done = subprocess.run(["kubectl", "--namespace", space(site), *words], env=environment, input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["kubectl", "--namespace", space(site), *words],
+        env=environment,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
