@@ -28,8 +28,8 @@ demo: $(STAMP)  ## run a real workflow, kill it, resume it
 test: $(STAMP)  ## run all tests, in PROCESSES=2 side by side; ARGS='tests/test_x.py -k y' runs some, in one
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(PROCESSES))
 
-test-all: PROCESSES := 3
-test-all: $(STAMP)  ## run all tests, with those on HTCondor, Kubernetes and NFS, which mostly wait, in PROCESSES=3 side by side; ARGS for pytest
+test-all: PROCESSES := 4
+test-all: $(STAMP)  ## run all tests, with those on HTCondor, Kubernetes and NFS, which mostly wait, in PROCESSES=4 side by side; ARGS for pytest
 	$(BIN)/python -m pytest -m "" -n $(PROCESSES) $(ARGS)
 
 test-htcondor: $(STAMP)  ## run tasks and whole workflows on a real HTCondor, as root; ARGS as for test

@@ -2,13 +2,16 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jobsys.batch.base import BatchSystem
 from jobsys.config import Config
 from jobsys.errors import UsageError
 from jobsys.jobstores import keys
 from jobsys.launch.base import Launch
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 MAKERS: Final = {"inline": "jobsys.launch.inline", "local": "jobsys.launch.local", "ssh": "jobsys.launch.ssh"}
 """Name -> the module whose ``make`` makes that batch system; loaded on use."""
@@ -40,7 +43,7 @@ def _maker(name: str) -> tuple[Make, bool]:
     """Give what makes a batch system, and whether it is that of a cluster's scheduler."""
     if name in MAKERS:
         return importlib.import_module(MAKERS[name]).make, False
-    others = importlib.import_module("importlib.metadata").entry_points(group=ENTRY_POINTS)  # loaded on use, as it is slow
+    others = _others()
     if name in others.names:
         return others[name].load(), False
     cluster = importlib.import_module(_CLUSTER)  # loaded on use: few runs need it
@@ -49,6 +52,11 @@ def _maker(name: str) -> tuple[Make, bool]:
         there = sorted({*MAKERS, *others.names, *schedulers})
         raise UsageError(f"there is no batch system {name!r}: there are {', '.join(map(repr, there))}")
     return cluster.make, True
+
+
+def _others() -> "EntryPoints":
+    found: EntryPoints = importlib.import_module("importlib.metadata").entry_points(group=ENTRY_POINTS)  # loaded on use, which is slow
+    return found
 
 
 def _check(config: Config, *, of_scheduler: bool) -> None:

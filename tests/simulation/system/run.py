@@ -265,7 +265,7 @@ def simulated() -> Iterator[None]:
     try:
         with (
             patch.dict(MAKERS, {"simulated": "simulation.system.cluster"}),
-            patch("jobsys.launch.entry_points", lambda group: EntryPoints()),  # to look for others takes long
+            patch("jobsys.launch._others", EntryPoints),  # to look for others takes long
             patch("jobsys.launch._CLUSTER", "simulation.system.tasks"),
             patch("jobsys.batch.cluster.system._random", lambda: f"{runs.the_run().world.random.getrandbits(64):016x}"),
             patch("jobsys.workflow._signals", signals),
