@@ -6,7 +6,7 @@ What executors have left may lie: a link to ``/etc/passwd`` means the file insid
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from jobsys.sandbox.layout import below, is_pattern, normal
@@ -16,22 +16,36 @@ _LINKS: Final = 40
 
 def resolve(tree: str, path: str) -> str | None:
     """Find on the host what a path means inside: links lead from the inside's root, and never out of the tree; None if nothing is there."""
+    return look_up(path, lambda _: tree)
+
+
+def look_up(path: str, base: Callable[[str], str]) -> str | None:
+    """Find on the host what a path means inside, where what lies below which directory depends on the path.
+
+    Args:
+        path: inside.
+        base: gives the directory of the host that stands for the inside's root, for a path.
+    """
     for _ in range(_LINKS):
-        path, followed = _follow_one(tree, normal(path))
-        if not followed:
-            place = below(tree, path)
+        path = normal(path)
+        root = base(path)
+        behind = _behind_link(root, path)
+        if behind is None:
+            place = below(root, path)
             return place if os.path.lexists(place) else None
+        path = behind
     return None
 
 
-def _follow_one(tree: str, path: str) -> tuple[str, bool]:
+def _behind_link(root: str, path: str) -> str | None:
+    """Follow the first link on the way to a path; give where that leads, from the inside's root."""
     parts = path.strip("/").split("/")
     for count in range(1, len(parts) + 1):
         here = "/" + "/".join(parts[:count])
-        if os.path.islink(tree + here):
-            target = posixpath.join(posixpath.dirname(here), os.readlink(tree + here))
-            return posixpath.join(target, *parts[count:]), True
-    return path, False
+        if os.path.islink(root + here):
+            target = posixpath.join(posixpath.dirname(here), os.readlink(root + here))
+            return posixpath.join(target, *parts[count:])
+    return None
 
 
 def open_inside(tree: str, path: str, *, write: bool) -> IO[bytes]:

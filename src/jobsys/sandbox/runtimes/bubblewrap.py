@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from jobsys.sandbox.inside import look_up
 from jobsys.sandbox.layout import Bind
 from jobsys.sandbox.runtimes.base import Command, ImageError, Runtime, Start
 
 SEARCHED: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND: Final = 127
 NOT_RUNNABLE: Final = 126
-_LINKS: Final = 40
 
 
 class Bubblewrap(Runtime):
@@ -73,16 +73,12 @@ class Bubblewrap(Runtime):
 
     def _inside(self, root: str, start: Start, path: str) -> str | None:
         """Find a file as processes inside see it; links lead from the inside's root."""
-        path = posixpath.join(start.workdir or "/", path)
-        for _ in range(_LINKS):
-            path = "/" + posixpath.normpath(path).lstrip("/")
-            bound = next((bind for bind in start.binds if path == bind.path or path.startswith(bind.path + "/")), None)
-            host = (start.tree if bound else root.rstrip("/")) + path
-            link = _first_link(host, path)
-            if link is None:
-                return host if os.path.lexists(host) else None
-            path = link
-        return None
+
+        def base(path: str) -> str:
+            shared = any(path == bind.path or path.startswith(bind.path + "/") for bind in start.binds)
+            return start.tree if shared else root.rstrip("/")
+
+        return look_up(posixpath.join(start.workdir or "/", path), base)
 
     def _root(self, image: str) -> str:
         if self._images:
@@ -123,15 +119,3 @@ def _above(path: str) -> Iterator[str]:
     """Go through the directories around a path, from the root on."""
     parts = path.strip("/").split("/")[:-1]
     return ("/" + "/".join(parts[:count]) for count in range(len(parts) + 1))
-
-
-def _first_link(host: str, path: str) -> str | None:
-    """Follow the first symbolic link on the way to a path, if there is one; give where that leads, from the inside's root."""
-    base = host[: len(host) - len(path)]
-    parts = path.strip("/").split("/")
-    for count in range(1, len(parts) + 1):
-        here = "/" + "/".join(parts[:count])
-        if os.path.islink(base + here):
-            target = posixpath.join(posixpath.dirname(here), os.readlink(base + here))
-            return posixpath.join(target, *parts[count:])
-    return None
