@@ -12,11 +12,8 @@ from server import postgres  # type: ignore[import-not-found]
 
 @pytest.fixture(scope="session")
 def postgresql():
-    reason = postgres.missing()
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    elif reason:
-        pytest.skip(reason)
+    if reason := postgres.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with postgres.postgres() as url:
         yield url
 

@@ -107,8 +107,9 @@ def test_a_task_from_its_beginning_to_its_end(database, lead):
     (id,) = submit(database)
     resident.turn(0)
     (job,) = batch.submitted
-    assert (job.requirements.memory, job.requirements.cores) == (1_500_000_000, 1.0)
     order = spec.decode_order(job.order)
+    assert (order.limits.memory, job.requirements.cores) == (1_500_000_000, 1.0)
+    assert job.requirements.memory > order.limits.memory, "the sandbox must come to its limit first"
     assert (order.id, order.attempt, order.task.executors[0].command) == (id, 1, ["true"])
     assert state(database, id) is S.QUEUED
     batch.say(job.id, spec.Staging(1.0, "host1"))
@@ -171,7 +172,9 @@ def test_what_no_machine_has_is_an_end_with_a_reason(database, lead):
     assert log(database, id)[0]["system_logs"] == ["there is not that much"]
 
 
-def test_cancel_reaches_what_runs(database, lead):
+@pytest.fixture
+def ending(database, lead):
+    """Give a task that runs and is to be canceled: its leader, its batch system, its id and its batch job."""
     batch = Scripted()
     resident = lead(batch)
     (id,) = submit(database)
@@ -181,6 +184,11 @@ def test_cancel_reaches_what_runs(database, lead):
     resident.turn(0)
     with database.writing() as connection:
         tasks.move(connection, 1, S.CANCELING, 5.0)
+    return resident, batch, id, job
+
+
+def test_cancel_reaches_what_runs(database, ending):
+    resident, batch, id, job = ending
     resident.turn(0)
     assert batch.canceled == [job.id]
     batch.lose(job.id, Reason.CANCELED)
@@ -189,19 +197,20 @@ def test_cancel_reaches_what_runs(database, lead):
 
 
 @pytest.mark.parametrize("end", ["COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR"])
-def test_a_result_that_comes_behind_a_cancel_does_not_count(database, lead, end):
-    batch = Scripted()
-    resident = lead(batch)
-    (id,) = submit(database)
-    resident.turn(0)
-    job = batch.submitted[0]
-    batch.say(job.id, spec.Staging(1.0, "h"))
-    resident.turn(0)
-    with database.writing() as connection:
-        tasks.move(connection, 1, S.CANCELING, 5.0)
+def test_a_result_that_comes_behind_a_cancel_does_not_count(database, ending, end):
+    resident, batch, id, job = ending
     batch.end(job.id, end)
     resident.turn(0)
-    assert state(database, id) in ({S.CANCELED} if end != "SYSTEM_ERROR" else {S.CANCELED, S.SYSTEM_ERROR})
+    assert state(database, id) is S.CANCELED
+
+
+@pytest.mark.parametrize("reason", [Reason.LOST, Reason.MEMORY])
+def test_a_worker_that_is_lost_behind_a_cancel_is_no_reason_to_run_the_task_again(database, ending, reason):
+    resident, batch, id, job = ending
+    batch.lose(job.id, reason)
+    resident.turn(0)
+    assert (state(database, id), resident.busy, len(batch.submitted)) == (S.CANCELED, 0, 1)
+    assert log(database, id)[0]["system_logs"] == ["canceled"]
 
 
 def test_a_queued_task_that_is_canceled_does_not_run(database, lead):

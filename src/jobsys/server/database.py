@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from jobsys.errors import UsageError
 from jobsys.server.tables import SECRETS
@@ -125,13 +125,3 @@ def page_key(database: Database) -> bytes:
     """Give the key by which page tokens are signed; the same in all processes of a server."""
     with database.reading() as connection:
         return bytes.fromhex(connection.execute(select(SECRETS.c.value).where(SECRETS.c.name == _KEY)).scalar_one())
-
-
-def is_there(database: Database) -> str:
-    """Say why the database can't be read; an empty text if it can."""
-    try:
-        with database.reading() as connection:
-            connection.execute(select(SECRETS.c.name).limit(1))
-    except OperationalError as error:
-        return str(error.orig).strip()
-    return ""

@@ -6,10 +6,11 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from jobsys.config import Config
-from jobsys.errors import JobsysError
+from jobsys.errors import JobsysError, NoSuchJobStoreError
 from jobsys.jobstores import JobStore, create, open_store
 from jobsys.jobstores.base import FORMAT, StoreInfo
 from jobsys.launch import launch
@@ -45,9 +46,9 @@ def lead(settings: Settings) -> None:
     with ExitStack() as stack:
         stack.callback(database.close)
         stack.callback(lease.release, database)
-        place = f"{settings.directory}/store"
-        config = Config(job_store=f"file:{place}", restart=os.path.isdir(place), batch_system=settings.batch_system)
-        store = _store(config)
+        config = Config(job_store=f"file:{settings.directory}/store", batch_system=settings.batch_system)
+        store, there = _store(config)
+        config = replace(config, restart=there)
         mine = acquire(store)
         stack.callback(release, store, mine)
         batch = launch(Launch(config, store, mine, stack, _say, executor=PREPARE))
@@ -59,11 +60,13 @@ def lead(settings: Settings) -> None:
             batch.shutdown(leave=resident.busy > 0)
 
 
-def _store(config: Config) -> JobStore:
-    if config.restart:
-        return open_store(config.job_store)
-    info = StoreInfo(FORMAT, time.time(), VERSION, config=config.stored(), command=(), directory=os.getcwd())
-    return create(config.job_store, info)
+def _store(config: Config) -> tuple[JobStore, bool]:
+    """Open the job store, or make it; tell whether it was there."""
+    try:
+        return open_store(config.job_store), True
+    except NoSuchJobStoreError:
+        info = StoreInfo(FORMAT, time.time(), VERSION, config=config.stored(), command=(), directory=os.getcwd())
+        return create(config.job_store, info), False
 
 
 def _listen(resident: Resident) -> None:

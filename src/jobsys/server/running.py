@@ -17,6 +17,10 @@ from jobsys.server.tasks import Task
 RETRIES: Final = 3
 """How often a task is run again whose worker was lost."""
 ACTIVE: Final = frozenset({RunState.INITIALIZING, RunState.RUNNING, RunState.PAUSED, RunState.PREEMPTED})
+WORKER: Final = 256 << 20
+"""Bytes that a task's worker may use beside the task: so the sandbox, which ends one executor only, comes first to a limit."""
+LATE: Final = 60.0
+"""Seconds for which the batch system leaves it to the sandbox to end a task that takes too long."""
 _GB: Final = 10**9
 
 
@@ -31,8 +35,7 @@ class Out(NamedTuple):
 
 def out(task: Task) -> Out:
     """Say what is known of a task's next attempt."""
-    given = parameters(json.loads(task.document)).get("max_retries", "")
-    return Out(task.seq, task.id, task.attempts + 1, int(given) if given.isdigit() else RETRIES)
+    return Out(task.seq, task.id, task.attempts + 1, int(parameters(json.loads(task.document)).get("max_retries", RETRIES)))
 
 
 def parameters(document: Mapping[str, Any]) -> dict[str, str]:
@@ -44,23 +47,26 @@ def requirements(document: Mapping[str, Any]) -> Requirements:
     """Say what a task asks for, as the engine puts it."""
     asked = document.get("resources") or {}
     given = parameters(document)
-    memory, disk, seconds = asked.get("ram_gb"), asked.get("disk_gb"), given.get("max_runtime_s", "")
+    memory, disk, seconds = _bytes(asked, "ram_gb"), _bytes(asked, "disk_gb"), given.get("max_runtime_s")
     return Requirements(
         cores=asked.get("cpu_cores") or 1.0,
-        memory=int(memory * _GB) if memory else None,
-        disk=int(disk * _GB) if disk else None,
-        accelerators=int(given["accelerators"]) if given.get("accelerators", "").isdigit() else 0,
-        walltime=float(seconds) + 60 if seconds.isdigit() else None,  # the sandbox ends it before, in order
+        memory=None if memory is None else memory + WORKER,
+        disk=disk,
+        walltime=None if seconds is None else float(seconds) + LATE,
         preemptible=bool(asked.get("preemptible")),
     )
+
+
+def _bytes(asked: Mapping[str, Any], name: str) -> int | None:
+    return int(asked[name] * _GB) if asked.get(name) else None
 
 
 def order(task: Task, made: Out, site: spec.Site) -> bytes:
     """Write what a worker is told."""
     document = json.loads(task.document)
-    wanted = requirements(document)
-    seconds = parameters(document).get("max_runtime_s", "")
-    limits = spec.Limits(wanted.cores or 1.0, wanted.memory, wanted.disk, float(seconds) if seconds.isdigit() else None)
+    asked, seconds = document.get("resources") or {}, parameters(document).get("max_runtime_s")
+    memory, disk = _bytes(asked, "ram_gb"), _bytes(asked, "disk_gb")
+    limits = spec.Limits(asked.get("cpu_cores") or 1.0, memory, disk, None if seconds is None else float(seconds))
     what = msgspec.convert(document, spec.Task, strict=False)
     return spec.encode(spec.Order(task.id, made.attempt, what, limits, site, f"task-logs/{task.id}/{made.attempt}"))
 
@@ -142,15 +148,19 @@ def _result(connection: Connection, task: Out, result: spec.Result, now: float) 
     attempts.end(connection, task.seq, task.attempt, result.time, more, msgspec.to_builtins(result.outputs))
     if result.reason:
         attempts.note(connection, task.seq, task.attempt, [result.reason])
-    if not tasks.move(connection, task.seq, RunState(result.state), now, result.reason):
-        tasks.move(connection, task.seq, RunState.CANCELED, now, "canceled")
+    if not _canceled(connection, task, now):
+        tasks.move(connection, task.seq, RunState(result.state), now, result.reason)
+
+
+def _canceled(connection: Connection, task: Out, now: float) -> bool:
+    """End a task of which somebody wanted no more: nothing that comes behind that counts."""
+    return tasks.move(connection, task.seq, RunState.CANCELED, now, "canceled", {RunState.CANCELING})
 
 
 def _ended(connection: Connection, task: Out, update: BatchUpdate, effects: Effects, now: float) -> None:
     reason = update.reason or Reason.LOST
-    if reason is Reason.CANCELED:
+    if _canceled(connection, task, now) or reason is Reason.CANCELED:
         close(connection, task, now, "canceled", "canceled")
-        tasks.move(connection, task.seq, RunState.CANCELED, now, "canceled")
         return
     text = f"{reason}: {update.message or 'its worker ended without a report'}" + (f" (host {update.host})" if update.host else "")
     passing = reason in {Reason.LOST, Reason.PREEMPTED, Reason.KILLED}
@@ -159,8 +169,7 @@ def _ended(connection: Connection, task: Out, update: BatchUpdate, effects: Effe
         effects.again.append(task.seq)
         return
     close(connection, task, now, text, str(reason))
-    if not tasks.move(connection, task.seq, RunState.SYSTEM_ERROR, now, text):
-        tasks.move(connection, task.seq, RunState.CANCELED, now, "canceled")
+    tasks.move(connection, task.seq, RunState.SYSTEM_ERROR, now, text)
 
 
 def close(connection: Connection, task: Out, now: float, text: str, reason: str) -> None:

@@ -9,7 +9,7 @@ from jobsys.errors import UsageError
 from jobsys.sandbox.spec import Site
 
 ENVIRONMENT: Final = "JOBSYS_SERVER_"
-"""What the variables begin with from which settings come that nobody gives; the processes of one server hand them on so."""
+"""What the variables begin with from which settings come that nobody gives."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,6 @@ class Settings:
     """Where the server keeps what is its own: the database, unless ``database`` names another, the job store, and logs."""
     database: str = ""
     """The URL of the database; empty: SQLite in ``directory``."""
-    public_url: str = ""
-    """By which clients reach the server, if not by the address that they call."""
     name: str = "jobsys"
     organization: str = "jobsys"
     organization_url: str = "https://github.com/ga4gh/task-execution-schemas"
@@ -49,10 +47,6 @@ class Settings:
     def database_url(self) -> str:
         """Where the database is."""
         return self.database or f"sqlite:///{Path(self.directory).absolute() / 'jobsys.sqlite'}"
-
-    def variables(self) -> dict[str, str]:
-        """Give the environment from which another process makes the same settings."""
-        return {f"{ENVIRONMENT}{name.upper()}": str(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_environment(cls) -> "Settings":

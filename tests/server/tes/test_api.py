@@ -47,6 +47,7 @@ def test_service_info_is_truthful(client):
     told = client.get(f"{BASE}/service-info").json()
     assert told["type"] == {"group": "org.ga4gh", "artifact": "tes", "version": "1.1.0"}
     assert {"id", "name", "organization", "version"} <= told.keys()
+    assert told["tesResources_backend_parameters"] == ["max_retries", "max_runtime_s"]
     assert "mailto" not in json.dumps(told)
 
 
@@ -102,6 +103,10 @@ WRONG = [
     (
         {"executors": [ECHO], "resources": {"backend_parameters": {"VmSize": "x"}, "backend_parameters_strict": True}},
         ["resources.backend_parameters"],
+    ),
+    (
+        {"executors": [ECHO], "resources": {"backend_parameters": {"max_runtime_s": "soon", "Max_Retries": "-1"}}},
+        ["resources.backend_parameters.Max_Retries", "resources.backend_parameters.max_runtime_s"],
     ),
 ]
 

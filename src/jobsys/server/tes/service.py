@@ -25,8 +25,8 @@ from jobsys.version import VERSION
 
 PAGE: Final = 256
 LARGEST_PAGE: Final = 2048
-BACKEND_PARAMETERS: Final = ("max_runtime_s", "max_queue_s", "max_retries", "shell")
-"""What ``backend_parameters`` may say, in lower case."""
+BACKEND_PARAMETERS: Final = ("max_retries", "max_runtime_s")
+"""What ``backend_parameters`` may say, in lower case; each is a whole number."""
 
 
 class TaskService:
@@ -155,7 +155,10 @@ class TaskService:
                 problem = f"not supported: {', '.join(unknown)}; there are {', '.join(BACKEND_PARAMETERS)}"
                 found.append({"field": "resources.backend_parameters", "problem": problem})
             warnings += [f"backend parameter {key!r} is not supported, and was left out" for key in unknown]
-            document["resources"]["backend_parameters"] = _known(resources.backend_parameters)
+            known = _known(resources.backend_parameters)
+            wrong = sorted(key for key, value in known.items() if not (value.isascii() and value.isdigit()))
+            found += [{"field": f"resources.backend_parameters.{key}", "problem": "must be a whole number"} for key in wrong]
+            document["resources"]["backend_parameters"] = known
         if found:
             text = "; ".join(f"{each['field']}: {each['problem']}" for each in found)
             raise BadRequestException(f"the task can't be run here: {text}", found)
