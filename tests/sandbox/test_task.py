@@ -56,9 +56,9 @@ def test_words_arrive_as_they_are(bench):
 
 
 def test_environment_and_working_directory(bench):
-    result = bench.run(sh('echo "$A"; pwd; env | wc -l'), executor={"env": {"A": "x  'y'"}, "workdir": "/work/deep"}, volumes=["/work"])
+    result = bench.run(sh('echo "$A"; pwd; env | wc -l'), executor={"env": {"A": "x  'y'"}, "workdir": "/job/deep"}, volumes=["/job"])
     assert result.state == "COMPLETE", result.reason
-    assert bench.ended[0].stdout.startswith("x  'y'\n/work/deep\n")
+    assert bench.ended[0].stdout.startswith("x  'y'\n/job/deep\n")
     assert int(bench.ended[0].stdout.split()[-1]) < 8
 
 
